@@ -1,0 +1,85 @@
+//! Sends every datagram back to where it came from.
+//!
+//!     cargo run --release --example echo_server -- --listen 127.0.0.1:4433
+//!
+//! Ends on Ctrl-C, or after `--seconds`, and prints its counters.
+
+mod support;
+
+use std::error::Error;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use packetpeer::{GetError, Limits, PacketPeer, PacketPeerUdp, PeerId, ServerConfig, UdpServer};
+use support::FrameClock;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut listen = String::from("127.0.0.1:4433");
+    let mut hz: u32 = 60;
+    let mut max_pending: usize = 64;
+    let mut seconds: f64 = f64::INFINITY;
+    support::read_options(
+        "Sends every datagram back to where it came from. --hz 0 = as fast as it can.",
+        &mut [("listen", &mut listen), ("hz", &mut hz), ("max-pending", &mut max_pending), ("seconds", &mut seconds)],
+    )?;
+
+    let limits = Limits::new().max_pending_connections(max_pending);
+    let mut server = UdpServer::with_config(ServerConfig::new().limits(limits));
+    server.listen(&listen)?;
+    println!("listening on {}", server.local_addr().ok_or("not listening")?);
+
+    let stop = support::ctrl_c()?;
+    let start = Instant::now();
+    let mut clock = FrameClock::new(hz);
+    let mut peers = Peers::default();
+    while !stop.load(Ordering::Relaxed) && start.elapsed().as_secs_f64() < seconds {
+        if hz == 0 {
+            server.wait(Some(Duration::from_millis(50)))?;
+        } else {
+            clock.sleep();
+        }
+        server.poll()?;
+        while let Some(peer) = server.take_connection() {
+            peers.add(peer);
+        }
+        peers.echo(&mut server);
+    }
+    println!("{}", server.stats());
+    Ok(())
+}
+
+/// The peers by [`PeerId::index`], and room for the list of those that have something to say.
+#[derive(Default)]
+struct Peers {
+    table: Vec<Option<PacketPeerUdp>>,
+    ready: Vec<PeerId>,
+}
+
+impl Peers {
+    fn add(&mut self, peer: PacketPeerUdp) {
+        let index = peer.id().index();
+        if index >= self.table.len() {
+            self.table.resize_with(index + 1, || None);
+        }
+        self.table[index] = Some(peer);
+    }
+
+    fn echo(&mut self, server: &mut UdpServer) {
+        self.ready.clear();
+        server.ready(&mut self.ready);
+        for id in &self.ready {
+            let slot = &mut self.table[id.index()];
+            if slot.as_mut().is_some_and(|peer| echo(peer).is_err()) {
+                *slot = None;
+            }
+        }
+    }
+}
+
+/// Sends back what has come. What cannot be sent now is lost, as datagrams are; the counters say so.
+fn echo(peer: &mut impl PacketPeer) -> Result<(), GetError> {
+    while let Some(packet) = peer.get_packet()? {
+        let _ = peer.put_packet(&packet);
+    }
+    Ok(())
+}

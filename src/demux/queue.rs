@@ -1,0 +1,136 @@
+use std::collections::VecDeque;
+
+use super::{QueueLimits, WhenFull};
+use crate::packet::Packet;
+use crate::stats::DropReason;
+
+/// Packets that wait to be taken, bounded by count and bytes.
+#[derive(Debug, Default)]
+pub(crate) struct PacketQueue {
+    packets: VecDeque<Packet>,
+    bytes: usize,
+}
+
+/// What a push into a full queue cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Overflow {
+    pub(crate) reason: DropReason,
+    /// Packets dropped, and their bytes. The new one is among them if it was refused.
+    pub(crate) packets: u64,
+    pub(crate) bytes: usize,
+    pub(crate) refused: bool,
+}
+
+impl PacketQueue {
+    /// Adds a packet; says what had to go instead, which may be the packet itself.
+    pub(crate) fn push(&mut self, packet: Packet, limits: &QueueLimits) -> Option<Overflow> {
+        let mut overflow: Option<Overflow> = None;
+        while let Some(reason) = self.full(packet.len(), limits) {
+            let lost = overflow.get_or_insert(Overflow { reason, packets: 0, bytes: 0, refused: false });
+            lost.packets += 1;
+            // A packet larger than the whole queue may be drops nothing but itself.
+            let oldest = match limits.when_full {
+                WhenFull::DropOldest if packet.len() <= limits.bytes && limits.packets > 0 => self.pop(),
+                _ => None,
+            };
+            let Some(oldest) = oldest else {
+                lost.bytes += packet.len();
+                lost.refused = true;
+                return overflow;
+            };
+            lost.bytes += oldest.len();
+        }
+        self.bytes += packet.len();
+        self.packets.push_back(packet);
+        overflow
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<Packet> {
+        let packet = self.packets.pop_front()?;
+        self.bytes -= packet.len();
+        Some(packet)
+    }
+
+    pub(crate) fn front(&self) -> Option<&Packet> {
+        self.packets.front()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.packets.len()
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn full(&self, more: usize, limits: &QueueLimits) -> Option<DropReason> {
+        if self.packets.len() >= limits.packets {
+            Some(DropReason::QueuePackets)
+        } else if self.bytes + more > limits.bytes {
+            Some(DropReason::QueueBytes)
+        } else {
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::SocketAddr;
+    use std::time::Instant;
+
+    fn packet(bytes: &[u8]) -> Packet {
+        Packet::new(bytes.to_vec(), SocketAddr::from(([192, 0, 2, 1], 9)), Instant::now())
+    }
+
+    fn contents(queue: &PacketQueue) -> Vec<&[u8]> {
+        queue.packets.iter().map(|packet| &**packet).collect()
+    }
+
+    fn filled(limits: &QueueLimits, packets: &[&[u8]]) -> PacketQueue {
+        let mut queue = PacketQueue::default();
+        for bytes in packets {
+            assert_eq!(queue.push(packet(bytes), limits), None);
+        }
+        queue
+    }
+
+    #[test]
+    fn the_newest_is_refused_by_default() {
+        let limits = QueueLimits::new().packets(2).bytes(100);
+        let mut queue = filled(&limits, &[b"a", b"b"]);
+        let lost = queue.push(packet(b"ccc"), &limits).unwrap();
+        assert_eq!(lost, Overflow { reason: DropReason::QueuePackets, packets: 1, bytes: 3, refused: true });
+        assert_eq!(contents(&queue), [b"a", b"b"]);
+    }
+
+    #[test]
+    fn the_oldest_make_room_where_asked() {
+        let limits = QueueLimits::new().packets(10).bytes(6).when_full(WhenFull::DropOldest);
+        let mut queue = filled(&limits, &[b"aa", b"bb", b"cc"]);
+        let lost = queue.push(packet(b"dddd"), &limits).unwrap();
+        assert_eq!(lost, Overflow { reason: DropReason::QueueBytes, packets: 2, bytes: 4, refused: false });
+        assert_eq!(contents(&queue), [&b"cc"[..], b"dddd"]);
+        assert_eq!(queue.bytes(), 6);
+    }
+
+    #[test]
+    fn what_can_never_fit_drops_nobody_else() {
+        let limits = QueueLimits::new().packets(10).bytes(6).when_full(WhenFull::DropOldest);
+        let mut queue = filled(&limits, &[b"aa"]);
+        assert!(queue.push(packet(b"7 bytes"), &limits).unwrap().refused);
+        assert_eq!(contents(&queue), [b"aa"]);
+
+        let none = QueueLimits::new().packets(0).when_full(WhenFull::DropOldest);
+        assert!(PacketQueue::default().push(packet(b""), &none).unwrap().refused);
+    }
+
+    #[test]
+    fn empty_packets_count_as_packets() {
+        let limits = QueueLimits::new().packets(2).bytes(0);
+        let mut queue = filled(&limits, &[b"", b""]);
+        assert!(queue.push(packet(b""), &limits).is_some());
+        assert_eq!(queue.len(), 2);
+    }
+}

@@ -1,0 +1,51 @@
+//! One way to send a datagram and to say why it was not: for a server's peer and a stand-alone one alike.
+
+use std::io;
+use std::net::SocketAddr;
+
+use crate::error::PutError;
+use crate::socket::{self, MAX_PAYLOAD_V4, MAX_PAYLOAD_V6, Transport};
+use crate::stats::SendDropReason;
+
+/// Largest payload that UDP carries to `to`, in bytes.
+pub(crate) fn max_payload(to: SocketAddr) -> usize {
+    if to.is_ipv4() { MAX_PAYLOAD_V4 } else { MAX_PAYLOAD_V6 }
+}
+
+/// Sends `bytes` to `to`, a canonical address.
+pub(crate) fn send(transport: &dyn Transport, bytes: &[u8], to: SocketAddr) -> Result<(), PutError> {
+    let limit = max_payload(to);
+    if bytes.len() > limit {
+        return Err(PutError::TooLarge { size: bytes.len(), limit });
+    }
+    if !transport.reaches(to) {
+        return Err(PutError::WrongFamily { destination: to });
+    }
+    transport.send_to(bytes, to).map_err(|error| explain(error, bytes.len()))
+}
+
+fn explain(error: io::Error, size: usize) -> PutError {
+    use io::ErrorKind as Kind;
+    match error.kind() {
+        _ if socket::is_too_large(&error) => PutError::ExceedsMtu { size },
+        Kind::WouldBlock => PutError::WouldBlock,
+        Kind::ConnectionRefused | Kind::ConnectionReset => PutError::Refused,
+        Kind::HostUnreachable | Kind::NetworkUnreachable | Kind::NetworkDown | Kind::AddrNotAvailable => {
+            PutError::Unreachable(error)
+        }
+        Kind::PermissionDenied => PutError::PermissionDenied(error),
+        _ => PutError::Io(error),
+    }
+}
+
+impl From<&PutError> for SendDropReason {
+    /// Under which reason a failed put is counted.
+    fn from(error: &PutError) -> Self {
+        match error {
+            PutError::NoDestination | PutError::Ended(_) | PutError::Bind(_) => Self::NotOpen,
+            PutError::TooLarge { .. } | PutError::ExceedsMtu { .. } => Self::TooLarge,
+            PutError::WouldBlock => Self::WouldBlock,
+            _ => Self::Failed,
+        }
+    }
+}

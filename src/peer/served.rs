@@ -1,0 +1,103 @@
+use std::net::SocketAddr;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use super::send::send;
+use super::waker::{Sleeper, WaitOutcome, Waker};
+use crate::demux::Mailbox;
+use crate::error::{GetError, GetIntoError, PutError, WaitError};
+use crate::lifetime::CloseReason;
+use crate::packet::Packet;
+use crate::socket::SharedTransport;
+
+/// The handle of a peer that was taken from a server: its mailbox, and the way to the server's socket.
+#[derive(Debug)]
+pub(super) struct Served {
+    mailbox: Arc<Mailbox>,
+    transport: Weak<SharedTransport>,
+    /// Made by the first wait.
+    sleeper: Option<Arc<Sleeper>>,
+}
+
+impl Served {
+    pub(super) fn new(mailbox: Arc<Mailbox>, transport: Weak<SharedTransport>) -> Self {
+        Self { mailbox, transport, sleeper: None }
+    }
+
+    pub(super) fn mailbox(&self) -> &Mailbox {
+        &self.mailbox
+    }
+
+    pub(super) fn put(&self, bytes: &[u8]) -> Result<(), PutError> {
+        let result = self.send(bytes);
+        self.mailbox.count_put(match &result {
+            Ok(()) => Ok(bytes.len()),
+            Err(error) => Err(error.into()),
+        });
+        result
+    }
+
+    fn send(&self, bytes: &[u8]) -> Result<(), PutError> {
+        if let Some(reason) = self.mailbox.ended() {
+            return Err(PutError::Ended(reason));
+        }
+        let transport = self.transport.upgrade().ok_or(PutError::Ended(CloseReason::ServerStopped))?;
+        send(transport.io(), bytes, self.mailbox.remote())
+    }
+
+    pub(super) fn get(&self) -> Result<Option<Packet>, GetError> {
+        let ended = self.mailbox.ended();
+        match (self.mailbox.take(), ended) {
+            (None, Some(reason)) => Err(GetError::Ended(reason)),
+            (packet, _) => Ok(packet),
+        }
+    }
+
+    pub(super) fn get_into(&self, buffer: &mut [u8]) -> Result<Option<(usize, SocketAddr)>, GetIntoError> {
+        let ended = self.mailbox.ended();
+        match (self.mailbox.take_into(buffer)?, ended) {
+            (None, Some(reason)) => Err(GetError::Ended(reason).into()),
+            (taken, _) => Ok(taken),
+        }
+    }
+
+    pub(super) fn local_addr(&self) -> Option<SocketAddr> {
+        self.transport.upgrade().map(|transport| transport.local_addr())
+    }
+
+    /// Waits for the peer's own queue, not for the server's socket: the server's poll fills it, on another thread.
+    pub(super) fn wait(&mut self, timeout: Option<Duration>) -> Result<WaitOutcome, WaitError> {
+        let sleeper = Arc::clone(self.sleeper());
+        // The bell is in place before the mailbox is asked, so nothing that comes in between is slept through.
+        sleeper.forget_ring();
+        let ended = self.mailbox.ended();
+        if self.mailbox.waiting() > 0 {
+            return Ok(WaitOutcome::Ready);
+        }
+        if let Some(reason) = ended {
+            return Err(WaitError::Ended(reason));
+        }
+        if self.transport.upgrade().is_some_and(|transport| transport.io().is_virtual()) {
+            return Ok(WaitOutcome::TimedOut);
+        }
+        Ok(sleeper.sleep(timeout))
+    }
+
+    pub(super) fn waker(&mut self) -> Waker {
+        Waker::of_sleeper(Arc::clone(self.sleeper()))
+    }
+
+    fn sleeper(&mut self) -> &Arc<Sleeper> {
+        self.sleeper.get_or_insert_with(|| {
+            let sleeper = Arc::new(Sleeper::default());
+            self.mailbox.set_bell(Arc::clone(&sleeper) as _);
+            sleeper
+        })
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.mailbox.close();
+    }
+}

@@ -1,0 +1,429 @@
+use std::fmt;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use super::send::send;
+use super::waker::{SocketWait, WaitOutcome, Waker};
+use crate::demux::{PacketQueue, QueueLimits, canonical};
+use crate::error::{BindError, ConnectError, GetError, GetIntoError, OptionError, PollError, PutError, WaitError};
+use crate::lifetime::{CloseReason, PeerState};
+use crate::packet::{Packet, Pool};
+use crate::peer_id::PeerId;
+use crate::socket::{
+    self, BindAddr, BindOptions, Interface, ReceiveBatch, Sink, SocketRef, SystemSockets, ToBindAddr, Transport,
+    TransportFactory, TransportOption,
+};
+use crate::stats::{DropReason, PeerStats, SendDropReason};
+
+/// Datagrams that one poll takes from the socket.
+const MAX_PER_POLL: usize = 4096;
+
+/// Datagrams that one call of the system takes: few, since each has room for the largest.
+const BATCH: usize = 4;
+const SLOT: usize = 1 << 16;
+
+/// A peer with a socket of its own.
+pub(super) struct Standalone {
+    id: PeerId,
+    factory: Arc<dyn TransportFactory>,
+    socket: Socket,
+    inbox: Inbox,
+    destination: Option<SocketAddr>,
+    connected: bool,
+    broadcast: bool,
+    wait: SocketWait,
+}
+
+enum Socket {
+    Unbound,
+    Open(Open),
+    Ended(CloseReason),
+}
+
+struct Open {
+    transport: Box<dyn Transport>,
+    local_addr: SocketAddr,
+    batch: ReceiveBatch,
+}
+
+/// What has been received and not yet taken, and the counters.
+struct Inbox {
+    queue: PacketQueue,
+    limits: QueueLimits,
+    pool: Arc<Pool>,
+    stats: PeerStats,
+}
+
+impl Standalone {
+    pub(super) fn new() -> Self {
+        Self::with_factory(Arc::new(SystemSockets))
+    }
+
+    pub(super) fn with_factory(factory: Arc<dyn TransportFactory>) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let limits = QueueLimits::default();
+        Self {
+            id: PeerId::stand_alone(NEXT.fetch_add(1, Ordering::Relaxed)),
+            factory,
+            socket: Socket::Unbound,
+            inbox: Inbox {
+                queue: PacketQueue::default(),
+                limits,
+                pool: Pool::new(limits.bytes),
+                stats: PeerStats::default(),
+            },
+            destination: None,
+            connected: false,
+            broadcast: false,
+            wait: SocketWait::default(),
+        }
+    }
+
+    pub(super) fn from_std(socket: UdpSocket) -> Result<Self, BindError> {
+        let mut peer = Self::new();
+        let remote = socket.peer_addr().ok().map(canonical);
+        let transport = peer.factory.adopt(socket).map_err(BindError::from_io)?;
+        peer.open(transport)?;
+        peer.destination = remote;
+        peer.connected = remote.is_some();
+        Ok(peer)
+    }
+
+    pub(super) fn bind(&mut self, addr: impl ToBindAddr) -> Result<(), BindError> {
+        if matches!(self.socket, Socket::Open(_)) {
+            return Err(BindError::AlreadyOpen);
+        }
+        self.bind_to(addr.to_bind_addr()?)
+    }
+
+    pub(super) fn connect_to_host(&mut self, host: impl ToSocketAddrs) -> Result<(), ConnectError> {
+        let candidates = resolve(host)?;
+        let opened_here = !matches!(self.socket, Socket::Open(_));
+        if opened_here {
+            self.bind_to(BindAddr::Any(0)).map_err(ConnectError::Bind)?;
+        }
+        let result = self.connect_to_first(&candidates);
+        match result {
+            Ok(remote) => {
+                self.inbox.discard();
+                self.destination = Some(remote);
+                self.connected = true;
+            }
+            Err(_) if opened_here => self.socket = Socket::Unbound,
+            Err(_) => {}
+        }
+        result.map(drop)
+    }
+
+    fn connect_to_first(&mut self, candidates: &[SocketAddr]) -> Result<SocketAddr, ConnectError> {
+        let Socket::Open(open) = &mut self.socket else { return Err(ConnectError::WrongFamily) };
+        let mut result = Err(ConnectError::WrongFamily);
+        for &candidate in candidates {
+            if !open.transport.reaches(candidate) {
+                continue;
+            }
+            match open.transport.connect(candidate) {
+                Ok(()) => {
+                    open.local_addr = open.transport.local_addr().unwrap_or(open.local_addr);
+                    return Ok(candidate);
+                }
+                Err(error) => result = Err(ConnectError::Unreachable(error)),
+            }
+        }
+        result
+    }
+
+    pub(super) fn set_dest_address(&mut self, host: impl ToSocketAddrs) -> Result<(), ConnectError> {
+        if self.connected {
+            return Err(ConnectError::Connected);
+        }
+        let mut candidates = resolve(host)?;
+        if let Socket::Open(open) = &self.socket {
+            candidates.retain(|&candidate| open.transport.reaches(candidate));
+        }
+        let first = *candidates.first().ok_or(ConnectError::WrongFamily)?;
+        let reachable = candidates.len() == 1 || self.has_route(first);
+        let chosen = if reachable { None } else { candidates.iter().copied().find(|&to| self.has_route(to)) };
+        self.destination = Some(chosen.unwrap_or(first));
+        if matches!(self.socket, Socket::Ended(_)) {
+            self.inbox.discard();
+            self.socket = Socket::Unbound;
+        }
+        Ok(())
+    }
+
+    /// Whether the system knows a way to `to`. Connecting a datagram socket asks just that, and sends nothing.
+    fn has_route(&self, to: SocketAddr) -> bool {
+        let scratch = self.factory.bind(&BindOptions::new(BindAddr::Any(0)));
+        scratch.is_ok_and(|mut scratch| scratch.reaches(to) && scratch.connect(to).is_ok())
+    }
+
+    pub(super) fn poll(&mut self) -> Result<(), PollError> {
+        let Socket::Open(open) = &mut self.socket else { return Err(PollError::NotOpen) };
+        let mut intake = Intake {
+            inbox: &mut self.inbox,
+            only_from: self.destination.filter(|_| self.connected),
+            now: open.transport.now(),
+            left: MAX_PER_POLL,
+        };
+        match socket::drain(&*open.transport, &mut open.batch, &mut intake) {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                self.end(CloseReason::SocketFailed);
+                Err(PollError::SocketFailed(error))
+            }
+        }
+    }
+
+    pub(super) fn put(&mut self, bytes: &[u8]) -> Result<(), PutError> {
+        let result = self.send(bytes);
+        let stats = &mut self.inbox.stats;
+        match &result {
+            Ok(()) => {
+                stats.sent += 1;
+                stats.sent_bytes += bytes.len() as u64;
+            }
+            Err(error) => stats.send_drops.add(SendDropReason::from(error), 1),
+        }
+        result
+    }
+
+    fn send(&mut self, bytes: &[u8]) -> Result<(), PutError> {
+        if let Socket::Ended(reason) = self.socket {
+            return Err(PutError::Ended(reason));
+        }
+        let destination = self.destination.ok_or(PutError::NoDestination)?;
+        if matches!(self.socket, Socket::Unbound) {
+            self.bind_to(BindAddr::Any(0)).map_err(PutError::Bind)?;
+        }
+        let Socket::Open(open) = &self.socket else { return Err(PutError::NoDestination) };
+        match send(&*open.transport, bytes, destination) {
+            Err(PutError::PermissionDenied(error))
+                if !self.broadcast && socket::blocked_by_missing_broadcast_flag(&error, destination) =>
+            {
+                Err(PutError::BroadcastNotEnabled)
+            }
+            result => result,
+        }
+    }
+
+    pub(super) fn get(&mut self) -> Result<Option<Packet>, GetError> {
+        match (self.inbox.take(), &self.socket) {
+            (None, Socket::Unbound) => Err(GetError::NotOpen),
+            (None, Socket::Ended(reason)) => Err(GetError::Ended(*reason)),
+            (packet, _) => Ok(packet),
+        }
+    }
+
+    pub(super) fn get_into(&mut self, buffer: &mut [u8]) -> Result<Option<(usize, SocketAddr)>, GetIntoError> {
+        let room = buffer.len();
+        if let Some(size) = self.inbox.queue.front().map(|packet| packet.len()).filter(|&size| size > room) {
+            return Err(GetIntoError::BufferTooSmall { size, room });
+        }
+        let Some(packet) = self.get()? else { return Ok(None) };
+        buffer[..packet.len()].copy_from_slice(&packet);
+        Ok(Some((packet.len(), packet.sender())))
+    }
+
+    pub(super) fn close(&mut self) {
+        if !matches!(self.socket, Socket::Ended(_)) {
+            self.end(CloseReason::Closed);
+        }
+    }
+
+    pub(super) fn wait(&mut self, timeout: Option<Duration>) -> Result<WaitOutcome, WaitError> {
+        if self.inbox.queue.len() > 0 {
+            return Ok(WaitOutcome::Ready);
+        }
+        match &self.socket {
+            Socket::Open(open) => self.wait.wait(&*open.transport, timeout).map_err(WaitError::Io),
+            Socket::Unbound => Err(WaitError::NotOpen),
+            Socket::Ended(reason) => Err(WaitError::Ended(*reason)),
+        }
+    }
+
+    pub(super) fn waker(&mut self) -> Result<Waker, WaitError> {
+        self.wait.waker().map_err(WaitError::Io)
+    }
+
+    pub(super) fn set_broadcast_enabled(&mut self, enabled: bool) -> Result<(), OptionError> {
+        if let Socket::Open(open) = &self.socket {
+            set(&*open.transport, TransportOption::Broadcast(enabled))?;
+        }
+        self.broadcast = enabled;
+        Ok(())
+    }
+
+    pub(super) fn join_group(&mut self, group: IpAddr, interface: Interface) -> Result<(), OptionError> {
+        self.set_option(TransportOption::JoinGroup(multicast(group)?, interface))
+    }
+
+    pub(super) fn leave_group(&mut self, group: IpAddr, interface: Interface) -> Result<(), OptionError> {
+        self.set_option(TransportOption::LeaveGroup(multicast(group)?, interface))
+    }
+
+    pub(super) fn set_option(&self, option: TransportOption) -> Result<(), OptionError> {
+        let Socket::Open(open) = &self.socket else { return Err(OptionError::NotOpen) };
+        set(&*open.transport, option)
+    }
+
+    pub(super) fn set_queue_limits(&mut self, limits: QueueLimits) {
+        self.inbox.limits = limits;
+    }
+
+    pub(super) fn id(&self) -> PeerId {
+        self.id
+    }
+
+    pub(super) fn state(&self) -> PeerState {
+        match &self.socket {
+            Socket::Unbound => PeerState::Unbound,
+            Socket::Open(_) => PeerState::Open,
+            Socket::Ended(reason) => PeerState::Ended(*reason),
+        }
+    }
+
+    pub(super) fn available_packet_count(&self) -> usize {
+        self.inbox.queue.len()
+    }
+
+    pub(super) fn destination(&self) -> Option<SocketAddr> {
+        self.destination
+    }
+
+    pub(super) fn local_addr(&self) -> Option<SocketAddr> {
+        if let Socket::Open(open) = &self.socket { Some(open.local_addr) } else { None }
+    }
+
+    pub(super) fn is_connected(&self) -> bool {
+        self.connected
+    }
+
+    pub(super) fn socket(&self) -> Option<SocketRef<'_>> {
+        if let Socket::Open(open) = &self.socket { open.transport.socket() } else { None }
+    }
+
+    pub(super) fn stats(&self) -> PeerStats {
+        let mut stats = self.inbox.stats;
+        stats.queued = self.inbox.queue.len() as u64;
+        stats.queued_bytes = self.inbox.queue.bytes() as u64;
+        stats
+    }
+
+    fn bind_to(&mut self, addr: BindAddr) -> Result<(), BindError> {
+        let transport = self.factory.bind(&BindOptions::new(addr)).map_err(BindError::from_io)?;
+        self.open(transport)
+    }
+
+    /// Starts anew on `transport`: what was left of an earlier socket is gone, so that old packets never pass for new ones.
+    fn open(&mut self, transport: Box<dyn Transport>) -> Result<(), BindError> {
+        let local_addr = transport.local_addr().map_err(BindError::from_io)?;
+        if self.broadcast {
+            transport.set_option(TransportOption::Broadcast(true)).map_err(BindError::from_io)?;
+        }
+        self.inbox.discard();
+        self.socket = Socket::Open(Open { transport, local_addr, batch: ReceiveBatch::new(BATCH, SLOT) });
+        Ok(())
+    }
+
+    fn end(&mut self, reason: CloseReason) {
+        self.socket = Socket::Ended(reason);
+        self.destination = None;
+        self.connected = false;
+    }
+}
+
+impl fmt::Debug for Standalone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Standalone")
+            .field("state", &self.state())
+            .field("local_addr", &self.local_addr())
+            .field("destination", &self.destination)
+            .field("connected", &self.connected)
+            .field("waiting", &self.available_packet_count())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Inbox {
+    fn receive(&mut self, sender: SocketAddr, bytes: &[u8], now: Instant) {
+        let packet = self.pool.packet(bytes, sender, now);
+        if let Some(lost) = self.queue.push(packet, &self.limits) {
+            self.stats.drops.add(lost.reason, lost.packets);
+        }
+    }
+
+    fn take(&mut self) -> Option<Packet> {
+        let packet = self.queue.pop()?;
+        self.stats.delivered += 1;
+        Some(packet)
+    }
+
+    fn discard(&mut self) {
+        let unread = std::mem::take(&mut self.queue);
+        self.stats.drops.add(DropReason::Unread, unread.len() as u64);
+    }
+}
+
+/// One poll's way from the socket to the inbox.
+struct Intake<'a> {
+    inbox: &'a mut Inbox,
+    /// The remote of a connected peer. The system filters others only from the time of the connect on.
+    only_from: Option<SocketAddr>,
+    now: Instant,
+    left: usize,
+}
+
+impl Sink for Intake<'_> {
+    fn budget(&self) -> usize {
+        self.left
+    }
+
+    fn datagram(&mut self, sender: SocketAddr, bytes: &[u8], cut: bool) {
+        self.left -= 1;
+        let sender = canonical(sender);
+        let stats = &mut self.inbox.stats;
+        stats.received += 1;
+        stats.received_bytes += bytes.len() as u64;
+        if self.only_from.is_some_and(|remote| remote != sender) {
+            stats.drops.add(DropReason::Stranger, 1);
+        } else if cut {
+            stats.drops.add(DropReason::TooLarge, 1);
+        } else {
+            self.inbox.receive(sender, bytes, self.now);
+        }
+    }
+
+    fn truncated(&mut self) {
+        self.inbox.stats.received += 1;
+        self.inbox.stats.drops.add(DropReason::TooLarge, 1);
+    }
+
+    fn noise(&mut self) {
+        self.inbox.stats.noise += 1;
+    }
+}
+
+/// The addresses of a host, in the resolver's order. Blocks where a name has to be looked up.
+fn resolve(host: impl ToSocketAddrs) -> Result<Vec<SocketAddr>, ConnectError> {
+    let found: Vec<_> = host.to_socket_addrs().map_err(ConnectError::Unresolved)?.map(canonical).collect();
+    if found.is_empty() {
+        return Err(ConnectError::Unresolved(std::io::ErrorKind::NotFound.into()));
+    }
+    let usable: Vec<_> = found.into_iter().filter(|addr| addr.port() != 0).collect();
+    if usable.is_empty() { Err(ConnectError::NoPort) } else { Ok(usable) }
+}
+
+fn multicast(group: IpAddr) -> Result<IpAddr, OptionError> {
+    let group = group.to_canonical();
+    if group.is_multicast() { Ok(group) } else { Err(OptionError::NotMulticast(group)) }
+}
+
+fn set(transport: &dyn Transport, option: TransportOption) -> Result<(), OptionError> {
+    transport.set_option(option).map_err(|error| match error.kind() {
+        std::io::ErrorKind::Unsupported => OptionError::Unsupported,
+        _ => OptionError::Io(error),
+    })
+}

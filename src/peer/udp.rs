@@ -1,0 +1,438 @@
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use super::PacketPeer;
+use super::send::max_payload;
+use super::served::Served;
+use super::standalone::Standalone;
+use super::waker::{WaitOutcome, Waker};
+use crate::demux::{Mailbox, QueueLimits};
+use crate::error::{BindError, ConnectError, GetError, GetIntoError, OptionError, PollError, PutError, WaitError};
+use crate::lifetime::PeerState;
+use crate::packet::Packet;
+use crate::peer_id::PeerId;
+use crate::socket::{
+    Interface, MAX_PAYLOAD_V4, SharedTransport, SocketRef, ToBindAddr, TransportFactory, TransportOption,
+};
+use crate::stats::PeerStats;
+
+/// One end of a UDP conversation: a peer taken from a [`UdpServer`](crate::UdpServer), or a socket of its own.
+///
+/// Godot's `PacketPeerUDP`. The handle is the connection: dropping it ends the peer.
+///
+/// # Stand-alone
+///
+/// A client makes one by [`new`](Self::new), says whom to talk to by [`connect_to_host`](Self::connect_to_host), calls
+/// [`poll`](Self::poll) once a frame, and takes what has come:
+///
+/// ```
+/// use packetpeer::PacketPeerUdp;
+///
+/// let mut peer = PacketPeerUdp::new();
+/// peer.connect_to_host("127.0.0.1:4433")?;
+/// peer.put_packet(b"hello")?;
+/// peer.poll()?;
+/// while let Some(packet) = peer.get_packet()? {
+///     println!("{} bytes from {}", packet.len(), packet.sender());
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Taken from a server
+///
+/// The server's poll receives for it; its own [`poll`](Self::poll) has nothing to do. It sends through the server's
+/// socket to the one address it stands for. It may move to another thread. Socket options are the server's, so the
+/// methods that change them answer [`ServersPeer`](OptionError::ServersPeer).
+///
+/// # When it has ended
+///
+/// [`state`](Self::state) says why. [`put_packet`](Self::put_packet) is an error at once and reaches nobody;
+/// [`get_packet`](Self::get_packet) first hands out what had been received. A stand-alone peer can be bound or connected
+/// again, and then starts with nothing left of its past.
+#[derive(Debug)]
+#[doc(alias = "PacketPeerUDP")]
+pub struct PacketPeerUdp {
+    kind: Kind,
+    last_sender: Option<SocketAddr>,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Served(Served),
+    // Several times the size of the other, and there are many of the other.
+    Standalone(Box<Standalone>),
+}
+
+impl PacketPeerUdp {
+    /// A stand-alone peer without a socket yet.
+    pub fn new() -> Self {
+        Self::stand_alone(Standalone::new())
+    }
+
+    /// A stand-alone peer whose sockets come from `factory`, for instance from a host of the in-memory
+    /// [network](crate::sim::Network).
+    pub fn with_transport(factory: impl TransportFactory + 'static) -> Self {
+        Self::stand_alone(Standalone::with_factory(Arc::new(factory)))
+    }
+
+    /// A stand-alone peer on a socket of the standard library, which becomes non-blocking. A connected socket makes a
+    /// connected peer.
+    ///
+    /// # Errors
+    ///
+    /// See [`BindError`].
+    pub fn from_std(socket: UdpSocket) -> Result<Self, BindError> {
+        Standalone::from_std(socket).map(Self::stand_alone)
+    }
+
+    pub(crate) fn served(mailbox: Arc<Mailbox>, transport: Weak<SharedTransport>) -> Self {
+        Self { kind: Kind::Served(Served::new(mailbox, transport)), last_sender: None }
+    }
+
+    fn stand_alone(peer: Standalone) -> Self {
+        Self { kind: Kind::Standalone(Box::new(peer)), last_sender: None }
+    }
+
+    /// Opens a socket on an address of this machine; see [`ToBindAddr`] for what an address may be. The port is also the
+    /// one that sends leave from.
+    ///
+    /// The port is this peer's alone. Needed only to be found at a known port: connecting and sending open a socket by
+    /// themselves.
+    ///
+    /// # Errors
+    ///
+    /// See [`BindError`]; the peer stays as it was.
+    pub fn bind(&mut self, addr: impl ToBindAddr) -> Result<(), BindError> {
+        match &mut self.kind {
+            Kind::Served(_) => Err(BindError::ServersPeer),
+            Kind::Standalone(peer) => peer.bind(addr),
+        }
+    }
+
+    /// Fixes the remote (`connect(2)`): packets go there, and packets from anywhere else are dropped and counted. Nothing
+    /// is sent.
+    ///
+    /// `host` may be an address, a text such as `"203.0.113.7:4433"`, or a name and port such as `("localhost", 4433)`.
+    /// **A name is looked up in this call, which blocks**; do that outside the frame loop, or resolve elsewhere and pass
+    /// the address. Of a host's several addresses it takes the first that the socket can reach. A peer without a socket
+    /// opens one that speaks both IP versions. May be called again to change the remote; what was received from the
+    /// former is dropped.
+    ///
+    /// # Errors
+    ///
+    /// See [`ConnectError`]; the peer stays as it was.
+    pub fn connect_to_host(&mut self, host: impl ToSocketAddrs) -> Result<(), ConnectError> {
+        match &mut self.kind {
+            Kind::Served(_) => Err(ConnectError::ServersPeer),
+            Kind::Standalone(peer) => peer.connect_to_host(host),
+        }
+    }
+
+    /// Says where packets go without fixing from where they may come. The socket is opened by the first put, or by
+    /// [`bind`](Self::bind).
+    ///
+    /// As for [`connect_to_host`](Self::connect_to_host), **a name is looked up in this call, which blocks**, and the
+    /// first address that can be reached is taken. Broadcast and multicast addresses are fine.
+    ///
+    /// # Errors
+    ///
+    /// See [`ConnectError`]; the destination stays as it was.
+    pub fn set_dest_address(&mut self, host: impl ToSocketAddrs) -> Result<(), ConnectError> {
+        match &mut self.kind {
+            Kind::Served(_) => Err(ConnectError::ServersPeer),
+            Kind::Standalone(peer) => peer.set_dest_address(host),
+        }
+    }
+
+    /// Takes what has arrived from the socket, at most 4 096 datagrams. Call it once a frame, or more often.
+    ///
+    /// Nothing to do, and no error, for a server's peer.
+    ///
+    /// # Errors
+    ///
+    /// See [`PollError`]. Noise of the network, such as an answer that nobody listens, is counted and no error.
+    pub fn poll(&mut self) -> Result<(), PollError> {
+        match &mut self.kind {
+            Kind::Served(_) => Ok(()),
+            Kind::Standalone(peer) => peer.poll(),
+        }
+    }
+
+    /// Sends `bytes` as one datagram; none at all make an empty datagram. Sends at once; never blocks and never spins.
+    ///
+    /// # Errors
+    ///
+    /// See [`PutError`]; the datagram was not sent, and is counted under its reason.
+    pub fn put_packet(&mut self, bytes: &[u8]) -> Result<(), PutError> {
+        match &mut self.kind {
+            Kind::Served(peer) => peer.put(bytes),
+            Kind::Standalone(peer) => peer.put(bytes),
+        }
+    }
+
+    /// Takes the packet that has waited longest; `Ok(None)` where none waits now. Does no input or output.
+    ///
+    /// # Errors
+    ///
+    /// There is nothing and never will be: see [`GetError`].
+    pub fn get_packet(&mut self) -> Result<Option<Packet>, GetError> {
+        let packet = match &mut self.kind {
+            Kind::Served(peer) => peer.get(),
+            Kind::Standalone(peer) => peer.get(),
+        }?;
+        if let Some(packet) = &packet {
+            self.last_sender = Some(packet.sender());
+        }
+        Ok(packet)
+    }
+
+    /// Copies the packet that has waited longest to the start of `buffer` and returns its length in bytes; `Ok(None)` where
+    /// none waits now. Does no input or output.
+    ///
+    /// # Errors
+    ///
+    /// See [`GetIntoError`]; a packet that does not fit stays where it is.
+    pub fn get_packet_into(&mut self, buffer: &mut [u8]) -> Result<Option<usize>, GetIntoError> {
+        let taken = match &mut self.kind {
+            Kind::Served(peer) => peer.get_into(buffer),
+            Kind::Standalone(peer) => peer.get_into(buffer),
+        }?;
+        Ok(taken.map(|(len, sender)| {
+            self.last_sender = Some(sender);
+            len
+        }))
+    }
+
+    /// Ends the peer. What had been received can still be taken; the remote is not told. Never blocks and never fails; a
+    /// second call does nothing.
+    ///
+    /// A server forgets the address at its next poll: a datagram that comes from there afterwards is a new connection.
+    pub fn close(&mut self) {
+        match &mut self.kind {
+            Kind::Served(peer) => peer.mailbox().close(),
+            Kind::Standalone(peer) => peer.close(),
+        }
+    }
+
+    /// Blocks until something has come, a [`Waker`] wakes, or `timeout` is over (`None` = never).
+    ///
+    /// For programs that have no frame to draw. A stand-alone peer waits for its socket: poll afterwards. A server's
+    /// peer waits for its own queue, which the server's poll fills on another thread. On the in-memory network it never
+    /// blocks.
+    ///
+    /// # Errors
+    ///
+    /// See [`WaitError`].
+    pub fn wait(&mut self, timeout: Option<Duration>) -> Result<WaitOutcome, WaitError> {
+        match &mut self.kind {
+            Kind::Served(peer) => peer.wait(timeout),
+            Kind::Standalone(peer) => peer.wait(timeout),
+        }
+    }
+
+    /// A handle by which another thread can end a [`wait`](Self::wait).
+    ///
+    /// # Errors
+    ///
+    /// [`WaitError::Io`] where the system has no more descriptors for it.
+    pub fn waker(&mut self) -> Result<Waker, WaitError> {
+        match &mut self.kind {
+            Kind::Served(peer) => Ok(peer.waker()),
+            Kind::Standalone(peer) => peer.waker(),
+        }
+    }
+
+    /// Allows or forbids sending to broadcast addresses (`SO_BROADCAST`). Forbidden by default. Holds for the sockets that
+    /// this peer opens later too.
+    ///
+    /// # Errors
+    ///
+    /// See [`OptionError`].
+    pub fn set_broadcast_enabled(&mut self, enabled: bool) -> Result<(), OptionError> {
+        self.stand_alone_mut()?.set_broadcast_enabled(enabled)
+    }
+
+    /// Receives what is sent to a multicast group on this peer's port, from now until it is left or closed. Bind the port
+    /// first; for an IPv4 group bind to an IPv4 address, such as `0.0.0.0`, where it is to work on every system.
+    ///
+    /// # Errors
+    ///
+    /// See [`OptionError`].
+    pub fn join_multicast_group(&mut self, group: IpAddr, interface: Interface) -> Result<(), OptionError> {
+        self.stand_alone_mut()?.join_group(group, interface)
+    }
+
+    /// Leaves a multicast group again.
+    ///
+    /// # Errors
+    ///
+    /// See [`OptionError`].
+    pub fn leave_multicast_group(&mut self, group: IpAddr, interface: Interface) -> Result<(), OptionError> {
+        self.stand_alone_mut()?.leave_group(group, interface)
+    }
+
+    /// Chooses the interface that multicast packets leave by. Default: the routing table's choice.
+    ///
+    /// # Errors
+    ///
+    /// See [`OptionError`].
+    pub fn set_multicast_interface(&mut self, interface: Interface) -> Result<(), OptionError> {
+        self.stand_alone_mut()?.set_option(TransportOption::MulticastInterface(interface))
+    }
+
+    /// How many hops multicast packets travel. Default 1: the local network.
+    ///
+    /// # Errors
+    ///
+    /// See [`OptionError`].
+    pub fn set_multicast_ttl(&mut self, hops: u8) -> Result<(), OptionError> {
+        self.stand_alone_mut()?.set_option(TransportOption::MulticastTtl(hops))
+    }
+
+    /// Whether multicast packets sent here reach members on this very host. Default: yes.
+    ///
+    /// # Errors
+    ///
+    /// See [`OptionError`].
+    pub fn set_multicast_loop(&mut self, enabled: bool) -> Result<(), OptionError> {
+        self.stand_alone_mut()?.set_option(TransportOption::MulticastLoop(enabled))
+    }
+
+    /// How much may wait to be taken from a stand-alone peer. A server's peers follow the server's
+    /// [`Limits::queue`](crate::Limits#structfield.queue).
+    ///
+    /// # Errors
+    ///
+    /// [`OptionError::ServersPeer`].
+    pub fn set_queue_limits(&mut self, limits: QueueLimits) -> Result<(), OptionError> {
+        self.stand_alone_mut()?.set_queue_limits(limits);
+        Ok(())
+    }
+
+    /// This peer's id.
+    pub fn id(&self) -> PeerId {
+        match &self.kind {
+            Kind::Served(peer) => peer.mailbox().id(),
+            Kind::Standalone(peer) => peer.id(),
+        }
+    }
+
+    /// Whether packets come and go, and if not, why.
+    pub fn state(&self) -> PeerState {
+        match &self.kind {
+            Kind::Served(peer) => peer.mailbox().ended().map_or(PeerState::Open, PeerState::Ended),
+            Kind::Standalone(peer) => peer.state(),
+        }
+    }
+
+    /// Why the peer has ended; `None` as long as it has not.
+    pub fn close_reason(&self) -> Option<crate::CloseReason> {
+        if let PeerState::Ended(reason) = self.state() { Some(reason) } else { None }
+    }
+
+    /// Packets that can be taken without a further poll. Does no input or output.
+    #[doc(alias = "get_available_packet_count")]
+    pub fn available_packet_count(&self) -> usize {
+        match &self.kind {
+            Kind::Served(peer) => peer.mailbox().waiting(),
+            Kind::Standalone(peer) => peer.available_packet_count(),
+        }
+    }
+
+    /// The sender of the packet taken last, `None` before the first.
+    #[doc(alias = "get_packet_ip")]
+    #[doc(alias = "get_packet_port")]
+    pub fn packet_addr(&self) -> Option<SocketAddr> {
+        self.last_sender
+    }
+
+    /// Where packets go: a server's peer knows it from the start, a stand-alone peer when it has been told.
+    pub fn remote_addr(&self) -> Option<SocketAddr> {
+        match &self.kind {
+            Kind::Served(peer) => Some(peer.mailbox().remote()),
+            Kind::Standalone(peer) => peer.destination(),
+        }
+    }
+
+    /// Where the socket is bound to: for a server's peer, the server's address. `None` without a socket.
+    #[doc(alias = "get_local_port")]
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        match &self.kind {
+            Kind::Served(peer) => peer.local_addr(),
+            Kind::Standalone(peer) => peer.local_addr(),
+        }
+    }
+
+    /// Whether the peer has a socket to receive by. It says nothing about the remote.
+    pub fn is_bound(&self) -> bool {
+        self.state() == PeerState::Open
+    }
+
+    /// Whether the remote is fixed, so that packets come from nowhere else. It says nothing about whether anybody is there.
+    pub fn is_socket_connected(&self) -> bool {
+        match &self.kind {
+            Kind::Served(peer) => peer.mailbox().ended().is_none(),
+            Kind::Standalone(peer) => peer.is_connected(),
+        }
+    }
+
+    /// Largest packet that can be sent to the remote, in bytes: 65 507 over IPv4, 65 527 over IPv6. Above some 1 200 the
+    /// network may have to cut it in pieces, and loses all where it loses one.
+    pub fn max_packet_size(&self) -> usize {
+        self.remote_addr().map_or(MAX_PAYLOAD_V4, max_payload)
+    }
+
+    /// The socket of a stand-alone peer, to set options the crate does not know or to wait for it beside others.
+    #[doc(alias = "AsFd")]
+    #[doc(alias = "AsSocket")]
+    pub fn socket(&self) -> Option<SocketRef<'_>> {
+        match &self.kind {
+            Kind::Served(_) => None,
+            Kind::Standalone(peer) => peer.socket(),
+        }
+    }
+
+    /// What this peer has seen so far.
+    pub fn stats(&self) -> PeerStats {
+        match &self.kind {
+            Kind::Served(peer) => peer.mailbox().stats(),
+            Kind::Standalone(peer) => peer.stats(),
+        }
+    }
+
+    fn stand_alone_mut(&mut self) -> Result<&mut Standalone, OptionError> {
+        match &mut self.kind {
+            Kind::Served(_) => Err(OptionError::ServersPeer),
+            Kind::Standalone(peer) => Ok(peer),
+        }
+    }
+}
+
+impl Default for PacketPeerUdp {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl PacketPeer for PacketPeerUdp {
+    fn poll(&mut self) -> Result<(), PollError> {
+        self.poll()
+    }
+
+    fn get_packet(&mut self) -> Result<Option<Packet>, GetError> {
+        self.get_packet()
+    }
+
+    fn put_packet(&mut self, bytes: &[u8]) -> Result<(), PutError> {
+        self.put_packet(bytes)
+    }
+
+    fn available_packet_count(&self) -> usize {
+        self.available_packet_count()
+    }
+
+    fn max_packet_size(&self) -> usize {
+        self.max_packet_size()
+    }
+}

@@ -1,0 +1,157 @@
+use std::fmt;
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::demux::Bell;
+use crate::socket::{Interrupt, Transport};
+
+/// How a `wait` ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WaitOutcome {
+    /// Something has come: poll, or take it.
+    Ready,
+    /// Nothing came in time.
+    TimedOut,
+    /// A [`Waker`] ended the wait.
+    Woken,
+}
+
+/// Ends a `wait` from another thread. Cheap to clone.
+///
+/// A wake is remembered: where nobody waits, the next wait returns at once.
+///
+/// ```
+/// use packetpeer::{PacketPeerUdp, WaitOutcome};
+///
+/// let mut peer = PacketPeerUdp::new();
+/// peer.bind("127.0.0.1:0")?;
+/// let waker = peer.waker()?;
+/// let other = std::thread::spawn(move || waker.wake());
+/// assert_eq!(peer.wait(None)?, WaitOutcome::Woken);
+/// # other.join().unwrap();
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct Waker {
+    imp: Imp,
+}
+
+#[derive(Clone)]
+enum Imp {
+    Sleeper(Arc<Sleeper>),
+    Interrupt(Arc<Interrupt>),
+}
+
+impl Waker {
+    pub(crate) fn of_sleeper(sleeper: Arc<Sleeper>) -> Self {
+        Self { imp: Imp::Sleeper(sleeper) }
+    }
+
+    pub(crate) fn of_interrupt(interrupt: Arc<Interrupt>) -> Self {
+        Self { imp: Imp::Interrupt(interrupt) }
+    }
+
+    /// Ends the wait that is going on, or the next one.
+    pub fn wake(&self) {
+        match &self.imp {
+            Imp::Sleeper(sleeper) => sleeper.wake(),
+            Imp::Interrupt(interrupt) => interrupt.raise(),
+        }
+    }
+}
+
+impl fmt::Debug for Waker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Waker").finish_non_exhaustive()
+    }
+}
+
+/// Waits on a socket, for those who own it.
+#[derive(Debug, Default)]
+pub(crate) struct SocketWait {
+    interrupt: Option<Arc<Interrupt>>,
+}
+
+impl SocketWait {
+    /// Only who has asked for a waker pays for one.
+    pub(crate) fn waker(&mut self) -> io::Result<Waker> {
+        let interrupt = match &self.interrupt {
+            Some(interrupt) => interrupt,
+            None => self.interrupt.insert(Arc::new(Interrupt::new()?)),
+        };
+        Ok(Waker::of_interrupt(Arc::clone(interrupt)))
+    }
+
+    pub(crate) fn wait(&self, transport: &dyn Transport, timeout: Option<Duration>) -> io::Result<WaitOutcome> {
+        let readable = transport.wait(timeout, self.interrupt.as_deref())?;
+        let woken = self.interrupt.as_ref().is_some_and(|interrupt| interrupt.take());
+        Ok(match (woken, readable) {
+            (true, _) => WaitOutcome::Woken,
+            (false, true) => WaitOutcome::Ready,
+            (false, false) => WaitOutcome::TimedOut,
+        })
+    }
+}
+
+/// Where the owner of a server's peer sleeps until its mailbox rings.
+#[derive(Debug, Default)]
+pub(crate) struct Sleeper {
+    signals: Mutex<Signals>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Signals {
+    rung: bool,
+    woken: bool,
+}
+
+impl Sleeper {
+    /// Sleeps until rung or woken, and forgets both.
+    pub(crate) fn sleep(&self, timeout: Option<Duration>) -> WaitOutcome {
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let mut signals = self.signals();
+        loop {
+            let Signals { rung, woken } = std::mem::take(&mut *signals);
+            if woken {
+                return WaitOutcome::Woken;
+            }
+            if rung {
+                return WaitOutcome::Ready;
+            }
+            signals = match deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {
+                None => self.changed.wait(signals).unwrap_or_else(PoisonError::into_inner),
+                Some(Duration::ZERO) => return WaitOutcome::TimedOut,
+                Some(left) => self.changed.wait_timeout(signals, left).unwrap_or_else(PoisonError::into_inner).0,
+            };
+        }
+    }
+
+    /// Forgets a ring that came before: its packets are there to be seen, or taken already.
+    pub(crate) fn forget_ring(&self) {
+        self.signals().rung = false;
+    }
+
+    fn wake(&self) {
+        self.signal(|signals| &mut signals.woken);
+    }
+
+    fn signal(&self, which: impl Fn(&mut Signals) -> &mut bool) {
+        // One system call a change, and not one a packet.
+        if !std::mem::replace(which(&mut self.signals()), true) {
+            self.changed.notify_all();
+        }
+    }
+
+    fn signals(&self) -> MutexGuard<'_, Signals> {
+        self.signals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Bell for Sleeper {
+    fn ring(&self) {
+        self.signal(|signals| &mut signals.rung);
+    }
+}

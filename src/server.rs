@@ -1,0 +1,360 @@
+//! [`UdpServer`]: one socket, sorted into a handle a peer.
+
+mod config;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+pub use config::{ServerConfig, SocketOptions};
+
+use crate::demux::{Demux, Limits, Sorted};
+use crate::error::{BindError, PollError, UnknownPeer, WaitError};
+use crate::lifetime::CloseReason;
+use crate::peer::{PacketPeerUdp, SocketWait, WaitOutcome, Waker};
+use crate::peer_id::PeerId;
+use crate::socket::{
+    BindOptions, Drained, ReceiveBatch, Sink, SocketRef, SystemSockets, ToBindAddr, TransportFactory, TransportOwner,
+    drain,
+};
+use crate::stats::{PollReport, ServerStats};
+
+/// Datagrams that one call of the system takes, and the room for each: the largest fits, so that none is cut.
+const BATCH: usize = 64;
+const SLOT: usize = 1 << 16;
+
+/// Listens on one UDP port and sorts what comes by sender, into a [`PacketPeerUdp`] each.
+///
+/// Godot's `UDPServer`. Everything advances in [`poll`](Self::poll): call it once a frame, then take new connections, then
+/// read from the peers. Nothing happens between polls, on no thread.
+///
+/// A datagram from an unknown address makes a *pending connection*; the next
+/// [`take_connection`](Self::take_connection) makes a peer of it, and hands out a handle that has the datagram already.
+/// What may be pending, known and waiting is bounded by [`Limits`]; what is dropped is counted in
+/// [`stats`](Self::stats).
+///
+/// ```
+/// use packetpeer::{PacketPeerUdp, UdpServer};
+///
+/// let mut server = UdpServer::new();
+/// server.listen("127.0.0.1:0")?;
+/// let mut client = PacketPeerUdp::new();
+/// client.connect_to_host(server.local_addr().unwrap())?;
+/// client.put_packet(b"hello")?;
+///
+/// # server.wait(None)?;
+/// server.poll()?;
+/// let mut peer = server.take_connection().expect("the hello makes a connection");
+/// assert_eq!(peer.remote_addr(), client.local_addr());
+/// assert_eq!(&*peer.get_packet()?.unwrap(), b"hello");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+#[doc(alias = "UDPServer")]
+pub struct UdpServer {
+    config: SocketOptions,
+    factory: Arc<dyn TransportFactory>,
+    demux: Demux,
+    listening: Option<Listening>,
+    wait: SocketWait,
+}
+
+#[derive(Debug)]
+struct Listening {
+    transport: TransportOwner,
+    batch: ReceiveBatch,
+}
+
+impl UdpServer {
+    /// A server that does not listen yet, with the default [`ServerConfig`].
+    pub fn new() -> Self {
+        Self::with_config(ServerConfig::default())
+    }
+
+    /// A server that does not listen yet.
+    pub fn with_config(config: ServerConfig) -> Self {
+        Self::with_transport(config, SystemSockets)
+    }
+
+    /// A server whose sockets come from `factory`, for instance from a host of the in-memory
+    /// [network](crate::sim::Network).
+    pub fn with_transport(config: ServerConfig, factory: impl TransportFactory + 'static) -> Self {
+        let ServerConfig { limits, socket } = config;
+        Self {
+            config: socket,
+            demux: Demux::new(limits, factory.now()),
+            factory: Arc::new(factory),
+            listening: None,
+            wait: SocketWait::default(),
+        }
+    }
+
+    /// Opens the port. A bare port number means every address of both IP versions; see [`ToBindAddr`] for the rest. Port 0
+    /// lets the system choose; [`local_port`](Self::local_port) tells.
+    ///
+    /// The port is this server's alone, on every system.
+    ///
+    /// # Errors
+    ///
+    /// See [`BindError`]; the server stays as it was.
+    pub fn listen(&mut self, addr: impl ToBindAddr) -> Result<(), BindError> {
+        if self.is_listening() {
+            return Err(BindError::AlreadyOpen);
+        }
+        let mut options = BindOptions::new(addr.to_bind_addr()?);
+        options.receive_buffer = self.config.receive_buffer;
+        options.send_buffer = self.config.send_buffer;
+        let transport = self.factory.bind(&options).map_err(BindError::from_io)?;
+        self.listen_by(transport)
+    }
+
+    /// Listens on a socket of the standard library, which becomes non-blocking. Its buffers stay as they are.
+    ///
+    /// # Errors
+    ///
+    /// See [`BindError`]; the server stays as it was.
+    pub fn listen_on(&mut self, socket: std::net::UdpSocket) -> Result<(), BindError> {
+        if self.is_listening() {
+            return Err(BindError::AlreadyOpen);
+        }
+        let transport = self.factory.adopt(socket).map_err(BindError::from_io)?;
+        self.listen_by(transport)
+    }
+
+    fn listen_by(&mut self, transport: Box<dyn crate::socket::Transport>) -> Result<(), BindError> {
+        let transport = TransportOwner::new(transport).map_err(BindError::from_io)?;
+        self.listening = Some(Listening { transport, batch: ReceiveBatch::new(BATCH, SLOT) });
+        self.warn_of_a_small_buffer();
+        Ok(())
+    }
+
+    /// Takes what has arrived from the socket and sorts it; ends what has gone idle. Call it once a frame, or more often.
+    ///
+    /// It takes at most what [`Limits`] allow a poll. Noise of the network, such as answers that a client is gone, is
+    /// counted and never ends it.
+    ///
+    /// # Errors
+    ///
+    /// [`PollError::NotOpen`] when not listening. [`PollError::SocketFailed`] when the socket is of no further use: it has
+    /// been closed and all peers have ended.
+    pub fn poll(&mut self) -> Result<PollReport, PollError> {
+        let now = self.listening.as_ref().ok_or(PollError::NotOpen)?.transport.get().io().now();
+        self.poll_at(now)
+    }
+
+    /// As [`poll`](Self::poll), at a time of the caller's: for replays, for tests, and for a clock that stands still while
+    /// a debugger does. A time before that of the last poll counts as that.
+    ///
+    /// # Errors
+    ///
+    /// As [`poll`](Self::poll).
+    pub fn poll_at(&mut self, now: Instant) -> Result<PollReport, PollError> {
+        let Listening { transport, batch } = self.listening.as_mut().ok_or(PollError::NotOpen)?;
+        self.demux.begin(now);
+        let mut intake = Intake {
+            known_left: self.demux.limits().max_known_per_poll,
+            unknown_left: self.demux.limits().max_unknown_per_poll,
+            demux: &mut self.demux,
+        };
+        match drain(transport.get().io(), batch, &mut intake) {
+            Ok(drained) => Ok(self.demux.finish(drained == Drained::Empty)),
+            Err(error) => {
+                self.end(CloseReason::SocketFailed);
+                Err(PollError::SocketFailed(error))
+            }
+        }
+    }
+
+    /// The connection that has been pending longest, as a peer; it has received its first packets already. `None` where
+    /// none is pending.
+    ///
+    /// Dropping the handle ends the peer, and its next datagram makes a new connection.
+    #[must_use = "dropping the handle ends the connection"]
+    pub fn take_connection(&mut self) -> Option<PacketPeerUdp> {
+        let transport = self.listening.as_ref()?.transport.share();
+        self.demux.take().map(|mailbox| PacketPeerUdp::served(mailbox, transport))
+    }
+
+    /// Appends to `ids` the peers that have packets waiting, each once, in no particular order. A peer is listed until it
+    /// has been drained; one that is taken with packets waiting is listed at once.
+    ///
+    /// With it a frame's work follows the traffic and not the number of peers.
+    pub fn ready(&mut self, ids: &mut Vec<PeerId>) {
+        self.demux.ready(ids);
+    }
+
+    /// Ends a peer from the server's side. Its handle can still take what it had received.
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownPeer`] where it has ended already.
+    pub fn close(&mut self, id: PeerId) -> Result<(), UnknownPeer> {
+        self.demux.close(id)
+    }
+
+    /// Ends all peers, forgets pending connections and closes the port. Their remotes are not told. A second call does
+    /// nothing; [`listen`](Self::listen) works again, on the same port too, as soon as this returns.
+    pub fn stop(&mut self) {
+        self.end(CloseReason::ServerStopped);
+    }
+
+    fn end(&mut self, reason: CloseReason) {
+        self.demux.end_all(reason);
+        if let Some(listening) = self.listening.take() {
+            listening.transport.close();
+        }
+    }
+
+    /// Blocks until a datagram has come, a [`Waker`] wakes, or `timeout` is over (`None` = never): for servers that have
+    /// nothing to do between datagrams. Poll afterwards. On the in-memory network it never blocks.
+    ///
+    /// # Errors
+    ///
+    /// See [`WaitError`].
+    pub fn wait(&mut self, timeout: Option<Duration>) -> Result<WaitOutcome, WaitError> {
+        let listening = self.listening.as_ref().ok_or(WaitError::NotOpen)?;
+        self.wait.wait(listening.transport.get().io(), timeout).map_err(WaitError::Io)
+    }
+
+    /// A handle by which another thread can end a [`wait`](Self::wait).
+    ///
+    /// # Errors
+    ///
+    /// [`WaitError::Io`] where the system has no more descriptors for it.
+    pub fn waker(&mut self) -> Result<Waker, WaitError> {
+        self.wait.waker().map_err(WaitError::Io)
+    }
+
+    /// Changes the limits. They hold from now on; pending connections beyond a lowered cap are forgotten, the newest first.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.demux.set_limits(limits);
+    }
+
+    /// Changes [`Limits::max_pending_connections`] alone. Raising it keeps all that are pending; lowering it forgets the
+    /// newest beyond it, and counts them.
+    #[doc(alias = "max_pending_connections")]
+    pub fn set_max_pending_connections(&mut self, connections: usize) {
+        self.set_limits(self.limits().clone().max_pending_connections(connections));
+    }
+
+    /// The limits in force.
+    pub fn limits(&self) -> &Limits {
+        self.demux.limits()
+    }
+
+    /// [`Limits::max_pending_connections`].
+    #[doc(alias = "get_max_pending_connections")]
+    pub fn max_pending_connections(&self) -> usize {
+        self.limits().max_pending_connections
+    }
+
+    /// Whether [`take_connection`](Self::take_connection) has one. Does no input or output: poll first.
+    pub fn is_connection_available(&self) -> bool {
+        self.pending_count() > 0
+    }
+
+    /// Connections that wait to be taken.
+    pub fn pending_count(&self) -> usize {
+        self.demux.pending_count()
+    }
+
+    /// Peers: connections taken and not ended. One whose handle was closed or dropped counts until the next poll.
+    pub fn peer_count(&self) -> usize {
+        self.demux.peer_count()
+    }
+
+    /// All peers and their addresses, in no particular order.
+    pub fn peers(&self) -> impl Iterator<Item = (PeerId, SocketAddr)> {
+        self.demux.peers()
+    }
+
+    /// The peer of this address, if there is one. An IPv4 address may be given as such or mapped into IPv6.
+    pub fn find(&self, addr: SocketAddr) -> Option<PeerId> {
+        self.demux.find(addr)
+    }
+
+    /// Whether the port is open.
+    pub fn is_listening(&self) -> bool {
+        self.listening.is_some()
+    }
+
+    /// The address listened on; `None` when not listening.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.listening.as_ref().map(|listening| listening.transport.get().local_addr())
+    }
+
+    /// The port listened on; `None` when not listening.
+    #[doc(alias = "get_local_port")]
+    pub fn local_port(&self) -> Option<u16> {
+        self.local_addr().map(|addr| addr.port())
+    }
+
+    /// Bytes the system granted for datagrams that wait for the next poll, where it tells. Linux counts its own
+    /// bookkeeping in: a small datagram takes some 800 of them.
+    pub fn receive_buffer_size(&self) -> Option<usize> {
+        self.listening.as_ref()?.transport.get().io().receive_buffer_size()
+    }
+
+    /// What the server has seen so far.
+    pub fn stats(&self) -> ServerStats {
+        self.demux.stats()
+    }
+
+    /// The socket listened on, to set options the crate does not know or to wait for it beside others.
+    #[doc(alias = "AsFd")]
+    #[doc(alias = "AsSocket")]
+    pub fn socket(&self) -> Option<SocketRef<'_>> {
+        self.listening.as_ref()?.transport.get().io().socket()
+    }
+
+    fn warn_of_a_small_buffer(&self) {
+        let (Some(asked), Some(granted)) = (self.config.receive_buffer, self.receive_buffer_size()) else { return };
+        if granted < asked / 2 {
+            log::warn!(
+                "asked for a receive buffer of {asked} bytes and got {granted}; raise the system's limit \
+                 (net.core.rmem_max on Linux) or poll more often"
+            );
+        }
+    }
+}
+
+impl Default for UdpServer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for UdpServer {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// One poll's way from the socket to the core.
+struct Intake<'a> {
+    demux: &'a mut Demux,
+    known_left: usize,
+    unknown_left: usize,
+}
+
+impl Sink for Intake<'_> {
+    fn budget(&self) -> usize {
+        // Whose a datagram is shows only when it has been taken.
+        self.known_left.min(self.unknown_left)
+    }
+
+    fn datagram(&mut self, sender: SocketAddr, bytes: &[u8], cut: bool) {
+        match self.demux.sort(sender, bytes, cut) {
+            Sorted::Known => self.known_left -= 1,
+            Sorted::Unknown => self.unknown_left -= 1,
+        }
+    }
+
+    fn truncated(&mut self) {
+        self.demux.count_truncated();
+    }
+
+    fn noise(&mut self) {
+        self.demux.count_noise();
+    }
+}

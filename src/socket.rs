@@ -1,0 +1,163 @@
+//! The seam between the library and the system: [`Transport`] moves datagrams, a [`TransportFactory`] makes transports.
+//!
+//! [`UdpServer`](crate::UdpServer) and [`PacketPeerUdp`](crate::PacketPeerUdp) use the system's UDP sockets
+//! ([`SystemSockets`]) unless they are given another factory, such as a host of the in-memory network in
+//! [`sim`](crate::sim). A program that wants to count, delay, encrypt or record what crosses the wire wraps one
+//! transport in another.
+
+mod batch;
+mod bind;
+mod drain;
+mod interrupt;
+mod multicast;
+mod noise;
+mod shared;
+mod sys;
+mod udp;
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+pub use batch::ReceiveBatch;
+pub use bind::{BindAddr, BindOptions, ToBindAddr};
+pub(crate) use drain::{Drained, Sink, drain};
+pub use interrupt::Interrupt;
+pub use multicast::Interface;
+use noise::{Trouble, classify};
+pub(crate) use noise::{blocked_by_missing_broadcast_flag, is_too_large};
+pub(crate) use shared::{SharedTransport, TransportOwner};
+pub use udp::{SocketRef, SystemSockets};
+
+/// Largest payload of a UDP datagram over IPv4, in bytes: 65 535 less 8 of UDP and 20 of IP header (RFC 768, RFC 791).
+pub const MAX_PAYLOAD_V4: usize = 65_507;
+
+/// Largest payload of a UDP datagram over IPv6 without jumbograms, in bytes: 65 535 less 8 of UDP header (RFC 8200).
+pub const MAX_PAYLOAD_V6: usize = 65_527;
+
+/// Makes transports: what stands behind `listen`, `bind` and `connect_to_host`.
+///
+/// It is a factory and not a socket because a server may stop and listen again, and a peer may close and bind again.
+pub trait TransportFactory: fmt::Debug + Send + Sync {
+    /// Opens a transport as `options` ask.
+    ///
+    /// # Errors
+    ///
+    /// What the system answers; [`io::ErrorKind::AddrInUse`], [`PermissionDenied`](io::ErrorKind::PermissionDenied),
+    /// [`AddrNotAvailable`](io::ErrorKind::AddrNotAvailable) and [`Unsupported`](io::ErrorKind::Unsupported) are told
+    /// apart by [`BindError`](crate::BindError).
+    fn bind(&self, options: &BindOptions) -> io::Result<Box<dyn Transport>>;
+
+    /// What time it is for its transports, before there is one.
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+
+    /// Takes over a socket of the standard library. Only factories of real sockets can.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::Unsupported`] by default; else what the system answers.
+    fn adopt(&self, _socket: std::net::UdpSocket) -> io::Result<Box<dyn Transport>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+/// A bound, non-blocking datagram socket, real or simulated.
+///
+/// Calls never block, but for [`wait`](Self::wait). They may come from several threads at once.
+pub trait Transport: fmt::Debug + Send + Sync {
+    /// Pushes waiting datagrams into `batch` until it is full or none is left.
+    ///
+    /// `Ok` with a batch that is not full says that nothing more waits. Datagrams already pushed count whatever is
+    /// returned.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::WouldBlock`] where nothing waits. Any other error is sorted by the caller into noise, which is
+    /// counted and passed over, and a socket that is of no further use.
+    fn receive(&self, batch: &mut ReceiveBatch) -> io::Result<()>;
+
+    /// Sends one datagram, possibly an empty one, to `to`. On a connected transport `to` is the connected address.
+    ///
+    /// # Errors
+    ///
+    /// What the system answers; [`io::ErrorKind::WouldBlock`] where its queue is full.
+    fn send_to(&self, bytes: &[u8], to: SocketAddr) -> io::Result<()>;
+
+    /// Fixes the remote: from now on only its datagrams are received.
+    ///
+    /// # Errors
+    ///
+    /// What the system answers, for instance that there is no route.
+    fn connect(&mut self, remote: SocketAddr) -> io::Result<()>;
+
+    /// The address this transport is bound to.
+    ///
+    /// # Errors
+    ///
+    /// What the system answers.
+    fn local_addr(&self) -> io::Result<SocketAddr>;
+
+    /// Whether the transport's address family can carry a datagram to `to`.
+    fn reaches(&self, _to: SocketAddr) -> bool {
+        true
+    }
+
+    /// What time it is for those who use this transport: the clock of [`UdpServer::poll`](crate::UdpServer::poll).
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+
+    /// Whether [`now`](Self::now) is a clock that stands still until somebody moves it; waiting would then never end, so
+    /// nobody waits.
+    fn is_virtual(&self) -> bool {
+        false
+    }
+
+    /// Blocks until a datagram waits, `interrupt` is raised, or `timeout` is over (`None` = never).
+    /// Returns whether a datagram waits. A transport in virtual time answers at once.
+    ///
+    /// # Errors
+    ///
+    /// What the system answers.
+    fn wait(&self, timeout: Option<Duration>, interrupt: Option<&Interrupt>) -> io::Result<bool>;
+
+    /// Changes one option of the transport.
+    ///
+    /// # Errors
+    ///
+    /// What the system answers; [`io::ErrorKind::Unsupported`] where the transport knows no such option.
+    fn set_option(&self, _option: TransportOption) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Bytes the system granted for datagrams that wait to be received, where that is known.
+    fn receive_buffer_size(&self) -> Option<usize> {
+        None
+    }
+
+    /// The real socket behind this transport, if there is one.
+    fn socket(&self) -> Option<SocketRef<'_>> {
+        None
+    }
+}
+
+/// One option of a [`Transport`], with its new value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TransportOption {
+    /// Whether sending to a broadcast address is allowed (`SO_BROADCAST`).
+    Broadcast(bool),
+    /// Receive what is sent to a multicast group (`IP_ADD_MEMBERSHIP`, `IPV6_JOIN_GROUP`).
+    JoinGroup(std::net::IpAddr, Interface),
+    /// No longer receive what is sent to a multicast group.
+    LeaveGroup(std::net::IpAddr, Interface),
+    /// The interface multicast datagrams leave by (`IP_MULTICAST_IF`, `IPV6_MULTICAST_IF`).
+    MulticastInterface(Interface),
+    /// How many hops multicast datagrams travel (`IP_MULTICAST_TTL`, `IPV6_MULTICAST_HOPS`).
+    MulticastTtl(u8),
+    /// Whether multicast datagrams are also delivered on this host (`IP_MULTICAST_LOOP`, `IPV6_MULTICAST_LOOP`).
+    MulticastLoop(bool),
+}

@@ -1,0 +1,121 @@
+use std::fmt;
+use std::net::SocketAddr;
+
+/// Room for the datagrams of one [`Transport::receive`](super::Transport::receive).
+///
+/// The memory is one zeroed block, so the system hands out real pages only for slots that were really written.
+pub struct ReceiveBatch {
+    bytes: Box<[u8]>,
+    slot_len: usize,
+    received: Vec<Received>,
+    limit: usize,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Received {
+    sender: SocketAddr,
+    len: usize,
+    cut: bool,
+}
+
+/// One datagram of a [`ReceiveBatch`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Datagram<'a> {
+    pub(crate) sender: SocketAddr,
+    pub(crate) bytes: &'a [u8],
+    /// The datagram was longer than the slot; its end is lost.
+    pub(crate) cut: bool,
+}
+
+impl ReceiveBatch {
+    /// Room for `slots` datagrams of `slot_len` bytes each.
+    pub(crate) fn new(slots: usize, slot_len: usize) -> Self {
+        Self {
+            bytes: vec![0; slots * slot_len].into_boxed_slice(),
+            slot_len,
+            received: Vec::with_capacity(slots),
+            limit: slots,
+        }
+    }
+
+    /// Adds a datagram, cut where it is longer than a slot. Ignored when the batch is full.
+    pub fn push(&mut self, sender: SocketAddr, bytes: &[u8]) {
+        let Some(slot) = self.next_slot() else { return };
+        let len = bytes.len().min(slot.len());
+        slot[..len].copy_from_slice(&bytes[..len]);
+        self.commit(sender, len, bytes.len() > len);
+    }
+
+    /// Whether no further datagram is asked for.
+    pub fn is_full(&self) -> bool {
+        self.received.len() >= self.limit
+    }
+
+    /// Datagrams pushed since the last clear.
+    pub fn len(&self) -> usize {
+        self.received.len()
+    }
+
+    /// Whether nothing was pushed since the last clear.
+    pub fn is_empty(&self) -> bool {
+        self.received.is_empty()
+    }
+
+    /// The bytes the next datagram is to be written into, if the batch is not full.
+    pub(crate) fn next_slot(&mut self) -> Option<&mut [u8]> {
+        if self.is_full() {
+            return None;
+        }
+        let start = self.received.len() * self.slot_len;
+        self.bytes.get_mut(start..start + self.slot_len)
+    }
+
+    /// Declares the first `len` bytes of the next slot to be a datagram from `sender`.
+    pub(crate) fn commit(&mut self, sender: SocketAddr, len: usize, cut: bool) {
+        self.received.push(Received { sender, len, cut });
+    }
+
+    /// Empties the batch and asks for at most `limit` datagrams, or as many as there are slots.
+    pub(crate) fn clear(&mut self, limit: usize) {
+        self.received.clear();
+        self.limit = limit.min(self.received.capacity());
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Datagram<'_>> {
+        let slots = self.bytes.chunks(self.slot_len);
+        self.received.iter().zip(slots).map(|(meta, slot)| Datagram {
+            sender: meta.sender,
+            bytes: &slot[..meta.len],
+            cut: meta.cut,
+        })
+    }
+}
+
+impl fmt::Debug for ReceiveBatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReceiveBatch")
+            .field("received", &self.received)
+            .field("limit", &self.limit)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_keeps_to_its_limit_and_says_what_it_cut() {
+        let sender = SocketAddr::from(([127, 0, 0, 1], 7));
+        let mut batch = ReceiveBatch::new(4, 8);
+        batch.clear(2);
+        batch.push(sender, b"short");
+        assert!(!batch.is_full());
+        batch.push(sender, b"longer than a slot");
+        assert!(batch.is_full());
+        batch.push(sender, b"one too many");
+
+        let seen: Vec<_> = batch.iter().map(|datagram| (datagram.bytes, datagram.cut)).collect();
+        assert_eq!(seen, [(&b"short"[..], false), (&b"longer t"[..], true)]);
+    }
+}

@@ -1,0 +1,165 @@
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+
+use crate::error::InvalidAddress;
+
+/// Where to bind: every local address, or one.
+///
+/// Usually made by [`ToBindAddr`] from a port, an address or a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum BindAddr {
+    /// Every local address of both families (one IPv6 socket with `IPV6_V6ONLY` off), or every IPv4 address where the
+    /// system has no IPv6. The number is the port, 0 = one of the system's choice. Godot's `"*"`.
+    Any(u16),
+    /// This address only. `0.0.0.0` is every IPv4 address, `[::]` every IPv6 address and no IPv4.
+    Addr(SocketAddr),
+}
+
+/// What `listen` and `bind` accept as an address.
+///
+/// | value | binds to |
+/// |---|---|
+/// | `4433` | port 4433 of every address, IPv6 and IPv4 |
+/// | `0` | the same, the system chooses the port |
+/// | `SocketAddr`, `"127.0.0.1:4433"`, `"[::1]:4433"` | that address and port |
+/// | `(IpAddr, u16)` | that address and port |
+/// | `IpAddr`, `"127.0.0.1"` | that address, the system chooses the port |
+/// | `"*:4433"`, `"*"` | as the bare port; Godot's spelling |
+///
+/// Names such as `"localhost"` are not looked up: which interface a server binds to should not hang on a resolver.
+pub trait ToBindAddr {
+    /// Reads `self` as an address to bind to.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidAddress`] for a text that is none of the above.
+    fn to_bind_addr(&self) -> Result<BindAddr, InvalidAddress>;
+}
+
+impl ToBindAddr for BindAddr {
+    fn to_bind_addr(&self) -> Result<BindAddr, InvalidAddress> {
+        Ok(*self)
+    }
+}
+
+impl ToBindAddr for u16 {
+    fn to_bind_addr(&self) -> Result<BindAddr, InvalidAddress> {
+        Ok(BindAddr::Any(*self))
+    }
+}
+
+impl ToBindAddr for SocketAddr {
+    fn to_bind_addr(&self) -> Result<BindAddr, InvalidAddress> {
+        Ok(BindAddr::Addr(*self))
+    }
+}
+
+impl ToBindAddr for SocketAddrV4 {
+    fn to_bind_addr(&self) -> Result<BindAddr, InvalidAddress> {
+        Ok(BindAddr::Addr((*self).into()))
+    }
+}
+
+impl ToBindAddr for SocketAddrV6 {
+    fn to_bind_addr(&self) -> Result<BindAddr, InvalidAddress> {
+        Ok(BindAddr::Addr((*self).into()))
+    }
+}
+
+impl ToBindAddr for IpAddr {
+    fn to_bind_addr(&self) -> Result<BindAddr, InvalidAddress> {
+        (*self, 0).to_bind_addr()
+    }
+}
+
+impl ToBindAddr for (IpAddr, u16) {
+    fn to_bind_addr(&self) -> Result<BindAddr, InvalidAddress> {
+        Ok(BindAddr::Addr((*self).into()))
+    }
+}
+
+impl ToBindAddr for (Ipv4Addr, u16) {
+    fn to_bind_addr(&self) -> Result<BindAddr, InvalidAddress> {
+        Ok(BindAddr::Addr((*self).into()))
+    }
+}
+
+impl ToBindAddr for (Ipv6Addr, u16) {
+    fn to_bind_addr(&self) -> Result<BindAddr, InvalidAddress> {
+        Ok(BindAddr::Addr((*self).into()))
+    }
+}
+
+impl ToBindAddr for str {
+    fn to_bind_addr(&self) -> Result<BindAddr, InvalidAddress> {
+        if let Some(rest) = self.strip_prefix('*') {
+            let port = match rest.strip_prefix(':') {
+                Some(port) => port.parse().ok(),
+                None => rest.is_empty().then_some(0),
+            };
+            return port.map(BindAddr::Any).ok_or_else(|| InvalidAddress::new(self));
+        }
+        if let Ok(addr) = self.parse::<SocketAddr>() {
+            return addr.to_bind_addr();
+        }
+        self.parse::<IpAddr>().map_err(|_| InvalidAddress::new(self))?.to_bind_addr()
+    }
+}
+
+impl ToBindAddr for String {
+    fn to_bind_addr(&self) -> Result<BindAddr, InvalidAddress> {
+        self.as_str().to_bind_addr()
+    }
+}
+
+impl<T: ToBindAddr + ?Sized> ToBindAddr for &T {
+    fn to_bind_addr(&self) -> Result<BindAddr, InvalidAddress> {
+        (**self).to_bind_addr()
+    }
+}
+
+/// What a [`TransportFactory`](super::TransportFactory) is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BindOptions {
+    /// Where to bind.
+    pub addr: BindAddr,
+    /// Bytes to ask of the system for datagrams not yet received (`SO_RCVBUF`), halved until it accepts; `None` leaves
+    /// the system's default.
+    pub receive_buffer: Option<usize>,
+    /// Bytes to ask of the system for datagrams not yet sent (`SO_SNDBUF`), halved until it accepts; `None` leaves the
+    /// system's default.
+    pub send_buffer: Option<usize>,
+}
+
+impl BindOptions {
+    /// Binds to `addr`, everything else as the system has it.
+    pub fn new(addr: BindAddr) -> Self {
+        Self { addr, receive_buffer: None, send_buffer: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_and_numbers_become_bind_addresses() {
+        let loopback = |port| BindAddr::Addr(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+        assert_eq!(4433.to_bind_addr().unwrap(), BindAddr::Any(4433));
+        assert_eq!("*:4433".to_bind_addr().unwrap(), BindAddr::Any(4433));
+        assert_eq!("*".to_bind_addr().unwrap(), BindAddr::Any(0));
+        assert_eq!("127.0.0.1:7".to_bind_addr().unwrap(), loopback(7));
+        assert_eq!("127.0.0.1".to_bind_addr().unwrap(), loopback(0));
+        assert_eq!("[::1]:7".to_bind_addr().unwrap(), (Ipv6Addr::LOCALHOST, 7).to_bind_addr().unwrap());
+        assert_eq!("::1".to_bind_addr().unwrap(), (Ipv6Addr::LOCALHOST, 0).to_bind_addr().unwrap());
+    }
+
+    #[test]
+    fn anything_else_is_refused_with_the_text() {
+        for text in ["localhost:1", "", "*:", "*:70000", "*:-1", "*x", "1.2.3", "1.2.3.4:99999", ":80"] {
+            let error = text.to_bind_addr().unwrap_err();
+            assert_eq!(error.text(), text);
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Linux, Android, macOS, iOS, FreeBSD and other Unix systems.
+
+use std::ffi::CString;
+use std::io;
+use std::net::UdpSocket;
+use std::os::fd::{AsRawFd, RawFd};
+use std::time::{Duration, Instant};
+
+use socket2::Socket;
+
+use crate::socket::Interrupt;
+
+/// Nothing to do: without `SO_REUSEADDR`, binding is exclusive on Unix.
+pub(in crate::socket) fn prepare(_socket: &Socket) -> io::Result<()> {
+    Ok(())
+}
+
+pub(in crate::socket) fn adopt(_socket: &UdpSocket) {}
+
+/// Returns whether `socket` is readable.
+pub(in crate::socket) fn wait(
+    socket: &UdpSocket,
+    interrupt: Option<&Interrupt>,
+    timeout: Option<Duration>,
+) -> io::Result<bool> {
+    let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    let watch = |fd: RawFd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+    let mut watched =
+        [watch(socket.as_raw_fd()), watch(interrupt.map_or(-1, |interrupt| interrupt.reader().as_raw_fd()))];
+    loop {
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        // SAFETY: `watched` is an array of initialised `pollfd`s, exclusively borrowed for the call, and the count passed
+        // is its length. The descriptors are open for as long as `socket` and `interrupt` are borrowed; a negative one
+        // is ignored by poll(2).
+        let ready = unsafe { libc::poll(watched.as_mut_ptr(), watched.len() as libc::nfds_t, poll_timeout(left)) };
+        if ready >= 0 {
+            let [socket, interrupted] = watched.map(|watched| watched.revents != 0);
+            // An early return of poll, from rounding or from a time-out longer than it can express, is not the end.
+            let over = left.is_some_and(|left| left.is_zero());
+            if socket || interrupted || over {
+                return Ok(socket);
+            }
+            continue;
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+}
+
+/// Milliseconds for poll(2), rounded up so that waiting for half a millisecond does not spin.
+fn poll_timeout(left: Option<Duration>) -> libc::c_int {
+    let Some(left) = left else { return -1 };
+    libc::c_int::try_from(left.as_nanos().div_ceil(1_000_000)).unwrap_or(libc::c_int::MAX)
+}
+
+#[cfg(any(
+    target_os = "linux",
+    target_os = "android",
+    target_os = "freebsd",
+    target_os = "macos",
+    target_os = "ios",
+    target_os = "tvos",
+    target_os = "watchos",
+    target_os = "visionos"
+))]
+pub(in crate::socket) fn set_multicast_interface_v4(socket: &UdpSocket, index: u32) -> io::Result<()> {
+    let any = libc::in_addr { s_addr: libc::INADDR_ANY };
+    let index = libc::c_int::try_from(index).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let request = libc::ip_mreqn { imr_multiaddr: any, imr_address: any, imr_ifindex: index };
+    // SAFETY: the pointer is to an initialised `ip_mreqn`, which IP_MULTICAST_IF accepts on these systems, alive for the
+    // call, and the length passed is its size. The descriptor is open for as long as `socket` is borrowed.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_IP,
+            libc::IP_MULTICAST_IF,
+            (&raw const request).cast(),
+            size_of::<libc::ip_mreqn>() as libc::socklen_t,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(not(any(
+    target_os = "linux",
+    target_os = "android",
+    target_os = "freebsd",
+    target_os = "macos",
+    target_os = "ios",
+    target_os = "tvos",
+    target_os = "watchos",
+    target_os = "visionos"
+)))]
+pub(in crate::socket) fn set_multicast_interface_v4(_socket: &UdpSocket, _index: u32) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+pub(in crate::socket) fn interface_index(name: &str) -> io::Result<u32> {
+    let name = CString::new(name)?;
+    // SAFETY: `name` is a NUL-terminated string that outlives the call.
+    match unsafe { libc::if_nametoindex(name.as_ptr()) } {
+        0 => Err(io::Error::last_os_error()),
+        index => Ok(index),
+    }
+}
+
+/// Unix cuts silently; EMSGSIZE on a receive is an ICMP message about something sent earlier.
+pub(in crate::socket) fn is_truncation(_error: &io::Error) -> bool {
+    false
+}
+
+pub(in crate::socket) fn is_dead_socket(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EBADF | libc::ENOTSOCK | libc::EFAULT | libc::EOPNOTSUPP))
+}
+
+/// EPERM is netfilter's or pf's; EACCES is the socket layer's.
+pub(in crate::socket) fn is_firewall(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EPERM)
+}
+
+pub(in crate::socket) fn is_too_large(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EMSGSIZE)
+}
+
+/// Whether the system cannot do IPv6 at all, compiled out or switched off.
+pub(in crate::socket) fn is_family_missing(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EPROTONOSUPPORT | libc::EADDRNOTAVAIL))
+}

@@ -1,0 +1,149 @@
+//! Windows.
+
+use std::ffi::CString;
+use std::io;
+use std::net::{Ipv4Addr, UdpSocket};
+use std::os::windows::io::{AsRawSocket, RawSocket};
+use std::ptr;
+use std::time::{Duration, Instant};
+
+use socket2::{SockRef, Socket};
+use windows_sys::Win32::NetworkManagement::IpHelper::if_nametoindex;
+use windows_sys::Win32::Networking::WinSock;
+
+use crate::socket::Interrupt;
+
+// From mstcpip.h: _WSAIOW(IOC_VENDOR, 12) and _WSAIOW(IOC_VENDOR, 15).
+const SIO_UDP_CONNRESET: u32 = 0x9800_000C;
+const SIO_UDP_NETRESET: u32 = 0x9800_000F;
+
+/// Binds exclusively, which on Windows has to be asked for, and turns the reset errors off.
+pub(in crate::socket) fn prepare(socket: &Socket) -> io::Result<()> {
+    let raw = socket.as_raw_socket();
+    let on: i32 = 1;
+    // SAFETY: the pointer is to an `i32`, which SO_EXCLUSIVEADDRUSE takes, alive for the call, and the length passed is
+    // its size. The socket is open for as long as it is borrowed.
+    let result = unsafe {
+        WinSock::setsockopt(
+            raw as WinSock::SOCKET,
+            WinSock::SOL_SOCKET,
+            WinSock::SO_EXCLUSIVEADDRUSE,
+            (&raw const on).cast(),
+            size_of::<i32>() as i32,
+        )
+    };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    silence_resets(raw);
+    Ok(())
+}
+
+pub(in crate::socket) fn adopt(socket: &UdpSocket) {
+    silence_resets(socket.as_raw_socket());
+}
+
+/// Asks Windows not to report, on a later receive, that an earlier send met a closed port (10054) or an expired TTL
+/// (10052). Best effort: where it is refused, the drain loop counts the errors and goes on.
+fn silence_resets(socket: RawSocket) {
+    for code in [SIO_UDP_CONNRESET, SIO_UDP_NETRESET] {
+        let off: u32 = 0;
+        let mut returned: u32 = 0;
+        // SAFETY: the input is a BOOL-sized value alive for the call, with its size; there is no output buffer, which a
+        // null pointer and length 0 say; `returned` is writable; no OVERLAPPED and no completion routine are passed, so
+        // the call is over when it returns. The socket is open for as long as the caller borrows it.
+        unsafe {
+            WinSock::WSAIoctl(
+                socket as WinSock::SOCKET,
+                code,
+                (&raw const off).cast(),
+                size_of::<u32>() as u32,
+                ptr::null_mut(),
+                0,
+                &raw mut returned,
+                ptr::null_mut(),
+                None,
+            );
+        }
+    }
+}
+
+/// Returns whether `socket` is readable.
+pub(in crate::socket) fn wait(
+    socket: &UdpSocket,
+    interrupt: Option<&Interrupt>,
+    timeout: Option<Duration>,
+) -> io::Result<bool> {
+    let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    let watch = |socket: RawSocket| WinSock::WSAPOLLFD {
+        fd: socket as WinSock::SOCKET,
+        events: WinSock::POLLRDNORM,
+        revents: 0,
+    };
+    let first = watch(socket.as_raw_socket());
+    let mut watched = [first, interrupt.map_or(first, |interrupt| watch(interrupt.reader().as_raw_socket()))];
+    let count = if interrupt.is_some() { 2 } else { 1 };
+    loop {
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        // SAFETY: `watched` is an array of initialised WSAPOLLFDs, exclusively borrowed for the call, and at least `count`
+        // long. The sockets are open for as long as `socket` and `interrupt` are borrowed.
+        let ready = unsafe { WinSock::WSAPoll(watched.as_mut_ptr(), count, poll_timeout(left)) };
+        if ready < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let readable = watched[0].revents != 0;
+        let interrupted = count == 2 && watched[1].revents != 0;
+        let over = left.is_some_and(|left| left.is_zero());
+        if readable || interrupted || over {
+            return Ok(readable);
+        }
+    }
+}
+
+/// Milliseconds for WSAPoll, rounded up so that waiting for half a millisecond does not spin.
+fn poll_timeout(left: Option<Duration>) -> i32 {
+    let Some(left) = left else { return -1 };
+    i32::try_from(left.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX)
+}
+
+/// Windows reads an address in 0.0.0.0/8 as an interface index.
+pub(in crate::socket) fn set_multicast_interface_v4(socket: &UdpSocket, index: u32) -> io::Result<()> {
+    if index >= 1 << 24 {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    SockRef::from(socket).set_multicast_if_v4(&Ipv4Addr::from(index))
+}
+
+pub(in crate::socket) fn interface_index(name: &str) -> io::Result<u32> {
+    let name = CString::new(name)?;
+    // SAFETY: `name` is a NUL-terminated string that outlives the call.
+    match unsafe { if_nametoindex(name.as_ptr().cast()) } {
+        0 => Err(io::ErrorKind::NotFound.into()),
+        index => Ok(index),
+    }
+}
+
+pub(in crate::socket) fn is_truncation(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(WinSock::WSAEMSGSIZE)
+}
+
+pub(in crate::socket) fn is_dead_socket(error: &io::Error) -> bool {
+    const DEAD: [i32; 5] =
+        [WinSock::WSAENOTSOCK, WinSock::WSAEBADF, WinSock::WSAEFAULT, WinSock::WSAEINVAL, WinSock::WSANOTINITIALISED];
+    error.raw_os_error().is_some_and(|number| DEAD.contains(&number))
+}
+
+/// Windows has one number for both; the missing flag is by far the likelier.
+pub(in crate::socket) fn is_firewall(_error: &io::Error) -> bool {
+    false
+}
+
+pub(in crate::socket) fn is_too_large(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(WinSock::WSAEMSGSIZE)
+}
+
+/// Whether the system cannot do IPv6 at all.
+pub(in crate::socket) fn is_family_missing(error: &io::Error) -> bool {
+    const MISSING: [i32; 3] = [WinSock::WSAEAFNOSUPPORT, WinSock::WSAEPROTONOSUPPORT, WinSock::WSAEADDRNOTAVAIL];
+    error.raw_os_error().is_some_and(|number| MISSING.contains(&number))
+}

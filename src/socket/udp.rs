@@ -1,0 +1,259 @@
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
+use std::time::Duration;
+
+use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockRef, Socket, Type};
+
+use super::{
+    BindAddr, BindOptions, Interface, Interrupt, ReceiveBatch, Transport, TransportFactory, TransportOption, sys,
+};
+
+/// The real thing: UDP sockets of the operating system. What servers and peers use unless told otherwise.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemSockets;
+
+impl TransportFactory for SystemSockets {
+    fn bind(&self, options: &BindOptions) -> io::Result<Box<dyn Transport>> {
+        let (socket, family) = match options.addr {
+            BindAddr::Addr(SocketAddr::V4(_)) => (open(options, Family::V4)?, Family::V4),
+            BindAddr::Addr(SocketAddr::V6(_)) => (open(options, Family::V6)?, Family::V6),
+            BindAddr::Any(_) => match open(options, Family::Dual) {
+                Ok(socket) => (socket, Family::Dual),
+                Err(error) if sys::is_family_missing(&error) => (open(options, Family::V4)?, Family::V4),
+                Err(error) => return Err(error),
+            },
+        };
+        Ok(Box::new(UdpTransport { socket, family, connected: None }))
+    }
+
+    fn adopt(&self, socket: UdpSocket) -> io::Result<Box<dyn Transport>> {
+        socket.set_nonblocking(true)?;
+        sys::adopt(&socket);
+        let family = match socket.local_addr()? {
+            SocketAddr::V4(_) => Family::V4,
+            SocketAddr::V6(_) if SockRef::from(&socket).only_v6()? => Family::V6,
+            SocketAddr::V6(_) => Family::Dual,
+        };
+        let connected = socket.peer_addr().ok();
+        Ok(Box::new(UdpTransport { socket, family, connected }))
+    }
+}
+
+/// Which addresses a socket can speak to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Family {
+    V4,
+    V6,
+    /// An IPv6 socket that speaks IPv4 by mapped addresses (RFC 4291, 2.5.5.2).
+    Dual,
+}
+
+fn open(options: &BindOptions, family: Family) -> io::Result<UdpSocket> {
+    let domain = if family == Family::V4 { Domain::IPV4 } else { Domain::IPV6 };
+    let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
+    if family != Family::V4 {
+        socket.set_only_v6(family == Family::V6)?;
+    }
+    socket.set_nonblocking(true)?;
+    sys::prepare(&socket)?;
+    if let Some(size) = options.receive_buffer {
+        ask_for_buffer(size, |size| socket.set_recv_buffer_size(size));
+    }
+    if let Some(size) = options.send_buffer {
+        ask_for_buffer(size, |size| socket.set_send_buffer_size(size));
+    }
+    let addr = match (options.addr, family) {
+        (BindAddr::Addr(addr), _) => addr,
+        (BindAddr::Any(port), Family::V4) => (Ipv4Addr::UNSPECIFIED, port).into(),
+        (BindAddr::Any(port), _) => (Ipv6Addr::UNSPECIFIED, port).into(),
+    };
+    socket.bind(&addr.into())?;
+    Ok(socket.into())
+}
+
+/// Halves `size` until the system takes it. Linux takes any size and grants what its limit allows; others refuse.
+fn ask_for_buffer(mut size: usize, set: impl Fn(usize) -> io::Result<()>) {
+    while size > 0 && set(size).is_err() {
+        size /= 2;
+    }
+}
+
+#[derive(Debug)]
+struct UdpTransport {
+    socket: UdpSocket,
+    family: Family,
+    connected: Option<SocketAddr>,
+}
+
+impl UdpTransport {
+    /// `to` in the form that this socket's family takes.
+    fn native(&self, to: SocketAddr) -> SocketAddr {
+        match (self.family, to) {
+            (Family::Dual, SocketAddr::V4(to)) => SocketAddrV6::new(to.ip().to_ipv6_mapped(), to.port(), 0, 0).into(),
+            (Family::V4, SocketAddr::V6(_)) => SocketAddr::new(to.ip().to_canonical(), to.port()),
+            _ => to,
+        }
+    }
+
+    fn change_membership(&self, group: IpAddr, interface: Interface, join: bool) -> io::Result<()> {
+        let socket = SockRef::from(&self.socket);
+        match (group, interface) {
+            (IpAddr::V4(group), interface) => {
+                let interface = match interface {
+                    Interface::Default => InterfaceIndexOrAddress::Address(Ipv4Addr::UNSPECIFIED),
+                    Interface::Addr(addr) => InterfaceIndexOrAddress::Address(addr),
+                    Interface::Index(index) => InterfaceIndexOrAddress::Index(index),
+                };
+                if join {
+                    socket.join_multicast_v4_n(&group, &interface)
+                } else {
+                    socket.leave_multicast_v4_n(&group, &interface)
+                }
+            }
+            (IpAddr::V6(_), Interface::Addr(_)) => Err(io::ErrorKind::InvalidInput.into()),
+            (IpAddr::V6(group), interface) => {
+                let index = if let Interface::Index(index) = interface { index } else { 0 };
+                if join { socket.join_multicast_v6(&group, index) } else { socket.leave_multicast_v6(&group, index) }
+            }
+        }
+    }
+
+    fn set_multicast_interface(&self, interface: Interface) -> io::Result<()> {
+        let socket = SockRef::from(&self.socket);
+        match interface {
+            Interface::Addr(_) if self.family == Family::V6 => Err(io::ErrorKind::InvalidInput.into()),
+            Interface::Addr(addr) => socket.set_multicast_if_v4(&addr),
+            Interface::Default => self.for_each_family(
+                || socket.set_multicast_if_v4(&Ipv4Addr::UNSPECIFIED),
+                || socket.set_multicast_if_v6(0),
+            ),
+            Interface::Index(index) => self.for_each_family(
+                || sys::set_multicast_interface_v4(&self.socket, index),
+                || socket.set_multicast_if_v6(index),
+            ),
+        }
+    }
+
+    /// Sets an option that exists once a family. Not every system lets an IPv6 socket have the IPv4 one, so a dual-stack
+    /// socket does with IPv6 alone where it must.
+    fn for_each_family(
+        &self,
+        v4: impl FnOnce() -> io::Result<()>,
+        v6: impl FnOnce() -> io::Result<()>,
+    ) -> io::Result<()> {
+        match self.family {
+            Family::V4 => v4(),
+            Family::V6 => v6(),
+            Family::Dual => {
+                v6()?;
+                let _ = v4();
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Transport for UdpTransport {
+    fn receive(&self, batch: &mut ReceiveBatch) -> io::Result<()> {
+        sys::receive(&self.socket, batch)
+    }
+
+    fn send_to(&self, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
+        // A send is all or nothing for datagrams: the length that comes back says nothing new.
+        match self.connected {
+            Some(_) => self.socket.send(bytes)?,
+            None => self.socket.send_to(bytes, self.native(to))?,
+        };
+        Ok(())
+    }
+
+    fn connect(&mut self, remote: SocketAddr) -> io::Result<()> {
+        self.socket.connect(self.native(remote))?;
+        self.connected = Some(remote);
+        Ok(())
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    fn reaches(&self, to: SocketAddr) -> bool {
+        match self.family {
+            Family::V4 => to.ip().to_canonical().is_ipv4(),
+            Family::V6 => to.ip().to_canonical().is_ipv6(),
+            Family::Dual => true,
+        }
+    }
+
+    fn wait(&self, timeout: Option<Duration>, interrupt: Option<&Interrupt>) -> io::Result<bool> {
+        sys::wait(&self.socket, interrupt, timeout)
+    }
+
+    fn set_option(&self, option: TransportOption) -> io::Result<()> {
+        let socket = SockRef::from(&self.socket);
+        match option {
+            TransportOption::Broadcast(on) => socket.set_broadcast(on),
+            TransportOption::JoinGroup(group, interface) => self.change_membership(group, interface, true),
+            TransportOption::LeaveGroup(group, interface) => self.change_membership(group, interface, false),
+            TransportOption::MulticastInterface(interface) => self.set_multicast_interface(interface),
+            TransportOption::MulticastTtl(ttl) => self.for_each_family(
+                || socket.set_multicast_ttl_v4(ttl.into()),
+                || socket.set_multicast_hops_v6(ttl.into()),
+            ),
+            TransportOption::MulticastLoop(on) => {
+                self.for_each_family(|| socket.set_multicast_loop_v4(on), || socket.set_multicast_loop_v6(on))
+            }
+        }
+    }
+
+    fn receive_buffer_size(&self) -> Option<usize> {
+        SockRef::from(&self.socket).recv_buffer_size().ok()
+    }
+
+    fn socket(&self) -> Option<SocketRef<'_>> {
+        Some(SocketRef(&self.socket))
+    }
+}
+
+/// A borrowed real socket, for options the crate does not know and for other polling loops.
+///
+/// It implements `AsFd` on Unix and `AsSocket` on Windows. It is lent and not implemented on the server and the peer
+/// themselves because both may be without a socket: not open, or on the in-memory network.
+#[derive(Clone, Copy)]
+pub struct SocketRef<'a>(&'a UdpSocket);
+
+impl fmt::Debug for SocketRef<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+#[cfg(unix)]
+impl std::os::fd::AsFd for SocketRef<'_> {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+#[cfg(windows)]
+impl std::os::windows::io::AsSocket for SocketRef<'_> {
+    fn as_socket(&self) -> std::os::windows::io::BorrowedSocket<'_> {
+        self.0.as_socket()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_is_halved_until_the_system_takes_it() {
+        let asked = std::cell::RefCell::new(Vec::new());
+        ask_for_buffer(4096, |size| {
+            asked.borrow_mut().push(size);
+            if size > 1024 { Err(io::ErrorKind::OutOfMemory.into()) } else { Ok(()) }
+        });
+        assert_eq!(*asked.borrow(), [4096, 2048, 1024]);
+    }
+}

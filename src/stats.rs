@@ -1,0 +1,286 @@
+//! What happened, in plain numbers: one counter a reason.
+//!
+//! Counters only grow, from the making of a server or peer on, across `stop` and `listen`; `queued` is what it is at
+//! the moment. Reading them takes no lock and no system call, so a game may do it every frame.
+//!
+//! Two equations hold whenever no other thread is inside a call:
+//!
+//! - received = delivered + queued + the sum of all [`ReceiveDrops`];
+//! - put = sent + the sum of all [`SendDrops`].
+
+use std::fmt;
+
+/// What a server has seen so far. See the [module](self) for the equations that hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct ServerStats {
+    /// Datagrams taken from the socket.
+    pub received: u64,
+    /// Their payload, in bytes.
+    pub received_bytes: u64,
+    /// Datagrams handed out by `get_packet` or `get_packet_into`.
+    pub delivered: u64,
+    /// Datagrams that wait in the peers' queues now.
+    pub queued: u64,
+    /// Their payload, in bytes.
+    pub queued_bytes: u64,
+    /// Received datagrams that nobody got, by reason.
+    pub drops: ReceiveDrops,
+    /// Errors of the socket that were nothing but noise, such as ICMP answers to what had been sent.
+    pub noise: u64,
+    /// Datagrams that the system accepted for sending.
+    pub sent: u64,
+    /// Their payload, in bytes.
+    pub sent_bytes: u64,
+    /// Datagrams that were not sent, by reason.
+    pub send_drops: SendDrops,
+    /// What became of connections.
+    pub connections: ConnectionCounts,
+    /// Packets whose memory came from the allocator because the pool had none. In a steady state this stands still.
+    pub pool_misses: u64,
+}
+
+/// What a peer has seen so far. For a server's peer the server's counters include these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct PeerStats {
+    /// Datagrams that came from this peer.
+    pub received: u64,
+    /// Their payload, in bytes.
+    pub received_bytes: u64,
+    /// Datagrams handed out by `get_packet` or `get_packet_into`.
+    pub delivered: u64,
+    /// Datagrams that wait to be taken now.
+    pub queued: u64,
+    /// Their payload, in bytes.
+    pub queued_bytes: u64,
+    /// Received datagrams that nobody got, by reason.
+    pub drops: ReceiveDrops,
+    /// Errors of a stand-alone peer's socket that were nothing but noise.
+    pub noise: u64,
+    /// Datagrams that the system accepted for sending.
+    pub sent: u64,
+    /// Their payload, in bytes.
+    pub sent_bytes: u64,
+    /// Datagrams that were not sent, by reason.
+    pub send_drops: SendDrops,
+}
+
+macro_rules! counters {
+    (
+        $(#[$about:meta])* $name:ident by $(#[$reason_about:meta])* $reason:ident {
+            $($(#[$doc:meta])* $field:ident = $variant:ident: $label:literal,)*
+        }
+    ) => {
+        $(#[$about])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+        #[non_exhaustive]
+        pub struct $name {
+            $($(#[$doc])* pub $field: u64,)*
+        }
+
+        $(#[$reason_about])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(crate) enum $reason {
+            $($variant,)*
+        }
+
+        impl $reason {
+            /// Every reason, in the order of declaration.
+            #[allow(dead_code, reason = "not every kind of counter is kept in atomics")]
+            pub(crate) const ALL: &[Self] = &[$(Self::$variant,)*];
+        }
+
+        impl $name {
+            /// The sum of all of them.
+            pub fn total(&self) -> u64 {
+                self.iter().map(|(_, count)| count).sum()
+            }
+
+            /// Each with a short name of its reason, in the order of declaration.
+            pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
+                [$(($label, self.$field),)*].into_iter()
+            }
+
+            pub(crate) fn add(&mut self, reason: $reason, count: u64) {
+                match reason {
+                    $($reason::$variant => self.$field += count,)*
+                }
+            }
+        }
+
+        impl fmt::Display for $name {
+            /// Those that are not 0, on one line; `none` where all are.
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write_nonzero(f, self.iter())
+            }
+        }
+    };
+}
+
+counters! {
+    /// Received datagrams that nobody got, one counter a reason.
+    ReceiveDrops by
+    /// Why a received datagram reaches nobody.
+    DropReason {
+        /// From an unknown sender while `max_pending_connections` were pending.
+        pending_full = PendingFull: "pending full",
+        /// From an unknown sender while the server had `max_peers`.
+        peers_full = PeersFull: "peers full",
+        /// The peer's queue held as many packets as it may.
+        queue_packets = QueuePackets: "queue full (packets)",
+        /// The peer's queue held as many bytes as it may.
+        queue_bytes = QueueBytes: "queue full (bytes)",
+        /// The queues of all peers together held as many bytes as they may.
+        server_bytes = ServerBytes: "server full (bytes)",
+        /// Longer than `max_packet_size`.
+        too_large = TooLarge: "too large",
+        /// Waited in a pending connection that nobody took in time.
+        pending_expired = PendingExpired: "pending expired",
+        /// Waited in a pending connection that a lowered cap removed.
+        pending_trimmed = PendingTrimmed: "pending trimmed",
+        /// From another sender than the one that a stand-alone peer is connected to.
+        stranger = Stranger: "stranger",
+        /// Waited in a queue when its owner gave it up: handle dropped, server stopped, peer bound or connected anew.
+        unread = Unread: "unread",
+    }
+}
+
+counters! {
+    /// Datagrams that were put and not sent, one counter a reason.
+    SendDrops by
+    /// Why a datagram is not sent.
+    SendDropReason {
+        /// The system's queue was full.
+        would_block = WouldBlock: "would block",
+        /// Larger than a datagram, or than the way to the destination carries.
+        too_large = TooLarge: "too large",
+        /// The peer had ended, or there was no destination or no socket.
+        not_open = NotOpen: "not open",
+        /// The system refused for another reason.
+        failed = Failed: "failed",
+    }
+}
+
+/// What became of a server's connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct ConnectionCounts {
+    /// Unknown senders that became pending connections.
+    pub opened: u64,
+    /// Pending connections that were taken, and so became peers.
+    pub taken: u64,
+    /// Pending connections that nobody took in time.
+    pub expired: u64,
+    /// Pending connections removed by a lowered cap.
+    pub trimmed: u64,
+    /// Peers ended on this side, by their handle or by the server.
+    pub closed: u64,
+    /// Peers ended because nothing came from them for the idle timeout.
+    pub idle: u64,
+}
+
+impl ConnectionCounts {
+    fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
+        [
+            ("opened", self.opened),
+            ("taken", self.taken),
+            ("expired", self.expired),
+            ("trimmed", self.trimmed),
+            ("closed", self.closed),
+            ("idle", self.idle),
+        ]
+        .into_iter()
+    }
+}
+
+impl fmt::Display for ConnectionCounts {
+    /// Those that are not 0, on one line; `none` where all are.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_nonzero(f, self.iter())
+    }
+}
+
+/// What one poll did. Plain counts; a poll allocates nothing for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct PollReport {
+    /// Datagrams taken from the socket.
+    pub received: usize,
+    /// Datagrams put into the queues of peers and pending connections.
+    pub queued: usize,
+    /// Datagrams dropped, for whatever reason; which, is in [`ServerStats::drops`].
+    pub dropped: usize,
+    /// Unknown senders that became pending connections.
+    pub new_connections: usize,
+    /// Peers that ended because their handle was closed or dropped.
+    pub closed: usize,
+    /// Peers that ended because nothing came from them for the idle timeout.
+    pub idle: usize,
+    /// Pending connections that nobody took in time.
+    pub expired: usize,
+    /// Errors of the socket that were nothing but noise.
+    pub noise: usize,
+    /// The poll used up its budget, and more may be waiting in the socket. Poll again, or next frame.
+    pub more_waiting: bool,
+}
+
+impl fmt::Display for ServerStats {
+    /// A small table, one line a subject.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_traffic(f, self.received, self.received_bytes, self.delivered, self.queued)?;
+        writeln!(f, "  dropped       {:>12}  {}", self.drops.total(), self.drops)?;
+        writeln!(f, "sent            {:>12}  {} bytes", self.sent, self.sent_bytes)?;
+        writeln!(f, "  not sent      {:>12}  {}", self.send_drops.total(), self.send_drops)?;
+        writeln!(f, "connections     {:>12}  {}", self.connections.opened, self.connections)?;
+        write!(f, "socket noise    {:>12}", self.noise)
+    }
+}
+
+impl fmt::Display for PeerStats {
+    /// A small table, one line a subject.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_traffic(f, self.received, self.received_bytes, self.delivered, self.queued)?;
+        writeln!(f, "  dropped       {:>12}  {}", self.drops.total(), self.drops)?;
+        writeln!(f, "sent            {:>12}  {} bytes", self.sent, self.sent_bytes)?;
+        write!(f, "  not sent      {:>12}  {}", self.send_drops.total(), self.send_drops)
+    }
+}
+
+fn write_traffic(f: &mut fmt::Formatter<'_>, received: u64, bytes: u64, delivered: u64, queued: u64) -> fmt::Result {
+    writeln!(f, "received        {received:>12}  {bytes} bytes")?;
+    writeln!(f, "  delivered     {delivered:>12}")?;
+    writeln!(f, "  waiting       {queued:>12}")
+}
+
+fn write_nonzero(f: &mut fmt::Formatter<'_>, counts: impl Iterator<Item = (&'static str, u64)>) -> fmt::Result {
+    let mut separator = "";
+    for (label, count) in counts.filter(|&(_, count)| count > 0) {
+        write!(f, "{separator}{label} {count}")?;
+        separator = ", ";
+    }
+    if separator.is_empty() { f.write_str("none") } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_total_is_the_sum_of_its_reasons() {
+        let mut drops = ReceiveDrops::default();
+        drops.add(DropReason::PendingFull, 2);
+        drops.add(DropReason::Unread, 3);
+        assert_eq!(drops.total(), 5);
+        assert_eq!(drops.to_string(), "pending full 2, unread 3");
+        assert_eq!(ReceiveDrops::default().to_string(), "none");
+    }
+
+    #[test]
+    fn a_server_prints_its_counters_as_a_table() {
+        let stats = ServerStats { received: 3, received_bytes: 99, delivered: 2, queued: 1, ..ServerStats::default() };
+        let text = stats.to_string();
+        assert!(text.starts_with("received                   3  99 bytes\n  delivered                2\n"), "{text}");
+        assert_eq!(text.lines().count(), 8);
+    }
+}
