@@ -1,5 +1,198 @@
-//! placeholder
-#![allow(missing_docs)]
+//! A Godot-style, polled UDP library for games.
+//!
+//! A non-blocking [`UdpServer`] sorts datagrams by sender into [`PacketPeerUdp`] handles, with a capped queue of pending
+//! connections; a client is a [`PacketPeerUdp`] with a socket of its own. Everything advances in one explicit `poll()` that
+//! the game calls once a frame. There is no thread, no async runtime and no wire format in it.
+//!
+//! # A server
+//!
+//! ```
+//! use packetpeer::{PacketPeerUdp, UdpServer};
+//!
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let mut server = UdpServer::new();
+//!     server.listen(0)?; // on every address, IPv6 and IPv4; 0 = a port that the system chooses
+//!     println!("listening on {}", server.local_addr().unwrap());
+//!     let mut players: Vec<PacketPeerUdp> = Vec::new();
+//!     loop {
+//!         server.poll()?;
+//!         while let Some(player) = server.take_connection() {
+//!             println!("{} joined as {}", player.remote_addr().unwrap(), player.id());
+//!             players.push(player);
+//!         }
+//!         players.retain_mut(|player| {
+//!             while let Ok(Some(packet)) = player.get_packet() {
+//!                 let _ = player.put_packet(&packet); // the game goes here
+//!             }
+//!             player.close_reason().is_none() // gone quiet for the idle timeout?
+//!         });
+//!         std::thread::sleep(std::time::Duration::from_millis(16)); // the rest of the frame
+//! #       break Ok(()); // the documentation's tests end after one frame
+//!     }
+//! }
+//! ```
+//!
+//! # A client
+//!
+//! ```
+//! use packetpeer::PacketPeerUdp;
+//!
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let mut peer = PacketPeerUdp::new();
+//!     peer.connect_to_host(("localhost", 4433))?; // looks the name up; blocks for that
+//!     loop {
+//!         peer.poll()?;
+//!         while let Some(packet) = peer.get_packet()? {
+//!             println!("{} bytes from {}", packet.len(), packet.sender());
+//!         }
+//!         if let Err(error) = peer.put_packet(b"my input") {
+//!             println!("not sent: {error}"); // for instance because nobody listens there (yet)
+//!         }
+//!         std::thread::sleep(std::time::Duration::from_millis(16)); // the rest of the frame
+//! #       break Ok(());
+//!     }
+//! }
+//! ```
+//!
+//! # The rule of the frame loop
+//!
+//! Each frame: [`poll`](UdpServer::poll) → [`take_connection`](UdpServer::take_connection) until `None` →
+//! [`get_packet`](PacketPeerUdp::get_packet) from each peer until `Ok(None)` → step the game →
+//! [`put_packet`](PacketPeerUdp::put_packet).
+//!
+//! - Only `poll` receives. Getters do no input or output, so nothing changes under the game's hands within a frame.
+//! - Take *all* packets each frame. One packet a frame falls behind whoever sends faster than the game draws.
+//! - `put_packet` sends at once. Poll more often than you draw where a round trip should not last a frame; each packet
+//!   tells [when it was received](Packet::received_at).
+//! - With thousands of peers ask [`UdpServer::ready`] who has something to say, instead of asking each.
+//!
+//! # The life of a peer
+//!
+//! | stage | begins with | what works |
+//! |---|---|---|
+//! | pending | the first datagram of an unknown address | packets are kept; forgotten after [`Limits::pending_lifetime`] |
+//! | peer | [`UdpServer::take_connection`] | everything |
+//! | ended | [`close`](PacketPeerUdp::close), the drop of the handle, [`UdpServer::close`], [`UdpServer::stop`], silence for [`Limits::idle_timeout`] | what was received can still be taken, then [`GetError::Ended`] says why; puts are errors |
+//!
+//! The handle is the connection: as long as it lives the address is known, and when it is dropped the peer has ended.
+//! UDP has no goodbye: the other side is not told, unless your protocol tells it before. The address is forgotten at the
+//! next poll, and its next datagram makes a new connection.
+//!
+//! # Addresses
+//!
+//! A bare port opens one IPv6 socket that serves IPv4 too (dual stack), or an IPv4 socket where the system has no IPv6.
+//! Who somebody is, is decided by one form of an address, the one you see everywhere: IPv4 is IPv4, also where the socket
+//! reports it mapped into IPv6; the IPv6 flow label is left out; the scope of a link-local address stays, so that it can be
+//! answered. A port is exclusive: a second server on it gets [`BindError::AddressInUse`], on every system.
+//!
+//! # How large a packet may be
+//!
+//! A datagram carries up to 65 507 bytes over IPv4 and 65 527 over IPv6, and the crate takes all of them; one byte more is
+//! [`PutError::TooLarge`]. What is larger than some 1 200 bytes travels in fragments on many ways, is lost if one of
+//! them is, and does not pass every router. An empty datagram is a datagram: it is sent, received, and makes a connection.
+//!
+//! # What is dropped, and where it is counted
+//!
+//! Nothing here grows without bound, and nothing is lost in silence. Each datagram that nobody gets is counted under one
+//! reason in [`ServerStats::drops`] and, where there is a peer, in [`PeerStats::drops`]; see [`ReceiveDrops`] for the
+//! reasons and [`Limits`] for what sets them. [`ServerStats::send_drops`] has what was not sent. At any time
+//! *received = delivered + queued + Σ drops*. What the kernel drops because its own buffer is full between two polls
+//! it does not tell; poll often enough for [`UdpServer::receive_buffer_size`], and read that after `listen`.
+//!
+//! ICMP answers to something sent earlier, resets, interrupted calls: counted as [noise](ServerStats#structfield.noise),
+//! and the poll goes on to the next datagram.
+//!
+//! # Threads
+//!
+//! Everything public is `Send + Sync`. The server polls on one thread, its peers may be on others: each handle and the
+//! server share one queue, locked for the move of one packet. [`PacketPeerUdp::wait`] sleeps until the server's poll has
+//! something for that peer.
+//!
+//! # Errors and panics
+//!
+//! [`error`] has one small enum a kind of operation, and a table from Godot's codes. Whatever a remote sends, nothing
+//! panics, nothing is allocated without bound and nothing is logged per packet.
+//!
+//! # Testing your game
+//!
+//! [`sim`] is a network in memory with a clock that you move: the same server and peers, without sockets and sleeps.
+//!
+//! # What it is not
+//!
+//! - Not a protocol: no reliability, no ordering, no fragmentation, no handshake. ENet-, renet- or home-made protocols go on
+//!   top, through [`PacketPeer`].
+//! - Not encryption: whoever can send from an address *is* that address. Put DTLS or another layer above.
+//! - Not TCP, not WebSocket, not QUIC; and not async: a runtime's own sockets serve it better.
+//!
+//! # Coming from Godot
+//!
+//! | Godot | here | difference |
+//! |---|---|---|
+//! | `UDPServer.new()` | [`UdpServer::new`] | |
+//! | `listen(port, bind_address)` | [`UdpServer::listen`] | `listen(4433)`, `listen("127.0.0.1:4433")`; the port is exclusive |
+//! | `poll()` | [`UdpServer::poll`] | takes at most a budget; returns counts; a stray error does not end it |
+//! | `is_connection_available()` | [`UdpServer::is_connection_available`] | |
+//! | `take_connection()` | [`UdpServer::take_connection`] | `None` instead of null |
+//! | `is_listening()` | [`UdpServer::is_listening`] | |
+//! | `get_local_port()` | [`UdpServer::local_port`] | `None` when closed |
+//! | `stop()` | [`UdpServer::stop`] | peers keep what they had received, and say why they ended |
+//! | `max_pending_connections` | [`UdpServer::max_pending_connections`], [`set_max_pending_connections`](UdpServer::set_max_pending_connections) | raising keeps all, lowering drops the newest (Godot has it the other way round) |
+//! | `PacketPeerUDP.new()` | [`PacketPeerUdp::new`] | |
+//! | `bind(port, address, recv_buf_size)` | [`PacketPeerUdp::bind`], [`set_queue_limits`](PacketPeerUdp::set_queue_limits) | |
+//! | `connect_to_host(host, port)` | [`PacketPeerUdp::connect_to_host`] | `("localhost", 4433)` works, and blocks for the look-up |
+//! | `set_dest_address(host, port)` | [`PacketPeerUdp::set_dest_address`] | an error on a connected or server's peer |
+//! | `is_bound()` | [`PacketPeerUdp::is_bound`] | |
+//! | `is_socket_connected()` | [`PacketPeerUdp::is_socket_connected`] | |
+//! | `get_available_packet_count()` | [`PacketPeerUdp::available_packet_count`] | does no input; never -1 |
+//! | `get_packet()` | [`PacketPeerUdp::get_packet`] | does no input; `Ok(None)` = nothing now |
+//! | `get_packet_error()` | the `Err` of [`get_packet`](PacketPeerUdp::get_packet) | |
+//! | `get_packet_ip()`, `get_packet_port()` | [`PacketPeerUdp::packet_addr`], [`Packet::sender`] | |
+//! | `put_packet(bytes)` | [`PacketPeerUdp::put_packet`] | says why not; sends empty packets; never spins |
+//! | `get_max_packet_size()` | [`PacketPeerUdp::max_packet_size`] | what UDP really carries |
+//! | `close()` | [`PacketPeerUdp::close`] | |
+//! | `wait()` | [`PacketPeerUdp::wait`] | has a time-out, and a [`Waker`] ends it |
+//! | `get_local_port()` | [`PacketPeerUdp::local_addr`] | |
+//! | `set_broadcast_enabled(on)` | [`PacketPeerUdp::set_broadcast_enabled`] | holds for a later connect too |
+//! | `join_multicast_group(address, interface)` | [`PacketPeerUdp::join_multicast_group`] | [`Interface::by_name`] for the name; bind first |
+//! | `leave_multicast_group(address, interface)` | [`PacketPeerUdp::leave_multicast_group`] | |
+//! | `get_var()`, `put_var()`, `encode_buffer_max_size` | – | bytes only: decoding what strangers send is the game's choice |
+//! | – | [`PacketPeerUdp::poll`] | Godot's getters poll behind your back |
+//!
+//! The differences that are meant, and which trap each removes:
+//!
+//! - A client's socket is read by [`PacketPeerUdp::poll`] only. In Godot counting or taking packets reads it, and an error of
+//!   the socket hides what is queued.
+//! - Counts are counts, errors are typed: no -1, no `FAILED` for everything.
+//! - Dropping a handle ends the connection, as in Godot, where it surprises; here [`take_connection`](UdpServer::take_connection)
+//!   is `#[must_use]`, and keeping the handle keeps the player.
+//! - After `close` or `stop`, puts are errors. Godot opens a new socket and sends from another port.
+//! - `close` and `connect_to_host` leave no packets of the past behind, whole or phantom.
+//! - Silent players end after [`Limits::idle_timeout`], 30 seconds, and connections nobody takes after
+//!   [`Limits::pending_lifetime`], 10 seconds. `None` gives Godot's way: never.
+//! - A poll takes at most a budget of datagrams, so that a flood does not stop the frame.
+//! - A second server on the same port is an error. In Godot on Linux it takes the first one's traffic.
+//! - A peer's queue holds 512 packets or 256 KiB, and takes memory only for what waits. Godot's ring is 64 KiB, and 192 KiB
+//!   are taken at once.
+//! - Finding the sender's peer is a hash look-up. In Godot it walks a list.
+//!
+//! # The rooms of the house
+//!
+//! | module | what is in it |
+//! |---|---|
+//! | `server` | [`UdpServer`], [`ServerConfig`] |
+//! | `peer` | [`PacketPeer`], [`PacketPeerUdp`], [`Waker`] |
+//! | `demux` | the core: who is a peer, who is pending, what waits where; [`Limits`] |
+//! | `packet` | [`Packet`] and the pool its memory comes from |
+//! | [`socket`] | the seam to the system: [`Transport`](socket::Transport), and the real sockets |
+//! | [`sim`] | the in-memory network behind the same seam |
+//! | [`stats`] | counters, [`PollReport`] |
+//! | [`error`] | errors, and the table from Godot's codes |
+
+/// The README's snippets, compiled as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
+
 mod demux;
 pub mod error;
 mod lifetime;
@@ -13,8 +206,7 @@ pub mod stats;
 
 pub use demux::{Limits, QueueLimits, WhenFull};
 pub use error::{
-    BindError, ConnectError, GetError, GetIntoError, InvalidAddress, OptionError, PollError, PutError, UnknownPeer,
-    WaitError,
+    BindError, ConnectError, GetError, GetIntoError, OptionError, PollError, PutError, UnknownPeer, WaitError,
 };
 pub use lifetime::{CloseReason, PeerState};
 pub use packet::Packet;

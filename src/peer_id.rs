@@ -4,7 +4,7 @@ use std::fmt;
 ///
 /// Small, `Copy`, and never used again for another peer: when a peer has ended, a later one may get its
 /// [`index`](Self::index) but not its id. An id means something only to the server that gave it. A stand-alone
-/// [`PacketPeerUdp`] has an id too, unequal to every id of a server.
+/// [`PacketPeerUdp`](crate::PacketPeerUdp) has an id too, unequal to every id of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PeerId {
     index: u32,

@@ -126,7 +126,7 @@ impl Standalone {
             }
             match open.transport.connect(candidate) {
                 Ok(()) => {
-                    open.local_addr = open.transport.local_addr().unwrap_or(open.local_addr);
+                    open.local_addr = open.transport.local_addr().map_or(open.local_addr, canonical);
                     return Ok(candidate);
                 }
                 Err(error) => result = Err(ConnectError::Unreachable(error)),
@@ -319,7 +319,7 @@ impl Standalone {
 
     /// Starts anew on `transport`: what was left of an earlier socket is gone, so that old packets never pass for new ones.
     fn open(&mut self, transport: Box<dyn Transport>) -> Result<(), BindError> {
-        let local_addr = transport.local_addr().map_err(BindError::from_io)?;
+        let local_addr = canonical(transport.local_addr().map_err(BindError::from_io)?);
         if self.broadcast {
             transport.set_option(TransportOption::Broadcast(true)).map_err(BindError::from_io)?;
         }
