@@ -7,21 +7,27 @@
 //! is one [`Mailbox`] a peer and one [`Shared`] a server.
 
 mod address;
+mod filter;
 mod limits;
 mod mailbox;
 mod pending;
+mod prefix;
 mod queue;
+mod refused;
 mod shared;
 mod table;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub(crate) use address::canonical;
-pub use limits::{Limits, QueueLimits, WhenFull};
+pub(crate) use filter::Filter;
+pub use filter::{FirstDatagram, Verdict};
+pub use limits::{AfterClose, Limits, QueueLimits, WhenFull};
 pub(crate) use mailbox::{Bell, Mailbox};
+pub use prefix::IpPrefix;
 pub(crate) use queue::PacketQueue;
 pub(crate) use shared::Shared;
 
@@ -29,9 +35,12 @@ use crate::error::UnknownPeer;
 use crate::lifetime::CloseReason;
 use crate::packet::Pool;
 use crate::peer_id::PeerId;
-use crate::stats::{DropReason, PollReport, ServerStats};
+use crate::socket::Datagram;
+use crate::stats::{DropReason, PollReport, ReceiveDrops, SendDropReason, ServerStats};
 use address::Key;
 use pending::Pending;
+use prefix::Origin;
+use refused::Refused;
 use table::Table;
 
 /// Sorts the datagrams of one server by sender.
@@ -40,6 +49,15 @@ pub(crate) struct Demux {
     limits: Limits,
     table: Table,
     pending: Pending,
+    refused: Refused,
+    filter: Option<Filter>,
+    /// Nobody new is admitted any more.
+    draining: bool,
+    /// Who has ended, and why. Those before `ended_seen` have been there since the last poll, and go with the next.
+    ended: Vec<(PeerId, CloseReason)>,
+    ended_seen: usize,
+    /// Polls so far, for quotas.
+    polls: u32,
     /// Peers that were handed a packet and perhaps still have it; see [`Demux::ready`].
     ready: Vec<PeerId>,
     shared: Arc<Shared>,
@@ -57,8 +75,24 @@ pub(crate) struct Demux {
 pub(crate) enum Sorted {
     /// A peer's, or a pending connection's.
     Known,
-    /// Somebody's for whom there was no room.
+    /// Somebody's who did not become one.
     Unknown,
+    /// The same, and [`Demux::reply`] is to be sent back.
+    Answer,
+}
+
+/// Why [`Demux::connect`] made no peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NotConnected {
+    Known(PeerId),
+    PeersFull,
+}
+
+/// What becomes of somebody unknown.
+enum Meeting {
+    Admit,
+    Drop(DropReason),
+    Consumed { answer: bool },
 }
 
 impl Demux {
@@ -69,6 +103,12 @@ impl Demux {
             limits,
             table: Table::default(),
             pending: Pending::default(),
+            refused: Refused::default(),
+            filter: None,
+            draining: false,
+            ended: Vec::new(),
+            ended_seen: 0,
+            polls: 0,
             ready: Vec::new(),
             shared,
             closed,
@@ -78,14 +118,17 @@ impl Demux {
         }
     }
 
-    /// Starts a poll: takes up what handles closed, and lets pending connections expire.
+    /// Starts a poll: takes up what handles closed, and lets pending connections and refused addresses expire.
     pub(crate) fn begin(&mut self, now: Instant) {
         self.report = PollReport::default();
         // Time never runs backwards, whatever the caller's clock does.
         self.now = self.now.max(now);
+        self.polls = self.polls.wrapping_add(1);
+        self.ended.drain(..self.ended_seen);
         while let Ok(id) = self.closed.try_recv() {
             self.take_up_closed(id);
         }
+        self.refused.expire(self.now);
         let Some(lifetime) = self.limits.pending_lifetime else { return };
         while let Some(id) = self.pending.take_older_than(self.now, lifetime) {
             self.stats.connections.expired += 1;
@@ -94,30 +137,43 @@ impl Demux {
         }
     }
 
-    /// Gives one datagram to its peer, makes a pending connection of it, or drops it; each is counted.
-    pub(crate) fn sort(&mut self, sender: SocketAddr, bytes: &[u8], cut: bool) -> Sorted {
+    /// Gives one datagram to its peer, makes a pending connection of it, or drops it; each is counted. One that is cut is too
+    /// long, whatever is left of it.
+    pub(crate) fn sort(&mut self, datagram: &Datagram<'_>) -> Sorted {
+        let Datagram { bytes, cut, .. } = *datagram;
         self.stats.received += 1;
         self.stats.received_bytes += bytes.len() as u64;
         self.report.received += 1;
 
+        let sender = canonical(datagram.sender);
         let key = Key::of(sender);
-        let known = self.find_open(&key);
-        if cut || bytes.len() > self.limits.max_packet_size {
+        let known = self.look_up(&key);
+        if cut {
             self.count_drops(DropReason::TooLarge, 1);
             return if known.is_some() { Sorted::Known } else { Sorted::Unknown };
         }
         let id = match known {
             Some(id) => id,
-            None => match self.no_room_for_one_more() {
-                Some(reason) => {
+            None => match self.meet(key, sender, bytes) {
+                Meeting::Admit => self.admit(key, sender),
+                Meeting::Drop(reason) => {
                     self.count_drops(reason, 1);
                     return Sorted::Unknown;
                 }
-                None => self.admit(key, canonical(sender)),
+                Meeting::Consumed { answer } => {
+                    self.stats.consumed += 1;
+                    self.report.consumed += 1;
+                    return if answer { Sorted::Answer } else { Sorted::Unknown };
+                }
             },
         };
-        self.deliver(id, canonical(sender), bytes);
+        self.deliver(id, sender, datagram);
         Sorted::Known
+    }
+
+    /// What the filter has written, after [`Sorted::Answer`].
+    pub(crate) fn reply(&self) -> &[u8] {
+        self.filter.as_ref().map_or(&[], Filter::reply)
     }
 
     /// Counts an error of the socket that is nothing but noise.
@@ -133,6 +189,11 @@ impl Demux {
         self.count_drops(DropReason::TooLarge, 1);
     }
 
+    /// Counts a send that is no peer's: its bytes if it was sent, else why it was not.
+    pub(crate) fn count_send(&self, outcome: Result<usize, SendDropReason>) {
+        self.shared.sends().count(outcome);
+    }
+
     /// Ends a poll. Peers are judged idle only where the socket was seen empty: what they sent may still wait there.
     pub(crate) fn finish(&mut self, socket_was_empty: bool) -> PollReport {
         if let (true, Some(timeout)) = (socket_was_empty, self.limits.idle_timeout) {
@@ -143,6 +204,7 @@ impl Demux {
             }
         }
         self.report.more_waiting = !socket_was_empty;
+        self.ended_seen = self.ended.len();
         self.report
     }
 
@@ -155,6 +217,24 @@ impl Demux {
         Some(mailbox)
     }
 
+    /// Makes a peer of somebody who has not spoken, or not been taken.
+    pub(crate) fn connect(&mut self, addr: SocketAddr) -> Result<Arc<Mailbox>, NotConnected> {
+        let remote = canonical(addr);
+        let key = Key::of(remote);
+        let known = self.look_up(&key);
+        self.refused.forget(&key);
+        let id = match known.map(|id| self.pending.take(id).ok_or(id)) {
+            Some(Ok(pending)) => pending,
+            Some(Err(peer)) => return Err(NotConnected::Known(peer)),
+            None if self.table.len() >= self.limits.max_peers => return Err(NotConnected::PeersFull),
+            None => self.insert(key, remote),
+        };
+        let mailbox = Arc::clone(self.table.accept(id, self.now).ok_or(NotConnected::Known(id))?);
+        self.stats.connections.connected += 1;
+        self.list_as_ready(id);
+        Ok(mailbox)
+    }
+
     /// Ends a peer from the server's side.
     pub(crate) fn close(&mut self, id: PeerId) -> Result<(), UnknownPeer> {
         if !self.table.is_peer(id) || !self.is_open(id) {
@@ -165,15 +245,25 @@ impl Demux {
         Ok(())
     }
 
-    /// Ends every peer and forgets every pending connection.
+    /// Admits nobody new from now on, and forgets who has not been taken.
+    pub(crate) fn drain(&mut self) {
+        self.draining = true;
+        self.forget_all_pending(DropReason::Draining);
+    }
+
+    /// Ends every peer, forgets every pending connection, and starts with a clean slate.
     pub(crate) fn end_all(&mut self, reason: CloseReason) {
-        while let Some(id) = self.pending.take_newest() {
-            self.forget_pending(id, DropReason::Unread);
-        }
-        for mailbox in self.table.clear() {
-            mailbox.end(reason);
+        self.forget_all_pending(DropReason::Unread);
+        while let Some(id) = self.table.last() {
+            self.end(id, reason);
         }
         self.ready.clear();
+        self.refused.shrink_to(0);
+        self.draining = false;
+    }
+
+    pub(crate) fn set_filter(&mut self, filter: Option<Filter>) {
+        self.filter = filter;
     }
 
     /// Changes the limits; they hold from now on. Pending connections beyond a lowered cap go, the newest first.
@@ -184,6 +274,13 @@ impl Demux {
             self.stats.connections.trimmed += 1;
             self.forget_pending(id, DropReason::PendingTrimmed);
         }
+        self.refused.shrink_to(self.limits.max_refused_addresses);
+    }
+
+    /// Appends to `out` who has ended, and forgets it.
+    pub(crate) fn ended(&mut self, out: &mut Vec<(PeerId, CloseReason)>) {
+        out.append(&mut self.ended);
+        self.ended_seen = 0;
     }
 
     /// Appends to `out` the peers that have packets waiting, and takes those that have not off the list.
@@ -207,6 +304,10 @@ impl Demux {
         self.pending.len()
     }
 
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining
+    }
+
     pub(crate) fn peer_count(&self) -> usize {
         self.table.len() - self.pending.len()
     }
@@ -218,7 +319,12 @@ impl Demux {
 
     /// The peer of this address, if there is one.
     pub(crate) fn find(&self, addr: SocketAddr) -> Option<PeerId> {
-        self.find_open(&Key::of(addr)).filter(|&id| self.table.is_peer(id))
+        self.table.find(&Key::of(addr)).filter(|&id| self.table.is_peer(id) && self.is_open(id))
+    }
+
+    /// What the core itself has dropped; without what handles left unread.
+    pub(crate) fn drops(&self) -> &ReceiveDrops {
+        &self.stats.drops
     }
 
     pub(crate) fn stats(&self) -> ServerStats {
@@ -228,34 +334,70 @@ impl Demux {
         stats
     }
 
+    /// What becomes of the datagram of somebody unknown. The filter comes before the caps, so that it works when they are
+    /// reached.
+    fn meet(&mut self, key: Key, sender: SocketAddr, bytes: &[u8]) -> Meeting {
+        if self.refused.contains(&key, self.now) {
+            return Meeting::Drop(DropReason::Refused);
+        }
+        if let Some(filter) = &mut self.filter {
+            match filter.decide(&FirstDatagram { sender, bytes }) {
+                Verdict::Accept => {}
+                Verdict::Ignore => return Meeting::Drop(DropReason::Filtered),
+                Verdict::Consume => return Meeting::Consumed { answer: false },
+                Verdict::Reply if filter.reply().len() > bytes.len() => return Meeting::Drop(DropReason::ReplyTooLong),
+                Verdict::Reply => return Meeting::Consumed { answer: true },
+            }
+        }
+        self.no_room_for(sender).map_or(Meeting::Admit, Meeting::Drop)
+    }
+
     /// Which limit stands in the way of one more connection.
-    fn no_room_for_one_more(&self) -> Option<DropReason> {
-        if self.pending.len() >= self.limits.max_pending_connections {
+    fn no_room_for(&self, sender: SocketAddr) -> Option<DropReason> {
+        if self.draining {
+            Some(DropReason::Draining)
+        } else if self.pending.len() >= self.limits.max_pending_connections {
             Some(DropReason::PendingFull)
         } else if self.table.len() >= self.limits.max_peers {
             Some(DropReason::PeersFull)
         } else {
-            None
+            let from_there = self.origin(sender).map_or(0, |origin| self.pending.count_from(origin) + 1);
+            (from_there > self.limits.max_pending_per_ip).then_some(DropReason::PendingPerIpFull)
         }
     }
 
+    /// With whom a sender is counted for the limit of pending connections an IP address, unless it is exempt.
+    fn origin(&self, sender: SocketAddr) -> Option<Origin> {
+        let exempt = self.limits.exempt_from_per_ip.iter().any(|prefix| prefix.contains(sender.ip()));
+        (!exempt).then(|| Origin::of(sender.ip()))
+    }
+
     fn admit(&mut self, key: Key, remote: SocketAddr) -> PeerId {
-        // An entry whose handle was closed since the poll began is no connection any more; its address is free.
-        if let Some(closed) = self.table.find(&key) {
-            self.take_up_closed(closed);
-        }
-        let shared = Arc::clone(&self.shared);
-        let id = self.table.insert(key, self.now, |id| Arc::new(Mailbox::new(id, remote, shared)));
-        self.pending.push(id, self.now);
+        let id = self.insert(key, remote);
+        self.pending.push(id, self.now, self.origin(remote));
         self.stats.connections.opened += 1;
         self.report.new_connections += 1;
         id
     }
 
-    fn deliver(&mut self, id: PeerId, sender: SocketAddr, bytes: &[u8]) {
-        let Some(mailbox) = self.table.heard_from(id, self.now) else { return };
+    fn insert(&mut self, key: Key, remote: SocketAddr) -> PeerId {
+        let shared = Arc::clone(&self.shared);
+        self.table.insert(key, self.now, |id| Arc::new(Mailbox::new(id, remote, shared)))
+    }
+
+    fn deliver(&mut self, id: PeerId, sender: SocketAddr, datagram: &Datagram<'_>) {
+        let bytes = datagram.bytes;
+        let Some(delivered) = self.table.heard_from(id, self.now, self.polls) else { return };
+        if self.limits.quota_per_poll.is_some_and(|quota| delivered >= quota) {
+            if let Some(mailbox) = self.table.mailbox(id) {
+                mailbox.count_dropped(DropReason::Quota, bytes.len());
+            }
+            self.count_drops(DropReason::Quota, 1);
+            return;
+        }
+        let Some(mailbox) = self.table.mailbox(id) else { return };
         let packet = self.pool.packet(bytes, sender, self.now);
-        let overflow = mailbox.push(packet, &self.limits.queue, self.limits.max_queued_bytes);
+        let overflow = mailbox.push(packet, datagram.local, &self.limits.queue, self.limits.max_queued_bytes);
         if let Some(lost) = overflow {
             self.count_drops(lost.reason, lost.packets);
         }
@@ -282,17 +424,32 @@ impl Demux {
         }
     }
 
+    /// Ends a peer, unless its handle has done so before.
     fn end(&mut self, id: PeerId, reason: CloseReason) {
-        if let Some(mailbox) = self.table.remove(id) {
-            mailbox.end(reason);
+        let Some(key) = self.table.key(id) else { return };
+        let Some(mailbox) = self.table.remove(id) else { return };
+        mailbox.end(reason);
+        let reason = mailbox.ended().unwrap_or(reason);
+        self.ended.push((id, reason));
+        if let (CloseReason::Closed, AfterClose::Refuse(time)) = (reason, self.limits.after_close) {
+            // A time too far away to be expressed is as good as a year.
+            let until = self.now.checked_add(time).unwrap_or(self.now + Duration::from_secs(365 * 86_400));
+            self.refused.refuse(key, until, self.limits.max_refused_addresses);
         }
     }
 
     /// Removes a peer that its handle has ended, if that has not been done.
     fn take_up_closed(&mut self, id: PeerId) {
-        if self.table.remove(id).is_some() {
+        if self.table.mailbox(id).is_some() {
             self.stats.connections.closed += 1;
             self.report.closed += 1;
+            self.end(id, CloseReason::Closed);
+        }
+    }
+
+    fn forget_all_pending(&mut self, reason: DropReason) {
+        while let Some(id) = self.pending.take_newest() {
+            self.forget_pending(id, reason);
         }
     }
 
@@ -306,8 +463,14 @@ impl Demux {
         self.report.dropped += datagrams as usize;
     }
 
-    fn find_open(&self, key: &Key) -> Option<PeerId> {
-        self.table.find(key).filter(|&id| self.is_open(id))
+    /// Whose key this is. Somebody whose handle was closed since the poll began is nobody any more.
+    fn look_up(&mut self, key: &Key) -> Option<PeerId> {
+        let id = self.table.find(key)?;
+        if self.is_open(id) {
+            return Some(id);
+        }
+        self.take_up_closed(id);
+        None
     }
 
     fn is_open(&self, id: PeerId) -> bool {

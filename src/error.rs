@@ -39,6 +39,7 @@ use std::net::SocketAddr;
 
 use crate::lifetime::CloseReason;
 use crate::peer_id::PeerId;
+use crate::socket::RefusedOption;
 
 /// A text that is not an address to bind to. See [`ToBindAddr`](crate::ToBindAddr) for what is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +66,28 @@ impl fmt::Display for InvalidAddress {
 
 impl Error for InvalidAddress {}
 
+/// A value of [`Limits`](crate::Limits) or [`SocketOptions`](crate::SocketOptions) that makes no sense.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    pub(crate) name: &'static str,
+    pub(crate) needs: &'static str,
+}
+
+impl ConfigError {
+    /// Which value it is: the name of the field.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} has to be {}", self.name, self.needs)
+    }
+}
+
+impl Error for ConfigError {}
+
 /// Why [`UdpServer::listen`](crate::UdpServer::listen) or [`PacketPeerUdp::bind`](crate::PacketPeerUdp::bind) opened nothing.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -75,6 +98,15 @@ pub enum BindError {
     ServersPeer,
     /// The address cannot be read.
     InvalidAddress(InvalidAddress),
+    /// A value of the server's configuration makes no sense.
+    InvalidConfig(ConfigError),
+    /// The system cannot do what the named [`SocketOptions`](crate::SocketOptions) field asks for, or does not permit it.
+    OptionRefused {
+        /// The field.
+        option: &'static str,
+        /// What the system said.
+        error: io::Error,
+    },
     /// Another socket has the port. (Windows may say [`PermissionDenied`](Self::PermissionDenied) instead.)
     AddressInUse(io::Error),
     /// The system does not let this program have the port; below 1024 it may take privileges.
@@ -93,8 +125,18 @@ impl From<InvalidAddress> for BindError {
     }
 }
 
+impl From<ConfigError> for BindError {
+    fn from(error: ConfigError) -> Self {
+        Self::InvalidConfig(error)
+    }
+}
+
 impl BindError {
     pub(crate) fn from_io(error: io::Error) -> Self {
+        let error = match error.downcast::<RefusedOption>() {
+            Ok(RefusedOption { option, error }) => return Self::OptionRefused { option, error },
+            Err(error) => error,
+        };
         match error.kind() {
             io::ErrorKind::AddrInUse => Self::AddressInUse(error),
             io::ErrorKind::PermissionDenied => Self::PermissionDenied(error),
@@ -111,6 +153,8 @@ impl fmt::Display for BindError {
             Self::AlreadyOpen => f.write_str("already open: stop or close it first"),
             Self::ServersPeer => f.write_str("a server's peer uses the server's socket and cannot bind one of its own"),
             Self::InvalidAddress(error) => error.fmt(f),
+            Self::InvalidConfig(error) => error.fmt(f),
+            Self::OptionRefused { option, error } => write!(f, "the system refused {option}: {error}"),
             Self::AddressInUse(error) => write!(f, "another socket has this port: {error}"),
             Self::PermissionDenied(error) => write!(f, "the system does not permit this port: {error}"),
             Self::AddressNotAvailable(error) => write!(f, "no interface of this machine has this address: {error}"),
@@ -124,6 +168,8 @@ impl Error for BindError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::InvalidAddress(error) => Some(error),
+            Self::InvalidConfig(error) => Some(error),
+            Self::OptionRefused { error, .. } => Some(error),
             Self::AlreadyOpen | Self::ServersPeer => None,
             Self::AddressInUse(error)
             | Self::PermissionDenied(error)
@@ -232,8 +278,12 @@ impl Error for GetIntoError {
 pub enum PutError {
     /// No destination: `connect_to_host` or `set_dest_address` first.
     NoDestination,
-    /// The peer has ended, or the server is not listening.
+    /// The peer has ended.
     Ended(CloseReason),
+    /// The server is not listening.
+    NotListening,
+    /// Port 0 is nobody's.
+    NoPort,
     /// A stand-alone peer opens its socket with the first put, and that failed.
     Bind(BindError),
     /// Larger than any UDP datagram to this destination.
@@ -274,6 +324,8 @@ impl fmt::Display for PutError {
         match self {
             Self::NoDestination => f.write_str("no destination: connect or set one first"),
             Self::Ended(reason) => write!(f, "the peer has ended: {reason}"),
+            Self::NotListening => f.write_str("the server is not listening"),
+            Self::NoPort => f.write_str("port 0 cannot be sent to"),
             Self::Bind(error) => error.fmt(f),
             Self::TooLarge { size, limit } => {
                 write!(f, "a packet of {size} bytes is larger than a datagram's {limit}")
@@ -304,7 +356,7 @@ impl Error for PutError {
     }
 }
 
-/// Why `connect_to_host` or `set_dest_address` changed nothing.
+/// Why `connect_to_host`, `set_dest_address` or [`UdpServer::connect`](crate::UdpServer::connect) changed nothing.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ConnectError {
@@ -322,6 +374,12 @@ pub enum ConnectError {
     Unreachable(io::Error),
     /// The peer is connected: `connect_to_host` again to change its remote.
     Connected,
+    /// The server is not listening.
+    NotListening,
+    /// The server has a peer of this address already.
+    AlreadyKnown(PeerId),
+    /// The server has [`max_peers`](crate::Limits#structfield.max_peers).
+    PeersFull,
 }
 
 impl fmt::Display for ConnectError {
@@ -334,6 +392,9 @@ impl fmt::Display for ConnectError {
             Self::Bind(error) => error.fmt(f),
             Self::Unreachable(error) => write!(f, "no address of the host can be reached: {error}"),
             Self::Connected => f.write_str("the peer is connected to another destination"),
+            Self::NotListening => f.write_str("the server is not listening"),
+            Self::AlreadyKnown(id) => write!(f, "the server has a peer of this address already: {id}"),
+            Self::PeersFull => f.write_str("the server has as many peers as it may"),
         }
     }
 }

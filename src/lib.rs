@@ -200,13 +200,15 @@ mod packet;
 mod peer;
 mod peer_id;
 mod server;
+mod setters;
 pub mod sim;
 pub mod socket;
 pub mod stats;
 
-pub use demux::{Limits, QueueLimits, WhenFull};
+pub use demux::{AfterClose, FirstDatagram, IpPrefix, Limits, QueueLimits, Verdict, WhenFull};
 pub use error::{
-    BindError, ConnectError, GetError, GetIntoError, OptionError, PollError, PutError, UnknownPeer, WaitError,
+    BindError, ConfigError, ConnectError, GetError, GetIntoError, OptionError, PollError, PutError, UnknownPeer,
+    WaitError,
 };
 pub use lifetime::{CloseReason, PeerState};
 pub use packet::Packet;

@@ -1,27 +1,28 @@
 //! [`UdpServer`]: one socket, sorted into a handle a peer.
 
 mod config;
+mod notices;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub use config::{ServerConfig, SocketOptions};
 
-use crate::demux::{Demux, Limits, Sorted};
-use crate::error::{BindError, PollError, UnknownPeer, WaitError};
+use crate::demux::{Demux, Filter, FirstDatagram, Limits, NotConnected, Sorted, Verdict, canonical};
+use crate::error::{BindError, ConfigError, ConnectError, PollError, PutError, UnknownPeer, WaitError};
 use crate::lifetime::CloseReason;
-use crate::peer::{PacketPeerUdp, SocketWait, WaitOutcome, Waker};
+use crate::peer::{PacketPeerUdp, SocketWait, WaitOutcome, Waker, send};
 use crate::peer_id::PeerId;
 use crate::socket::{
-    BindOptions, Drained, ReceiveBatch, Sink, SocketRef, SystemSockets, ToBindAddr, TransportFactory, TransportOwner,
-    drain,
+    Datagram, Drained, ReceiveBatch, Sink, SocketRef, SystemSockets, ToBindAddr, Transport, TransportFactory,
+    TransportOwner, drain,
 };
 use crate::stats::{PollReport, ServerStats};
+use notices::Notices;
 
-/// Datagrams that one call of the system takes, and the room for each: the largest fits, so that none is cut.
+/// Datagrams that one call of the system takes.
 const BATCH: usize = 64;
-const SLOT: usize = 1 << 16;
 
 /// Listens on one UDP port and sorts what comes by sender, into a [`PacketPeerUdp`] each.
 ///
@@ -57,6 +58,9 @@ pub struct UdpServer {
     demux: Demux,
     listening: Option<Listening>,
     wait: SocketWait,
+    notices: Notices,
+    /// Of the sockets listened on before the present one.
+    kernel_drops: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -86,6 +90,8 @@ impl UdpServer {
             factory: Arc::new(factory),
             listening: None,
             wait: SocketWait::default(),
+            notices: Notices::new(),
+            kernel_drops: None,
         }
     }
 
@@ -101,14 +107,14 @@ impl UdpServer {
         if self.is_listening() {
             return Err(BindError::AlreadyOpen);
         }
-        let mut options = BindOptions::new(addr.to_bind_addr()?);
-        options.receive_buffer = self.config.receive_buffer;
-        options.send_buffer = self.config.send_buffer;
+        self.check_config()?;
+        let options = self.config.bind_options(addr.to_bind_addr()?);
         let transport = self.factory.bind(&options).map_err(BindError::from_io)?;
-        self.listen_by(transport)
+        self.listen_by(transport, options.pin_reply_address)
     }
 
-    /// Listens on a socket of the standard library, which becomes non-blocking. Its buffers stay as they are.
+    /// Listens on a socket of the standard library, which becomes non-blocking. Of the [`SocketOptions`] only
+    /// `max_packet_size` holds; the rest is as the caller has set it.
     ///
     /// # Errors
     ///
@@ -117,13 +123,21 @@ impl UdpServer {
         if self.is_listening() {
             return Err(BindError::AlreadyOpen);
         }
+        self.check_config()?;
         let transport = self.factory.adopt(socket).map_err(BindError::from_io)?;
-        self.listen_by(transport)
+        self.listen_by(transport, false)
     }
 
-    fn listen_by(&mut self, transport: Box<dyn crate::socket::Transport>) -> Result<(), BindError> {
-        let transport = TransportOwner::new(transport).map_err(BindError::from_io)?;
-        self.listening = Some(Listening { transport, batch: ReceiveBatch::new(BATCH, SLOT) });
+    fn check_config(&self) -> Result<(), ConfigError> {
+        self.limits().check()?;
+        self.config.check()
+    }
+
+    fn listen_by(&mut self, transport: Box<dyn Transport>, pins_reply_address: bool) -> Result<(), BindError> {
+        let transport = TransportOwner::new(transport, pins_reply_address).map_err(BindError::from_io)?;
+        // One byte more than is accepted: what fills it is too long.
+        let batch = ReceiveBatch::new(BATCH, self.config.max_packet_size + 1);
+        self.listening = Some(Listening { transport, batch });
         self.warn_of_a_small_buffer();
         Ok(())
     }
@@ -154,10 +168,18 @@ impl UdpServer {
         let mut intake = Intake {
             known_left: self.demux.limits().max_known_per_poll,
             unknown_left: self.demux.limits().max_unknown_per_poll,
+            max_packet_size: self.config.max_packet_size,
+            transport: transport.get().io(),
             demux: &mut self.demux,
         };
         match drain(transport.get().io(), batch, &mut intake) {
-            Ok(drained) => Ok(self.demux.finish(drained == Drained::Empty)),
+            Ok(drained) => {
+                let report = self.demux.finish(drained == Drained::Empty);
+                if report.dropped > 0 {
+                    self.notices.tell(now, self.demux.drops());
+                }
+                Ok(report)
+            }
             Err(error) => {
                 self.end(CloseReason::SocketFailed);
                 Err(PollError::SocketFailed(error))
@@ -183,6 +205,99 @@ impl UdpServer {
         self.demux.ready(ids);
     }
 
+    /// Appends to `ended` who has ended since this was asked last, and why: peers gone idle, peers closed by their handle or
+    /// by the server, and on [`stop`](Self::stop) all of them. What nobody asks for until the poll after next is
+    /// forgotten.
+    ///
+    /// ```
+    /// # use packetpeer::{PeerId, UdpServer};
+    /// # use std::collections::HashMap;
+    /// # let mut server = UdpServer::new();
+    /// # server.listen("127.0.0.1:0")?;
+    /// # let mut names: HashMap<PeerId, String> = HashMap::new();
+    /// # let mut ended = Vec::new();
+    /// server.poll()?;
+    /// ended.clear();
+    /// server.ended(&mut ended);
+    /// for (id, reason) in &ended {
+    ///     println!("{} left: {reason}", names.remove(id).unwrap_or_default());
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn ended(&mut self, ended: &mut Vec<(PeerId, CloseReason)>) {
+        self.demux.ended(ended);
+    }
+
+    /// Makes a peer of `addr` from this side: to speak first from the port listened on, as hole punching and server browsers
+    /// do. Nothing is sent. A pending connection of that address becomes the peer, with what it has received.
+    ///
+    /// The idle timeout counts from now.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError::AlreadyKnown`], [`PeersFull`](ConnectError::PeersFull), [`NotListening`](ConnectError::NotListening),
+    /// [`NoPort`](ConnectError::NoPort) or [`WrongFamily`](ConnectError::WrongFamily).
+    pub fn connect(&mut self, addr: SocketAddr) -> Result<PacketPeerUdp, ConnectError> {
+        let listening = self.listening.as_ref().ok_or(ConnectError::NotListening)?;
+        if addr.port() == 0 {
+            return Err(ConnectError::NoPort);
+        }
+        if !listening.transport.get().io().reaches(addr) {
+            return Err(ConnectError::WrongFamily);
+        }
+        let transport = listening.transport.share();
+        match self.demux.connect(addr) {
+            Ok(mailbox) => Ok(PacketPeerUdp::served(mailbox, transport)),
+            Err(NotConnected::Known(id)) => Err(ConnectError::AlreadyKnown(id)),
+            Err(NotConnected::PeersFull) => Err(ConnectError::PeersFull),
+        }
+    }
+
+    /// Sends one datagram from the port listened on to anybody, and remembers nothing: for answers to those who are to be no
+    /// peers. An answer makes a pending connection, as every unknown sender does.
+    ///
+    /// # Errors
+    ///
+    /// See [`PutError`]; the datagram was not sent, and is counted under its reason.
+    pub fn send_to(&mut self, addr: SocketAddr, bytes: &[u8]) -> Result<(), PutError> {
+        let listening = self.listening.as_ref().ok_or(PutError::NotListening)?;
+        send_stateless(listening.transport.get().io(), &self.demux, None, bytes, addr)
+    }
+
+    /// Asks `filter` about each datagram of somebody unknown, before anything is remembered of them and before the limits on
+    /// connections, so that it works when these are reached. It replaces the filter before it.
+    ///
+    /// What the filter writes into the vector is sent back where it answers [`Verdict::Reply`]. It runs within `poll`, for
+    /// each datagram of a flood too: it should be quick, and must not block.
+    ///
+    /// ```
+    /// use packetpeer::{UdpServer, Verdict};
+    ///
+    /// let mut server = UdpServer::new();
+    /// server.set_filter(|datagram, reply| match datagram.bytes {
+    ///     [b'?', ..] => {
+    ///         reply.extend_from_slice(b"!"); // a server browser asks who is here
+    ///         Verdict::Reply
+    ///     }
+    ///     bytes if bytes.starts_with(b"my game 1") => Verdict::Accept,
+    ///     _ => Verdict::Ignore,
+    /// });
+    /// ```
+    pub fn set_filter(&mut self, filter: impl Fn(&FirstDatagram<'_>, &mut Vec<u8>) -> Verdict + Send + Sync + 'static) {
+        self.demux.set_filter(Some(Filter::new(filter)));
+    }
+
+    /// Lets everybody unknown in again, as far as the limits allow.
+    pub fn clear_filter(&mut self) {
+        self.demux.set_filter(None);
+    }
+
+    /// Admits nobody new from now on, and forgets who has not been taken; peers go on as before. For a server that is to be
+    /// taken down when the last match is over: see [`is_drained`](Self::is_drained). Until [`stop`](Self::stop).
+    pub fn drain(&mut self) {
+        self.demux.drain();
+    }
+
     /// Ends a peer from the server's side. Its handle can still take what it had received.
     ///
     /// # Errors
@@ -200,6 +315,7 @@ impl UdpServer {
 
     fn end(&mut self, reason: CloseReason) {
         self.demux.end_all(reason);
+        self.kernel_drops = self.kernel_drops();
         if let Some(listening) = self.listening.take() {
             listening.transport.close();
         }
@@ -226,15 +342,21 @@ impl UdpServer {
     }
 
     /// Changes the limits. They hold from now on; pending connections beyond a lowered cap are forgotten, the newest first.
-    pub fn set_limits(&mut self, limits: Limits) {
+    ///
+    /// # Errors
+    ///
+    /// A value that makes no sense; the limits stay as they were.
+    pub fn set_limits(&mut self, limits: Limits) -> Result<(), ConfigError> {
+        limits.check()?;
         self.demux.set_limits(limits);
+        Ok(())
     }
 
     /// Changes [`Limits::max_pending_connections`] alone. Raising it keeps all that are pending; lowering it forgets the
     /// newest beyond it, and counts them.
     #[doc(alias = "max_pending_connections")]
     pub fn set_max_pending_connections(&mut self, connections: usize) {
-        self.set_limits(self.limits().clone().max_pending_connections(connections));
+        self.demux.set_limits(self.limits().clone().max_pending_connections(connections));
     }
 
     /// The limits in force.
@@ -246,6 +368,16 @@ impl UdpServer {
     #[doc(alias = "get_max_pending_connections")]
     pub fn max_pending_connections(&self) -> usize {
         self.limits().max_pending_connections
+    }
+
+    /// Whether the server admits nobody new: [`drain`](Self::drain) was called.
+    pub fn is_draining(&self) -> bool {
+        self.demux.is_draining()
+    }
+
+    /// Whether the server is draining and no peer is left.
+    pub fn is_drained(&self) -> bool {
+        self.is_draining() && self.peer_count() == 0
     }
 
     /// Whether [`take_connection`](Self::take_connection) has one. Does no input or output: poll first.
@@ -296,8 +428,20 @@ impl UdpServer {
     }
 
     /// What the server has seen so far.
+    ///
+    /// Where the kernel tells what it has dropped, this asks it: one system call.
     pub fn stats(&self) -> ServerStats {
-        self.demux.stats()
+        let mut stats = self.demux.stats();
+        stats.kernel_drops = self.kernel_drops();
+        stats
+    }
+
+    fn kernel_drops(&self) -> Option<u64> {
+        let now = self.listening.as_ref().and_then(|listening| listening.transport.get().io().kernel_drops());
+        match (self.kernel_drops, now) {
+            (None, None) => None,
+            (before, now) => Some(before.unwrap_or(0) + now.unwrap_or(0)),
+        }
     }
 
     /// The socket listened on, to set options the crate does not know or to wait for it beside others.
@@ -332,7 +476,9 @@ impl Drop for UdpServer {
 
 /// One poll's way from the socket to the core.
 struct Intake<'a> {
+    transport: &'a dyn Transport,
     demux: &'a mut Demux,
+    max_packet_size: usize,
     known_left: usize,
     unknown_left: usize,
 }
@@ -343,10 +489,15 @@ impl Sink for Intake<'_> {
         self.known_left.min(self.unknown_left)
     }
 
-    fn datagram(&mut self, sender: SocketAddr, bytes: &[u8], cut: bool) {
-        match self.demux.sort(sender, bytes, cut) {
+    fn datagram(&mut self, datagram: &Datagram<'_>) {
+        let cut = datagram.cut || datagram.bytes.len() > self.max_packet_size;
+        match self.demux.sort(&Datagram { cut, ..*datagram }) {
             Sorted::Known => self.known_left -= 1,
             Sorted::Unknown => self.unknown_left -= 1,
+            Sorted::Answer => {
+                self.unknown_left -= 1;
+                let _ = send_stateless(self.transport, self.demux, datagram.local, self.demux.reply(), datagram.sender);
+            }
         }
     }
 
@@ -357,4 +508,20 @@ impl Sink for Intake<'_> {
     fn noise(&mut self) {
         self.demux.count_noise();
     }
+}
+
+/// Sends a datagram that is no peer's, and counts it.
+fn send_stateless(
+    transport: &dyn Transport,
+    demux: &Demux,
+    from: Option<IpAddr>,
+    bytes: &[u8],
+    to: SocketAddr,
+) -> Result<(), PutError> {
+    let result = send(transport, from, bytes, canonical(to));
+    demux.count_send(match &result {
+        Ok(()) => Ok(bytes.len()),
+        Err(error) => Err(error.into()),
+    });
+    result
 }

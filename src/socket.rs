@@ -17,10 +17,12 @@ mod udp;
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
+pub(crate) use batch::Datagram;
 pub use batch::ReceiveBatch;
+pub(crate) use bind::RefusedOption;
 pub use bind::{BindAddr, BindOptions, ToBindAddr};
 pub(crate) use drain::{Drained, Sink, drain};
 pub use interrupt::Interrupt;
@@ -86,6 +88,16 @@ pub trait Transport: fmt::Debug + Send + Sync {
     /// What the system answers; [`io::ErrorKind::WouldBlock`] where its queue is full.
     fn send_to(&self, bytes: &[u8], to: SocketAddr) -> io::Result<()>;
 
+    /// As [`send_to`](Self::send_to), from `from`, an address of this host. A transport that knows only one address, or was
+    /// not asked for [`pin_reply_address`](BindOptions#structfield.pin_reply_address), may ignore it.
+    ///
+    /// # Errors
+    ///
+    /// As [`send_to`](Self::send_to).
+    fn send_from(&self, _from: IpAddr, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
+        self.send_to(bytes, to)
+    }
+
     /// Fixes the remote: from now on only its datagrams are received.
     ///
     /// # Errors
@@ -138,6 +150,11 @@ pub trait Transport: fmt::Debug + Send + Sync {
         None
     }
 
+    /// Datagrams that the kernel has dropped since the bind because the receive buffer was full, where it tells.
+    fn kernel_drops(&self) -> Option<u64> {
+        None
+    }
+
     /// The real socket behind this transport, if there is one.
     fn socket(&self) -> Option<SocketRef<'_>> {
         None
@@ -151,9 +168,9 @@ pub enum TransportOption {
     /// Whether sending to a broadcast address is allowed (`SO_BROADCAST`).
     Broadcast(bool),
     /// Receive what is sent to a multicast group (`IP_ADD_MEMBERSHIP`, `IPV6_JOIN_GROUP`).
-    JoinGroup(std::net::IpAddr, Interface),
+    JoinGroup(IpAddr, Interface),
     /// No longer receive what is sent to a multicast group.
-    LeaveGroup(std::net::IpAddr, Interface),
+    LeaveGroup(IpAddr, Interface),
     /// The interface multicast datagrams leave by (`IP_MULTICAST_IF`, `IPV6_MULTICAST_IF`).
     MulticastInterface(Interface),
     /// How many hops multicast datagrams travel (`IP_MULTICAST_TTL`, `IPV6_MULTICAST_HOPS`).

@@ -5,7 +5,7 @@
 //!
 //! Two equations hold whenever no other thread is inside a call:
 //!
-//! - received = delivered + queued + the sum of all [`ReceiveDrops`];
+//! - received = delivered + queued + consumed + the sum of all [`ReceiveDrops`];
 //! - put = sent + the sum of all [`SendDrops`].
 
 use std::fmt;
@@ -24,8 +24,13 @@ pub struct ServerStats {
     pub queued: u64,
     /// Their payload, in bytes.
     pub queued_bytes: u64,
+    /// Datagrams of the unknown that the [filter](crate::UdpServer::set_filter) took for itself or answered.
+    pub consumed: u64,
     /// Received datagrams that nobody got, by reason.
     pub drops: ReceiveDrops,
+    /// Datagrams that the kernel dropped because the socket's buffer was full, where it tells (Linux). They were never
+    /// received and are in no other counter.
+    pub kernel_drops: Option<u64>,
     /// Errors of the socket that were nothing but noise, such as ICMP answers to what had been sent.
     pub noise: u64,
     /// Datagrams that the system accepted for sending.
@@ -89,6 +94,14 @@ macro_rules! counters {
             /// Every reason, in the order of declaration.
             #[allow(dead_code, reason = "not every kind of counter is kept in atomics")]
             pub(crate) const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// The short name under which it is printed.
+            #[allow(dead_code, reason = "not every kind of counter is logged")]
+            pub(crate) fn label(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $label,)*
+                }
+            }
         }
 
         impl $name {
@@ -105,6 +118,13 @@ macro_rules! counters {
             pub(crate) fn add(&mut self, reason: $reason, count: u64) {
                 match reason {
                     $($reason::$variant => self.$field += count,)*
+                }
+            }
+
+            #[allow(dead_code, reason = "not every kind of counter is logged")]
+            pub(crate) fn get(&self, reason: $reason) -> u64 {
+                match reason {
+                    $($reason::$variant => self.$field,)*
                 }
             }
         }
@@ -125,15 +145,27 @@ counters! {
     DropReason {
         /// From an unknown sender while `max_pending_connections` were pending.
         pending_full = PendingFull: "pending full",
+        /// From an unknown sender while `max_pending_per_ip` from the same IP address were pending.
+        pending_per_ip_full = PendingPerIpFull: "pending per IP full",
         /// From an unknown sender while the server had `max_peers`.
         peers_full = PeersFull: "peers full",
+        /// From an unknown sender that the filter ignored.
+        filtered = Filtered: "filtered",
+        /// From an unknown sender, which the filter answered with more than was received: no such answer is sent.
+        reply_too_long = ReplyTooLong: "reply too long",
+        /// From an unknown sender while the server was draining, or pending when that began.
+        draining = Draining: "draining",
+        /// From the address of a closed peer, while it is refused.
+        refused = Refused: "refused after close",
+        /// More from one peer than its quota a poll.
+        quota = Quota: "over quota",
         /// The peer's queue held as many packets as it may.
         queue_packets = QueuePackets: "queue full (packets)",
         /// The peer's queue held as many bytes as it may.
         queue_bytes = QueueBytes: "queue full (bytes)",
         /// The queues of all peers together held as many bytes as they may.
         server_bytes = ServerBytes: "server full (bytes)",
-        /// Longer than `max_packet_size`.
+        /// Longer than `max_packet_size`, or than the receive buffer.
         too_large = TooLarge: "too large",
         /// Waited in a pending connection that nobody took in time.
         pending_expired = PendingExpired: "pending expired",
@@ -170,6 +202,8 @@ pub struct ConnectionCounts {
     pub opened: u64,
     /// Pending connections that were taken, and so became peers.
     pub taken: u64,
+    /// Peers that the server spoke to first, by [`UdpServer::connect`](crate::UdpServer::connect).
+    pub connected: u64,
     /// Pending connections that nobody took in time.
     pub expired: u64,
     /// Pending connections removed by a lowered cap.
@@ -185,6 +219,7 @@ impl ConnectionCounts {
         [
             ("opened", self.opened),
             ("taken", self.taken),
+            ("connected", self.connected),
             ("expired", self.expired),
             ("trimmed", self.trimmed),
             ("closed", self.closed),
@@ -213,9 +248,13 @@ pub struct PollReport {
     pub dropped: usize,
     /// Unknown senders that became pending connections.
     pub new_connections: usize,
-    /// Peers that ended because their handle was closed or dropped.
+    /// Datagrams that the filter took for itself or answered.
+    pub consumed: usize,
+    /// Peers that ended because their handle was closed or dropped. Who, is in
+    /// [`UdpServer::ended`](crate::UdpServer::ended).
     pub closed: usize,
-    /// Peers that ended because nothing came from them for the idle timeout.
+    /// Peers that ended because nothing came from them for the idle timeout. Who, is in
+    /// [`UdpServer::ended`](crate::UdpServer::ended).
     pub idle: usize,
     /// Pending connections that nobody took in time.
     pub expired: usize,
@@ -229,10 +268,14 @@ impl fmt::Display for ServerStats {
     /// A small table, one line a subject.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_traffic(f, self.received, self.received_bytes, self.delivered, self.queued)?;
+        writeln!(f, "  consumed      {:>12}", self.consumed)?;
         writeln!(f, "  dropped       {:>12}  {}", self.drops.total(), self.drops)?;
         writeln!(f, "sent            {:>12}  {} bytes", self.sent, self.sent_bytes)?;
         writeln!(f, "  not sent      {:>12}  {}", self.send_drops.total(), self.send_drops)?;
         writeln!(f, "connections     {:>12}  {}", self.connections.opened, self.connections)?;
+        if let Some(kernel_drops) = self.kernel_drops {
+            writeln!(f, "kernel dropped  {kernel_drops:>12}")?;
+        }
         write!(f, "socket noise    {:>12}", self.noise)
     }
 }
@@ -281,6 +324,6 @@ mod tests {
         let stats = ServerStats { received: 3, received_bytes: 99, delivered: 2, queued: 1, ..ServerStats::default() };
         let text = stats.to_string();
         assert!(text.starts_with("received                   3  99 bytes\n  delivered                2\n"), "{text}");
-        assert_eq!(text.lines().count(), 8);
+        assert_eq!(text.lines().count(), 9, "{text}");
     }
 }

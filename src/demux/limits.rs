@@ -1,5 +1,9 @@
 use std::time::Duration;
 
+use super::IpPrefix;
+use crate::error::ConfigError;
+use crate::setters::setters;
+
 /// What a server allows; may be changed while it runs, by [`UdpServer::set_limits`](crate::UdpServer::set_limits).
 ///
 /// Make one by [`Limits::new`] and the setters, each named after the field it sets.
@@ -11,33 +15,80 @@ use std::time::Duration;
 /// let limits = Limits::new().max_peers(200).idle_timeout(Some(Duration::from_secs(10)));
 /// assert_eq!(limits.max_pending_connections, 16);
 /// ```
+///
+/// # What to set
+///
+/// | | a match of 16 | a shard of 1 000 | a hub of 100 000 |
+/// |---|---|---|---|
+/// | [`max_pending_connections`](Self#structfield.max_pending_connections) | 16 | 64 | 1 024: all who may join in one frame |
+/// | [`max_pending_per_ip`](Self#structfield.max_pending_per_ip) | 4 | 16 | 16; exempt your proxies |
+/// | [`pending_lifetime`](Self#structfield.pending_lifetime) | 10 s | 10 s | 2 s |
+/// | [`max_peers`](Self#structfield.max_peers) | 16 and some who come back | 1 100 | 110 000 |
+/// | [`idle_timeout`](Self#structfield.idle_timeout) | 10 s | 30 s | 30 s |
+/// | [`queue`](Self#structfield.queue) | as it is | 64 packets, 64 KiB | 16 packets, 16 KiB |
+/// | [`max_queued_bytes`](Self#structfield.max_queued_bytes) | 4 MiB | 64 MiB | 256 MiB |
+/// | [`max_known_per_poll`](Self#structfield.max_known_per_poll) | 1 024 | 16 384 | 65 536, and a thread for the poll |
+/// | [`max_unknown_per_poll`](Self#structfield.max_unknown_per_poll) | 1 024 | 16 384 | 16 384 |
+/// | [`quota_per_poll`](Self#structfield.quota_per_poll) | `None` | 32 | 8 |
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
     /// Connections that may wait to be taken. Default 16, as Godot. 0 refuses the unknown and leaves peers working.
     ///
-    /// A frame's worth of arrivals has to fit: set it to the number of players you can welcome a frame.
+    /// A frame's worth of arrivals has to fit; whoever finds no room has to send again.
     pub max_pending_connections: usize,
+    /// Connections from one IPv4 address, or one IPv6 /64, that may wait to be taken. Default 16: no less than the default of
+    /// all, so that players behind one NAT are let in, and no more where that is raised, so that one host cannot take all.
+    pub max_pending_per_ip: usize,
+    /// Addresses that [`max_pending_per_ip`](Self#structfield.max_pending_per_ip) is not for. Default: none.
+    ///
+    /// Behind a proxy or load balancer all players share its address: exempt that.
+    pub exempt_from_per_ip: Vec<IpPrefix>,
     /// How long a connection may wait to be taken. Default 10 s; `None` = for ever.
     pub pending_lifetime: Option<Duration>,
     /// Peers and pending connections together. Default 4 096. Lowering it ends nobody and admits nobody.
-    pub max_peers: usize,
-    /// A peer from which nothing comes for so long has ended. Default 30 s; `None` = never.
     ///
-    /// Without it, clients that vanish without a word fill `max_peers` in the end.
+    /// Each costs well under 512 bytes while nothing waits for it.
+    pub max_peers: usize,
+    /// A peer from which nothing comes for so long has ended. Default 30 s; `None` = never, as Godot.
+    ///
+    /// Without it, clients that vanish without a word fill [`max_peers`](Self#structfield.max_peers) in the end.
     pub idle_timeout: Option<Duration>,
+    /// What becomes of the address of a peer that was closed on this side. Default: forgotten, as in Godot.
+    pub after_close: AfterClose,
+    /// Addresses refused at a time; beyond, the one refused first is forgotten. Default 4 096.
+    pub max_refused_addresses: usize,
     /// What may wait in the queue of one peer.
     pub queue: QueueLimits,
     /// Payload that may wait in the queues of all peers together, in bytes. Default 64 MiB.
+    ///
+    /// Memory for a packet comes in sizes of a power of two from 128 bytes on, with some 100 bytes of bookkeeping: at worst
+    /// a one-byte packet costs 230 bytes, and a large one twice its size. As much again may lie idle in the pool.
     pub max_queued_bytes: usize,
-    /// Largest datagram accepted, in bytes. Default 65 527, the most that UDP carries.
-    pub max_packet_size: usize,
-    /// Datagrams of peers and pending connections that one poll takes from the socket. Default 16 384.
+    /// Datagrams of peers and pending connections that one poll takes from the socket. Default 16 384; at least 1.
     ///
     /// This bounds the length of a poll, some 10 ms with the default. What is left waits in the system for the next.
     pub max_known_per_poll: usize,
-    /// Datagrams of the unknown that one poll takes from the socket and drops for want of room. Default 16 384.
+    /// Datagrams of the unknown that one poll takes from the socket and lets nobody have. Default 16 384; at least 1.
     pub max_unknown_per_poll: usize,
+    /// Datagrams of one peer that one poll delivers; what is more is dropped. Default: `None`, no quota; at least 1.
+    ///
+    /// Some times what a client rightly sends a frame, so that one who floods does not use up what others share: the poll's
+    /// budget and the queued bytes.
+    pub quota_per_poll: Option<usize>,
+}
+
+/// What becomes of the address of a peer that was closed on this side, by its handle or by
+/// [`UdpServer::close`](crate::UdpServer::close).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum AfterClose {
+    /// Forgotten: its next datagram makes a new connection.
+    #[default]
+    Forget,
+    /// Refused for so long: its datagrams are dropped and counted. For those who were thrown out, and so that what was on
+    /// its way when a game ended does not start another. [`UdpServer::connect`](crate::UdpServer::connect) lifts it.
+    Refuse(Duration),
 }
 
 /// What may wait in one queue of packets; with both, the first that is reached holds.
@@ -69,46 +120,22 @@ impl Default for QueueLimits {
     }
 }
 
-impl QueueLimits {
-    /// The defaults.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Sets [`packets`](Self#structfield.packets).
-    #[must_use]
-    pub fn packets(mut self, packets: usize) -> Self {
-        self.packets = packets;
-        self
-    }
-
-    /// Sets [`bytes`](Self#structfield.bytes).
-    #[must_use]
-    pub fn bytes(mut self, bytes: usize) -> Self {
-        self.bytes = bytes;
-        self
-    }
-
-    /// Sets [`when_full`](Self#structfield.when_full).
-    #[must_use]
-    pub fn when_full(mut self, when_full: WhenFull) -> Self {
-        self.when_full = when_full;
-        self
-    }
-}
-
 impl Default for Limits {
     fn default() -> Self {
         Self {
             max_pending_connections: 16,
+            max_pending_per_ip: 16,
+            exempt_from_per_ip: Vec::new(),
             pending_lifetime: Some(Duration::from_secs(10)),
             max_peers: 4096,
             idle_timeout: Some(Duration::from_secs(30)),
+            after_close: AfterClose::Forget,
+            max_refused_addresses: 4096,
             queue: QueueLimits::default(),
             max_queued_bytes: 64 << 20,
-            max_packet_size: crate::socket::MAX_PAYLOAD_V6,
             max_known_per_poll: 16_384,
             max_unknown_per_poll: 16_384,
+            quota_per_poll: None,
         }
     }
 }
@@ -119,66 +146,48 @@ impl Limits {
         Self::default()
     }
 
-    /// Sets [`max_pending_connections`](Self#structfield.max_pending_connections).
-    #[must_use]
-    pub fn max_pending_connections(mut self, connections: usize) -> Self {
-        self.max_pending_connections = connections;
-        self
+    setters! {
+        max_pending_connections: usize,
+        max_pending_per_ip: usize,
+        exempt_from_per_ip: Vec<IpPrefix>,
+        pending_lifetime: Option<Duration>,
+        max_peers: usize,
+        idle_timeout: Option<Duration>,
+        after_close: AfterClose,
+        max_refused_addresses: usize,
+        queue: QueueLimits,
+        max_queued_bytes: usize,
+        max_known_per_poll: usize,
+        max_unknown_per_poll: usize,
+        quota_per_poll: Option<usize>,
     }
 
-    /// Sets [`pending_lifetime`](Self#structfield.pending_lifetime).
-    #[must_use]
-    pub fn pending_lifetime(mut self, lifetime: Option<Duration>) -> Self {
-        self.pending_lifetime = lifetime;
-        self
+    /// Finds the first value that makes no sense.
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        let refuse = |sense: bool, name, needs| if sense { Ok(()) } else { Err(ConfigError { name, needs }) };
+        let some_time = |time: Option<Duration>| time.is_none_or(|time| !time.is_zero());
+        let after_close = match self.after_close {
+            AfterClose::Forget => None,
+            AfterClose::Refuse(time) => Some(time),
+        };
+        refuse(some_time(self.pending_lifetime), "pending_lifetime", "more than zero, or None for no limit")?;
+        refuse(some_time(self.idle_timeout), "idle_timeout", "more than zero, or None for no limit")?;
+        refuse(some_time(after_close), "after_close", "a time of more than zero, or Forget")?;
+        refuse(self.max_known_per_poll > 0, "max_known_per_poll", "at least 1, or a poll takes nothing")?;
+        refuse(self.max_unknown_per_poll > 0, "max_unknown_per_poll", "at least 1, or a poll takes nothing")?;
+        refuse(self.quota_per_poll != Some(0), "quota_per_poll", "at least 1, or None for no quota")
+    }
+}
+
+impl QueueLimits {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self::default()
     }
 
-    /// Sets [`max_peers`](Self#structfield.max_peers).
-    #[must_use]
-    pub fn max_peers(mut self, peers: usize) -> Self {
-        self.max_peers = peers;
-        self
-    }
-
-    /// Sets [`idle_timeout`](Self#structfield.idle_timeout).
-    #[must_use]
-    pub fn idle_timeout(mut self, timeout: Option<Duration>) -> Self {
-        self.idle_timeout = timeout;
-        self
-    }
-
-    /// Sets [`queue`](Self#structfield.queue).
-    #[must_use]
-    pub fn queue(mut self, limits: QueueLimits) -> Self {
-        self.queue = limits;
-        self
-    }
-
-    /// Sets [`max_queued_bytes`](Self#structfield.max_queued_bytes).
-    #[must_use]
-    pub fn max_queued_bytes(mut self, bytes: usize) -> Self {
-        self.max_queued_bytes = bytes;
-        self
-    }
-
-    /// Sets [`max_packet_size`](Self#structfield.max_packet_size).
-    #[must_use]
-    pub fn max_packet_size(mut self, bytes: usize) -> Self {
-        self.max_packet_size = bytes;
-        self
-    }
-
-    /// Sets [`max_known_per_poll`](Self#structfield.max_known_per_poll).
-    #[must_use]
-    pub fn max_known_per_poll(mut self, datagrams: usize) -> Self {
-        self.max_known_per_poll = datagrams;
-        self
-    }
-
-    /// Sets [`max_unknown_per_poll`](Self#structfield.max_unknown_per_poll).
-    #[must_use]
-    pub fn max_unknown_per_poll(mut self, datagrams: usize) -> Self {
-        self.max_unknown_per_poll = datagrams;
-        self
+    setters! {
+        packets: usize,
+        bytes: usize,
+        when_full: WhenFull,
     }
 }

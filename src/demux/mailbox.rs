@@ -1,5 +1,5 @@
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -30,6 +30,8 @@ pub(crate) struct Mailbox {
 #[derive(Default)]
 struct Inbox {
     queue: PacketQueue,
+    /// Which address of this host the remote spoke to last, where the transport tells.
+    local: Option<IpAddr>,
     received: u64,
     received_bytes: u64,
     delivered: u64,
@@ -56,9 +58,16 @@ impl Mailbox {
     }
 
     /// Queues a packet; says what was dropped instead, which may be the packet itself.
-    pub(super) fn push(&self, packet: Packet, limits: &QueueLimits, max_queued_bytes: usize) -> Option<Overflow> {
+    pub(super) fn push(
+        &self,
+        packet: Packet,
+        local: Option<IpAddr>,
+        limits: &QueueLimits,
+        max_queued_bytes: usize,
+    ) -> Option<Overflow> {
         let len = packet.len();
         let mut inbox = self.inbox();
+        inbox.local = local;
         inbox.received += 1;
         inbox.received_bytes += len as u64;
         let overflow = if self.shared.queued_bytes().saturating_add(len) > max_queued_bytes {
@@ -82,6 +91,14 @@ impl Mailbox {
             bell.ring();
         }
         overflow
+    }
+
+    /// Counts a datagram that is not even offered to the queue.
+    pub(super) fn count_dropped(&self, reason: DropReason, bytes: usize) {
+        let mut inbox = self.inbox();
+        inbox.received += 1;
+        inbox.received_bytes += bytes as u64;
+        inbox.drops.add(reason, 1);
     }
 
     /// Takes the packet that has waited longest.
@@ -159,6 +176,11 @@ impl Mailbox {
 
     pub(crate) fn remote(&self) -> SocketAddr {
         self.remote
+    }
+
+    /// Which address of this host the remote spoke to last, where the transport tells.
+    pub(crate) fn local(&self) -> Option<IpAddr> {
+        self.inbox().local
     }
 
     /// From now on `bell` is rung whenever a packet is queued and when the peer ends.

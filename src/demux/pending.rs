@@ -1,31 +1,40 @@
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
+use super::prefix::Origin;
 use crate::peer_id::PeerId;
 
 /// Connections that wait to be taken, in the order in which they came.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     queue: VecDeque<Entry>,
+    /// How many of them come from where; whoever is exempt from that count is in none.
+    by_origin: HashMap<Origin, usize>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 struct Entry {
     id: PeerId,
     since: Instant,
+    origin: Option<Origin>,
 }
 
 impl Pending {
-    pub(super) fn push(&mut self, id: PeerId, now: Instant) {
-        self.queue.push_back(Entry { id, since: now });
+    pub(super) fn push(&mut self, id: PeerId, now: Instant, origin: Option<Origin>) {
+        if let Some(origin) = origin {
+            *self.by_origin.entry(origin).or_default() += 1;
+        }
+        self.queue.push_back(Entry { id, since: now, origin });
     }
 
     pub(super) fn take_oldest(&mut self) -> Option<PeerId> {
-        self.queue.pop_front().map(|entry| entry.id)
+        let entry = self.queue.pop_front()?;
+        Some(self.uncount(entry))
     }
 
     pub(super) fn take_newest(&mut self) -> Option<PeerId> {
-        self.queue.pop_back().map(|entry| entry.id)
+        let entry = self.queue.pop_back()?;
+        Some(self.uncount(entry))
     }
 
     /// The oldest, if it has waited for `lifetime` or longer.
@@ -37,7 +46,30 @@ impl Pending {
         self.take_oldest()
     }
 
+    /// Takes one out of turn. Looks through the queue: for what the program itself asks, not for what arrives.
+    pub(super) fn take(&mut self, id: PeerId) -> Option<PeerId> {
+        let position = self.queue.iter().position(|entry| entry.id == id)?;
+        let entry = self.queue.remove(position)?;
+        Some(self.uncount(entry))
+    }
+
     pub(super) fn len(&self) -> usize {
         self.queue.len()
+    }
+
+    pub(super) fn count_from(&self, origin: Origin) -> usize {
+        self.by_origin.get(&origin).copied().unwrap_or(0)
+    }
+
+    fn uncount(&mut self, entry: Entry) -> PeerId {
+        if let Some(origin) = entry.origin {
+            if let Some(count) = self.by_origin.get_mut(&origin) {
+                *count -= 1;
+                if *count == 0 {
+                    self.by_origin.remove(&origin);
+                }
+            }
+        }
+        entry.id
     }
 }

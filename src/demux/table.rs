@@ -31,6 +31,9 @@ struct Entry {
     mailbox: Arc<Mailbox>,
     key: Key,
     last_heard: Instant,
+    /// The poll that last heard from it, and how much it has delivered in that: what a quota is held against.
+    poll: u32,
+    in_poll: u32,
     /// Taken from among the pending. Only peers are in the order of silence.
     is_peer: bool,
     /// In the list of peers with packets waiting.
@@ -59,6 +62,8 @@ impl Table {
             mailbox: mailbox(id),
             key,
             last_heard: now,
+            poll: 0,
+            in_poll: 0,
             is_peer: false,
             listed: false,
             quieter: None,
@@ -77,18 +82,23 @@ impl Table {
         self.mailbox(id)
     }
 
-    /// Notes that something came; returns whose it is.
-    pub(super) fn heard_from(&mut self, id: PeerId, now: Instant) -> Option<&Arc<Mailbox>> {
+    /// Notes that something came; returns how much had come before in the same poll.
+    pub(super) fn heard_from(&mut self, id: PeerId, now: Instant, poll: u32) -> Option<usize> {
         let entry = self.entry_mut(id)?;
         let (was, is_peer) = (entry.last_heard, entry.is_peer);
         entry.last_heard = now;
+        if entry.poll != poll {
+            (entry.poll, entry.in_poll) = (poll, 0);
+        }
+        let before = entry.in_poll;
+        entry.in_poll += 1;
         let index = id.slot();
         // Within one poll all times are equal, and so is the place in the order.
         if is_peer && was != now && self.silence.liveliest != Some(index) {
             self.unlink_from_silence(index);
             self.append_to_silence(index);
         }
-        self.mailbox(id)
+        Some(before as usize)
     }
 
     /// The peer last heard from the longest time ago, if that is `timeout` or longer.
@@ -111,12 +121,13 @@ impl Table {
         Some(entry.mailbox)
     }
 
-    /// Removes everybody.
-    pub(super) fn clear(&mut self) -> impl Iterator<Item = Arc<Mailbox>> + use<'_> {
-        std::iter::from_fn(|| {
-            let (_, &id) = self.by_key.last()?;
-            self.remove(id)
-        })
+    /// Somebody, as long as there is anybody.
+    pub(super) fn last(&self) -> Option<PeerId> {
+        self.by_key.last().map(|(_, &id)| id)
+    }
+
+    pub(super) fn key(&self, id: PeerId) -> Option<Key> {
+        self.entry(id).map(|entry| entry.key)
     }
 
     pub(super) fn find(&self, key: &Key) -> Option<PeerId> {

@@ -1,7 +1,7 @@
 //! One way to send a datagram and to say why it was not: for a server's peer and a stand-alone one alike.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::error::PutError;
 use crate::socket::{self, MAX_PAYLOAD_V4, MAX_PAYLOAD_V6, Transport};
@@ -12,8 +12,13 @@ pub(crate) fn max_payload(to: SocketAddr) -> usize {
     if to.is_ipv4() { MAX_PAYLOAD_V4 } else { MAX_PAYLOAD_V6 }
 }
 
-/// Sends `bytes` to `to`, a canonical address.
-pub(crate) fn send(transport: &dyn Transport, bytes: &[u8], to: SocketAddr) -> Result<(), PutError> {
+/// Sends `bytes` to `to`, a canonical address; from `from` where several of this host's addresses are possible.
+pub(crate) fn send(
+    transport: &dyn Transport,
+    from: Option<IpAddr>,
+    bytes: &[u8],
+    to: SocketAddr,
+) -> Result<(), PutError> {
     let limit = max_payload(to);
     if bytes.len() > limit {
         return Err(PutError::TooLarge { size: bytes.len(), limit });
@@ -21,7 +26,11 @@ pub(crate) fn send(transport: &dyn Transport, bytes: &[u8], to: SocketAddr) -> R
     if !transport.reaches(to) {
         return Err(PutError::WrongFamily { destination: to });
     }
-    transport.send_to(bytes, to).map_err(|error| explain(error, bytes.len()))
+    let sent = match from {
+        Some(from) => transport.send_from(from, bytes, to),
+        None => transport.send_to(bytes, to),
+    };
+    sent.map_err(|error| explain(error, bytes.len()))
 }
 
 fn explain(error: io::Error, size: usize) -> PutError {
@@ -42,7 +51,7 @@ impl From<&PutError> for SendDropReason {
     /// Under which reason a failed put is counted.
     fn from(error: &PutError) -> Self {
         match error {
-            PutError::NoDestination | PutError::Ended(_) | PutError::Bind(_) => Self::NotOpen,
+            PutError::NoDestination | PutError::Ended(_) | PutError::NotListening | PutError::Bind(_) => Self::NotOpen,
             PutError::TooLarge { .. } | PutError::ExceedsMtu { .. } => Self::TooLarge,
             PutError::WouldBlock => Self::WouldBlock,
             _ => Self::Failed,

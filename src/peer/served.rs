@@ -42,7 +42,8 @@ impl Served {
             return Err(PutError::Ended(reason));
         }
         let transport = self.transport.upgrade().ok_or(PutError::Ended(CloseReason::ServerStopped))?;
-        send(transport.io(), bytes, self.mailbox.remote())
+        let from = if transport.pins_reply_address() { self.mailbox.local() } else { None };
+        send(transport.io(), from, bytes, self.mailbox.remote())
     }
 
     pub(super) fn get(&self) -> Result<Option<Packet>, GetError> {

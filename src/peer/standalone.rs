@@ -12,8 +12,8 @@ use crate::lifetime::{CloseReason, PeerState};
 use crate::packet::{Packet, Pool};
 use crate::peer_id::PeerId;
 use crate::socket::{
-    self, BindAddr, BindOptions, Interface, ReceiveBatch, Sink, SocketRef, SystemSockets, ToBindAddr, Transport,
-    TransportFactory, TransportOption,
+    self, BindAddr, BindOptions, Datagram, Interface, ReceiveBatch, Sink, SocketRef, SystemSockets, ToBindAddr,
+    Transport, TransportFactory, TransportOption,
 };
 use crate::stats::{DropReason, PeerStats, SendDropReason};
 
@@ -199,7 +199,7 @@ impl Standalone {
             self.bind_to(BindAddr::Any(0)).map_err(PutError::Bind)?;
         }
         let Socket::Open(open) = &self.socket else { return Err(PutError::NoDestination) };
-        match send(&*open.transport, bytes, destination) {
+        match send(&*open.transport, None, bytes, destination) {
             Err(PutError::PermissionDenied(error))
                 if !self.broadcast && socket::blocked_by_missing_broadcast_flag(&error, destination) =>
             {
@@ -381,15 +381,16 @@ impl Sink for Intake<'_> {
         self.left
     }
 
-    fn datagram(&mut self, sender: SocketAddr, bytes: &[u8], cut: bool) {
+    fn datagram(&mut self, datagram: &Datagram<'_>) {
         self.left -= 1;
-        let sender = canonical(sender);
+        let bytes = datagram.bytes;
+        let sender = canonical(datagram.sender);
         let stats = &mut self.inbox.stats;
         stats.received += 1;
         stats.received_bytes += bytes.len() as u64;
         if self.only_from.is_some_and(|remote| remote != sender) {
             stats.drops.add(DropReason::Stranger, 1);
-        } else if cut {
+        } else if datagram.cut {
             stats.drops.add(DropReason::TooLarge, 1);
         } else {
             self.inbox.receive(sender, bytes, self.now);

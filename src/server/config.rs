@@ -1,4 +1,7 @@
 use crate::demux::Limits;
+use crate::error::ConfigError;
+use crate::setters::setters;
+use crate::socket::{BindAddr, BindOptions, MAX_PAYLOAD_V6};
 
 /// How a server is set up. [`Limits`] may be changed while it runs, [`SocketOptions`] hold from one `listen` to the next.
 ///
@@ -26,22 +29,18 @@ impl ServerConfig {
         Self::default()
     }
 
-    /// Sets [`limits`](Self#structfield.limits).
-    #[must_use]
-    pub fn limits(mut self, limits: Limits) -> Self {
-        self.limits = limits;
-        self
-    }
-
-    /// Sets [`socket`](Self#structfield.socket).
-    #[must_use]
-    pub fn socket(mut self, options: SocketOptions) -> Self {
-        self.socket = options;
-        self
+    setters! {
+        limits: Limits,
+        socket: SocketOptions,
     }
 }
 
-/// How `listen` opens a server's socket.
+/// How `listen` opens a server's socket. It holds until `stop`.
+///
+/// | | a match of 16 | a shard of 1 000 | a hub of 100 000 |
+/// |---|---|---|---|
+/// | [`receive_buffer`](Self#structfield.receive_buffer), [`send_buffer`](Self#structfield.send_buffer) | as it is | as it is | 32 MiB, and `net.core.rmem_max`, `wmem_max` raised to it |
+/// | [`max_packet_size`](Self#structfield.max_packet_size) | as it is, or what your protocol sends | 1 200 | 1 200 |
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SocketOptions {
@@ -55,11 +54,33 @@ pub struct SocketOptions {
     /// Bytes to ask of the system for datagrams on their way out (`SO_SNDBUF`). Default 4 MiB; `None` leaves the system's
     /// own.
     pub send_buffer: Option<usize>,
+    /// Largest datagram accepted, in bytes, 1 to 65 527, which is the default and the most that UDP carries. Longer ones are
+    /// dropped and counted.
+    ///
+    /// The server has room for 64 datagrams of this size, which the system fills with real memory only as far as it is used.
+    pub max_packet_size: usize,
+    /// Whether answers leave from the address that the client spoke to, on a host with several (`IP_PKTINFO`). Default: no;
+    /// the routing table chooses, and a client behind a strict NAT may not recognise the answer. It costs a few per cent a
+    /// datagram. Linux and Android only; elsewhere bind to the one address.
+    pub pin_reply_address: bool,
+    /// Differentiated services code point of what is sent, 0 to 63 (`IP_TOS`, `IPV6_TCLASS`; RFC 2474), such as 46 for
+    /// expedited forwarding. Default `None`: the system's. Not on Windows.
+    pub traffic_class: Option<u8>,
+    /// Name of the one network device to receive and send by (`SO_BINDTODEVICE`, `IP_BOUND_IF`), such as `eth1`. Default
+    /// `None`: any. Linux, Android, macOS and iOS only.
+    pub device: Option<String>,
 }
 
 impl Default for SocketOptions {
     fn default() -> Self {
-        Self { receive_buffer: Some(4 << 20), send_buffer: Some(4 << 20) }
+        Self {
+            receive_buffer: Some(4 << 20),
+            send_buffer: Some(4 << 20),
+            max_packet_size: MAX_PAYLOAD_V6,
+            pin_reply_address: false,
+            traffic_class: None,
+            device: None,
+        }
     }
 }
 
@@ -69,17 +90,32 @@ impl SocketOptions {
         Self::default()
     }
 
-    /// Sets [`receive_buffer`](Self#structfield.receive_buffer).
-    #[must_use]
-    pub fn receive_buffer(mut self, bytes: Option<usize>) -> Self {
-        self.receive_buffer = bytes;
-        self
+    setters! {
+        receive_buffer: Option<usize>,
+        send_buffer: Option<usize>,
+        max_packet_size: usize,
+        pin_reply_address: bool,
+        traffic_class: Option<u8>,
+        device: Option<String>,
     }
 
-    /// Sets [`send_buffer`](Self#structfield.send_buffer).
-    #[must_use]
-    pub fn send_buffer(mut self, bytes: Option<usize>) -> Self {
-        self.send_buffer = bytes;
-        self
+    /// Finds the first value that makes no sense.
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        let refuse = |sense: bool, name, needs| if sense { Ok(()) } else { Err(ConfigError { name, needs }) };
+        refuse(self.receive_buffer != Some(0), "receive_buffer", "at least 1, or None for the system's")?;
+        refuse(self.send_buffer != Some(0), "send_buffer", "at least 1, or None for the system's")?;
+        refuse((1..=MAX_PAYLOAD_V6).contains(&self.max_packet_size), "max_packet_size", "1 to 65527")?;
+        refuse(self.traffic_class.is_none_or(|dscp| dscp < 64), "traffic_class", "0 to 63")?;
+        refuse(self.device.as_deref() != Some(""), "device", "a name, or None for any")
+    }
+
+    pub(super) fn bind_options(&self, addr: BindAddr) -> BindOptions {
+        let mut options = BindOptions::new(addr);
+        options.receive_buffer = self.receive_buffer;
+        options.send_buffer = self.send_buffer;
+        options.pin_reply_address = self.pin_reply_address;
+        options.traffic_class = self.traffic_class;
+        options.device.clone_from(&self.device);
+        options
     }
 }

@@ -1,5 +1,5 @@
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// Room for the datagrams of one [`Transport::receive`](super::Transport::receive).
 ///
@@ -16,6 +16,7 @@ struct Received {
     sender: SocketAddr,
     len: usize,
     cut: bool,
+    local: Option<IpAddr>,
 }
 
 /// One datagram of a [`ReceiveBatch`].
@@ -25,6 +26,8 @@ pub(crate) struct Datagram<'a> {
     pub(crate) bytes: &'a [u8],
     /// The datagram was longer than the slot; its end is lost.
     pub(crate) cut: bool,
+    /// Which address of this host it was sent to, where the transport was asked to find out.
+    pub(crate) local: Option<IpAddr>,
 }
 
 impl ReceiveBatch {
@@ -43,7 +46,7 @@ impl ReceiveBatch {
         let Some(slot) = self.next_slot() else { return };
         let len = bytes.len().min(slot.len());
         slot[..len].copy_from_slice(&bytes[..len]);
-        self.commit(sender, len, bytes.len() > len);
+        self.commit(sender, len, bytes.len() > len, None);
     }
 
     /// Whether no further datagram is asked for.
@@ -61,6 +64,14 @@ impl ReceiveBatch {
         self.received.is_empty()
     }
 
+    /// The slots that datagrams are to be written into, in this order, by a system call that fills several.
+    #[cfg(all(any(target_os = "linux", target_os = "android"), not(packetpeer_portable)))]
+    pub(crate) fn free_slots(&mut self) -> impl ExactSizeIterator<Item = &mut [u8]> {
+        let used = self.received.len();
+        let free = self.limit.saturating_sub(used);
+        self.bytes.chunks_mut(self.slot_len).skip(used).take(free)
+    }
+
     /// The bytes the next datagram is to be written into, if the batch is not full.
     pub(crate) fn next_slot(&mut self) -> Option<&mut [u8]> {
         if self.is_full() {
@@ -71,8 +82,8 @@ impl ReceiveBatch {
     }
 
     /// Declares the first `len` bytes of the next slot to be a datagram from `sender`.
-    pub(crate) fn commit(&mut self, sender: SocketAddr, len: usize, cut: bool) {
-        self.received.push(Received { sender, len, cut });
+    pub(crate) fn commit(&mut self, sender: SocketAddr, len: usize, cut: bool, local: Option<IpAddr>) {
+        self.received.push(Received { sender, len, cut, local });
     }
 
     /// Empties the batch and asks for at most `limit` datagrams, or as many as there are slots.
@@ -87,6 +98,7 @@ impl ReceiveBatch {
             sender: meta.sender,
             bytes: &slot[..meta.len],
             cut: meta.cut,
+            local: meta.local,
         })
     }
 }

@@ -1,3 +1,6 @@
+use std::error::Error;
+use std::fmt;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 use crate::error::InvalidAddress;
@@ -119,7 +122,7 @@ impl<T: ToBindAddr + ?Sized> ToBindAddr for &T {
 }
 
 /// What a [`TransportFactory`](super::TransportFactory) is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BindOptions {
     /// Where to bind.
@@ -130,14 +133,49 @@ pub struct BindOptions {
     /// Bytes to ask of the system for datagrams not yet sent (`SO_SNDBUF`), halved until it accepts; `None` leaves the
     /// system's default.
     pub send_buffer: Option<usize>,
+    /// Find out which address of this host a datagram was sent to, and let answers leave from there.
+    pub pin_reply_address: bool,
+    /// DSCP of what is sent, 0 to 63; `None` leaves the system's.
+    pub traffic_class: Option<u8>,
+    /// Name of the one network device to use.
+    pub device: Option<String>,
 }
 
 impl BindOptions {
     /// Binds to `addr`, everything else as the system has it.
     pub fn new(addr: BindAddr) -> Self {
-        Self { addr, receive_buffer: None, send_buffer: None }
+        Self {
+            addr,
+            receive_buffer: None,
+            send_buffer: None,
+            pin_reply_address: false,
+            traffic_class: None,
+            device: None,
+        }
     }
 }
+
+/// What an error of `bind` carries where the system refused one option and not the whole.
+#[derive(Debug)]
+pub(crate) struct RefusedOption {
+    pub(crate) option: &'static str,
+    pub(crate) error: io::Error,
+}
+
+impl RefusedOption {
+    /// Names the option in the error, if it is one.
+    pub(super) fn name(option: &'static str, result: io::Result<()>) -> io::Result<()> {
+        result.map_err(|error| io::Error::new(error.kind(), Self { option, error }))
+    }
+}
+
+impl fmt::Display for RefusedOption {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.option, self.error)
+    }
+}
+
+impl Error for RefusedOption {}
 
 #[cfg(test)]
 mod tests {

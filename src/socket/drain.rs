@@ -1,7 +1,6 @@
 use std::io;
-use std::net::SocketAddr;
 
-use super::{ReceiveBatch, Transport, Trouble, classify};
+use super::{Datagram, ReceiveBatch, Transport, Trouble, classify};
 
 /// Errors of the socket that one drain passes over. Each stands for something that was sent; more wait for the next poll.
 const MAX_NOISE: usize = 4096;
@@ -10,8 +9,8 @@ const MAX_NOISE: usize = 4096;
 pub(crate) trait Sink {
     /// How many more datagrams may be taken.
     fn budget(&self) -> usize;
-    /// One datagram; `cut` says that its end is lost.
-    fn datagram(&mut self, sender: SocketAddr, bytes: &[u8], cut: bool);
+    /// One datagram.
+    fn datagram(&mut self, datagram: &Datagram<'_>);
     /// A datagram that the system only reports as too long.
     fn truncated(&mut self);
     /// An error that is nothing but noise.
@@ -42,7 +41,7 @@ pub(crate) fn drain(
         batch.clear(sink.budget());
         let result = transport.receive(batch);
         for datagram in batch.iter() {
-            sink.datagram(datagram.sender, datagram.bytes, datagram.cut);
+            sink.datagram(&datagram);
         }
         match result.as_ref().map_err(classify) {
             // A batch that is not full has already seen the socket empty.

@@ -13,12 +13,18 @@ pub(crate) struct SharedTransport {
     // Fields are dropped in the order of declaration: the socket is closed before that is announced.
     io: Box<dyn Transport>,
     local_addr: SocketAddr,
+    pins_reply_address: bool,
     _announce: AnnounceClosed,
 }
 
 impl SharedTransport {
     pub(crate) fn io(&self) -> &dyn Transport {
         &*self.io
+    }
+
+    /// Whether answers leave from the address that the remote spoke to.
+    pub(crate) fn pins_reply_address(&self) -> bool {
+        self.pins_reply_address
     }
 
     /// Where it is bound to, without asking the system again.
@@ -35,10 +41,15 @@ pub(crate) struct TransportOwner {
 }
 
 impl TransportOwner {
-    pub(crate) fn new(io: Box<dyn Transport>) -> io::Result<Self> {
+    pub(crate) fn new(io: Box<dyn Transport>, pins_reply_address: bool) -> io::Result<Self> {
         let local_addr = io.local_addr()?;
         let closed = Arc::new(Closed::default());
-        let shared = Arc::new(SharedTransport { io, local_addr, _announce: AnnounceClosed(Arc::clone(&closed)) });
+        let shared = Arc::new(SharedTransport {
+            io,
+            local_addr,
+            pins_reply_address,
+            _announce: AnnounceClosed(Arc::clone(&closed)),
+        });
         Ok(Self { shared, closed })
     }
 

@@ -1,20 +1,41 @@
 //! What the standard library and `socket2` lack, one file a family of systems. This is the only place with `unsafe`.
 //!
-//! Every system supplies, by the same names:
+//! Every system supplies, by the same names, in `unix` or `windows`:
 //!
 //! - `prepare(&Socket)`: options a fresh socket needs before it is bound;
 //! - `adopt(&UdpSocket)`: the same for a socket somebody else has bound, best effort;
-//! - `receive(&UdpSocket, &mut ReceiveBatch)`: fills a batch;
 //! - `wait(&UdpSocket, Option<&Interrupt>, Option<Duration>)`: blocks until there is something to read;
+//! - `bind_device(&Socket, name)`: one network device only;
+//! - `set_traffic_class_v6(&Socket, class)`: `IPV6_TCLASS`;
 //! - `set_multicast_interface_v4(&UdpSocket, index)`: `IP_MULTICAST_IF` by interface index;
 //! - `interface_index(name)`;
-//! - `is_truncation`, `is_dead_socket`, `is_firewall`, `is_too_large`, `is_family_missing`: what error numbers mean.
+//! - `is_truncation`, `is_dead_socket`, `is_firewall`, `is_too_large`, `is_family_missing`: what error numbers mean;
+//!
+//! and, in `linux` or else in `portable`:
+//!
+//! - `receive(&UdpSocket, pins_reply_address, &mut ReceiveBatch)`: fills a batch;
+//! - `pin_reply_address(&Socket, v6)`, `send_from(&UdpSocket, from, bytes, to)`: answers from the address spoken to;
+//! - `kernel_drops(&UdpSocket)`: what was lost to a full receive buffer.
+//!
+//! `RUSTFLAGS="--cfg packetpeer_portable"` uses `portable` on Linux too, so that the tests can be run over it.
 
-#[cfg_attr(not(windows), path = "sys/unix.rs")]
-#[cfg_attr(windows, path = "sys/windows.rs")]
+#[cfg(all(any(target_os = "linux", target_os = "android"), not(packetpeer_portable)))]
 #[allow(unsafe_code)]
-mod imp;
+mod linux;
+#[cfg(not(all(any(target_os = "linux", target_os = "android"), not(packetpeer_portable))))]
 mod portable;
+#[cfg(unix)]
+#[allow(unsafe_code)]
+mod unix;
+#[cfg(windows)]
+#[allow(unsafe_code)]
+mod windows;
 
-pub(super) use imp::*;
-pub(super) use portable::receive;
+#[cfg(all(any(target_os = "linux", target_os = "android"), not(packetpeer_portable)))]
+pub(super) use linux::*;
+#[cfg(not(all(any(target_os = "linux", target_os = "android"), not(packetpeer_portable))))]
+pub(super) use portable::*;
+#[cfg(unix)]
+pub(super) use unix::*;
+#[cfg(windows)]
+pub(super) use windows::*;

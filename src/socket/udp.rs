@@ -6,7 +6,8 @@ use std::time::Duration;
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockRef, Socket, Type};
 
 use super::{
-    BindAddr, BindOptions, Interface, Interrupt, ReceiveBatch, Transport, TransportFactory, TransportOption, sys,
+    BindAddr, BindOptions, Interface, Interrupt, ReceiveBatch, RefusedOption, Transport, TransportFactory,
+    TransportOption, sys,
 };
 
 /// The real thing: UDP sockets of the operating system. What servers and peers use unless told otherwise.
@@ -24,7 +25,7 @@ impl TransportFactory for SystemSockets {
                 Err(error) => return Err(error),
             },
         };
-        Ok(Box::new(UdpTransport { socket, family, connected: None }))
+        Ok(Box::new(UdpTransport { socket, family, connected: None, pins_reply_address: options.pin_reply_address }))
     }
 
     fn adopt(&self, socket: UdpSocket) -> io::Result<Box<dyn Transport>> {
@@ -36,7 +37,7 @@ impl TransportFactory for SystemSockets {
             SocketAddr::V6(_) => Family::Dual,
         };
         let connected = socket.peer_addr().ok();
-        Ok(Box::new(UdpTransport { socket, family, connected }))
+        Ok(Box::new(UdpTransport { socket, family, connected, pins_reply_address: false }))
     }
 }
 
@@ -63,6 +64,15 @@ fn open(options: &BindOptions, family: Family) -> io::Result<UdpSocket> {
     if let Some(size) = options.send_buffer {
         ask_for_buffer(size, |size| socket.set_send_buffer_size(size));
     }
+    if options.pin_reply_address {
+        RefusedOption::name("pin_reply_address", sys::pin_reply_address(&socket, family != Family::V4))?;
+    }
+    if let Some(dscp) = options.traffic_class {
+        RefusedOption::name("traffic_class", set_traffic_class(&socket, family, dscp))?;
+    }
+    if let Some(device) = &options.device {
+        RefusedOption::name("device", sys::bind_device(&socket, device))?;
+    }
     let addr = match (options.addr, family) {
         (BindAddr::Addr(addr), _) => addr,
         (BindAddr::Any(port), Family::V4) => (Ipv4Addr::UNSPECIFIED, port).into(),
@@ -70,6 +80,21 @@ fn open(options: &BindOptions, family: Family) -> io::Result<UdpSocket> {
     };
     socket.bind(&addr.into())?;
     Ok(socket.into())
+}
+
+/// Sets the upper six bits of the type of service or traffic class; the lower two are the network's (RFC 2474, RFC 3168).
+fn set_traffic_class(socket: &Socket, family: Family, dscp: u8) -> io::Result<()> {
+    let class = u32::from(dscp) << 2;
+    match family {
+        Family::V4 => socket.set_tos_v4(class),
+        Family::V6 => sys::set_traffic_class_v6(socket, class),
+        Family::Dual => {
+            sys::set_traffic_class_v6(socket, class)?;
+            // For what goes out as IPv4, where the system lets an IPv6 socket have that option.
+            let _ = socket.set_tos_v4(class);
+            Ok(())
+        }
+    }
 }
 
 /// Halves `size` until the system takes it. Linux takes any size and grants what its limit allows; others refuse.
@@ -84,6 +109,7 @@ struct UdpTransport {
     socket: UdpSocket,
     family: Family,
     connected: Option<SocketAddr>,
+    pins_reply_address: bool,
 }
 
 impl UdpTransport {
@@ -156,7 +182,7 @@ impl UdpTransport {
 
 impl Transport for UdpTransport {
     fn receive(&self, batch: &mut ReceiveBatch) -> io::Result<()> {
-        sys::receive(&self.socket, batch)
+        sys::receive(&self.socket, self.pins_reply_address, batch)
     }
 
     fn send_to(&self, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
@@ -166,6 +192,13 @@ impl Transport for UdpTransport {
             None => self.socket.send_to(bytes, self.native(to))?,
         };
         Ok(())
+    }
+
+    fn send_from(&self, from: IpAddr, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
+        if !self.pins_reply_address {
+            return self.send_to(bytes, to);
+        }
+        sys::send_from(&self.socket, from, bytes, self.native(to))
     }
 
     fn connect(&mut self, remote: SocketAddr) -> io::Result<()> {
@@ -209,6 +242,10 @@ impl Transport for UdpTransport {
 
     fn receive_buffer_size(&self) -> Option<usize> {
         SockRef::from(&self.socket).recv_buffer_size().ok()
+    }
+
+    fn kernel_drops(&self) -> Option<u64> {
+        sys::kernel_drops(&self.socket)
     }
 
     fn socket(&self) -> Option<SocketRef<'_>> {

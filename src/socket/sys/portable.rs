@@ -1,17 +1,35 @@
-//! Receiving by the standard library, one datagram a system call.
+//! What every system has: one datagram a call, by the standard library; and what only some have, answered by "no".
 
 use std::io;
-use std::net::UdpSocket;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use crate::socket::ReceiveBatch;
 
-pub(in crate::socket) fn receive(socket: &UdpSocket, batch: &mut ReceiveBatch) -> io::Result<()> {
+pub(in crate::socket) fn receive(
+    socket: &UdpSocket,
+    _pins_reply_address: bool,
+    batch: &mut ReceiveBatch,
+) -> io::Result<()> {
     while let Some(slot) = batch.next_slot() {
+        let room = slot.len();
         let (len, sender) = match socket.recv_from(slot) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock && !batch.is_empty() => return Ok(()),
             received => received?,
         };
-        batch.commit(sender, len, false);
+        // Slots have a byte more than is accepted: one that is full was too long, or longer.
+        batch.commit(sender, len, len == room, None);
     }
     Ok(())
+}
+
+pub(in crate::socket) fn pin_reply_address(_socket: &socket2::Socket, _v6: bool) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+pub(in crate::socket) fn send_from(_: &UdpSocket, _from: IpAddr, _bytes: &[u8], _to: SocketAddr) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+pub(in crate::socket) fn kernel_drops(_socket: &UdpSocket) -> Option<u64> {
+    None
 }

@@ -17,6 +17,44 @@ pub(in crate::socket) fn prepare(_socket: &Socket) -> io::Result<()> {
 
 pub(in crate::socket) fn adopt(_socket: &UdpSocket) {}
 
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(in crate::socket) fn bind_device(socket: &Socket, name: &str) -> io::Result<()> {
+    socket.bind_device(Some(name.as_bytes()))
+}
+
+#[cfg(any(target_os = "macos", target_os = "ios", target_os = "tvos", target_os = "watchos", target_os = "visionos"))]
+pub(in crate::socket) fn bind_device(socket: &Socket, name: &str) -> io::Result<()> {
+    let index = std::num::NonZeroU32::new(interface_index(name)?);
+    if socket.domain()? == socket2::Domain::IPV4 {
+        socket.bind_device_by_index_v4(index)
+    } else {
+        socket.bind_device_by_index_v6(index)
+    }
+}
+
+#[cfg(not(any(
+    target_os = "linux",
+    target_os = "android",
+    target_os = "macos",
+    target_os = "ios",
+    target_os = "tvos",
+    target_os = "watchos",
+    target_os = "visionos"
+)))]
+pub(in crate::socket) fn bind_device(_socket: &Socket, _name: &str) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+#[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd", target_os = "macos"))]
+pub(in crate::socket) fn set_traffic_class_v6(socket: &Socket, class: u32) -> io::Result<()> {
+    socket.set_tclass_v6(class)
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd", target_os = "macos")))]
+pub(in crate::socket) fn set_traffic_class_v6(_socket: &Socket, _class: u32) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 /// Returns whether `socket` is readable.
 pub(in crate::socket) fn wait(
     socket: &UdpSocket,

@@ -68,6 +68,15 @@ fn silence_resets(socket: RawSocket) {
     }
 }
 
+pub(in crate::socket) fn bind_device(_socket: &Socket, _name: &str) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Windows takes traffic classes by policy only.
+pub(in crate::socket) fn set_traffic_class_v6(_socket: &Socket, _class: u32) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 /// Returns whether `socket` is readable.
 pub(in crate::socket) fn wait(
     socket: &UdpSocket,

@@ -1,0 +1,59 @@
+use std::fmt;
+use std::net::SocketAddr;
+
+/// The first datagram of somebody unknown, as a [filter](crate::UdpServer::set_filter) sees it.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct FirstDatagram<'a> {
+    /// Where it came from, or claims to.
+    pub sender: SocketAddr,
+    /// Its payload.
+    pub bytes: &'a [u8],
+}
+
+/// What a [filter](crate::UdpServer::set_filter) decides on the datagram of somebody unknown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Verdict {
+    /// It may become a pending connection, as far as the limits allow. What happens without a filter.
+    Accept,
+    /// Drop it, and count it as [`filtered`](crate::ReceiveDrops#structfield.filtered).
+    Ignore,
+    /// The filter has taken what it wanted; no connection comes of it.
+    Consume,
+    /// Send back the bytes that the filter has written, and remember nothing.
+    ///
+    /// They may be no more than were received, so that nobody can use the server to flood somebody else; a longer reply is
+    /// not sent, and the datagram is counted as [`reply_too_long`](crate::ReceiveDrops#structfield.reply_too_long).
+    Reply,
+}
+
+/// Decides on the datagrams of the unknown.
+pub(crate) struct Filter {
+    decide: Box<Decide>,
+    /// What the filter writes its reply into: one buffer for all, so that a flood of questions allocates nothing.
+    reply: Vec<u8>,
+}
+
+type Decide = dyn Fn(&FirstDatagram<'_>, &mut Vec<u8>) -> Verdict + Send + Sync;
+
+impl Filter {
+    pub(crate) fn new(decide: impl Fn(&FirstDatagram<'_>, &mut Vec<u8>) -> Verdict + Send + Sync + 'static) -> Self {
+        Self { decide: Box::new(decide), reply: Vec::new() }
+    }
+
+    pub(super) fn decide(&mut self, datagram: &FirstDatagram<'_>) -> Verdict {
+        self.reply.clear();
+        (self.decide)(datagram, &mut self.reply)
+    }
+
+    pub(super) fn reply(&self) -> &[u8] {
+        &self.reply
+    }
+}
+
+impl fmt::Debug for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Filter").finish_non_exhaustive()
+    }
+}

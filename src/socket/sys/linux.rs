@@ -1,0 +1,296 @@
+//! Linux and Android: many datagrams a system call, packet info, and what the kernel dropped.
+
+use std::io;
+use std::mem::{self, MaybeUninit};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
+use std::os::fd::{AsRawFd, RawFd};
+use std::ptr;
+
+use crate::socket::ReceiveBatch;
+
+/// Datagrams a call: more saves nothing that can be measured.
+const AT_ONCE: usize = 64;
+
+/// Room for one control message with packet info of either IP version, aligned as the kernel wants it.
+#[derive(Clone, Copy)]
+#[repr(C, align(8))]
+struct Control([u8; 64]);
+
+/// Fills `batch` with what waits, by one call of recvmmsg(2). Says for each datagram whether it was cut and, where the
+/// socket was asked for packet info, which local address it was sent to.
+pub(in crate::socket) fn receive(
+    socket: &UdpSocket,
+    pins_reply_address: bool,
+    batch: &mut ReceiveBatch,
+) -> io::Result<()> {
+    let mut names = [const { MaybeUninit::<libc::sockaddr_in6>::uninit() }; AT_ONCE];
+    let mut controls = [const { MaybeUninit::<Control>::uninit() }; AT_ONCE];
+    let mut slots = [const { MaybeUninit::<libc::iovec>::uninit() }; AT_ONCE];
+    let mut messages = [const { MaybeUninit::<libc::mmsghdr>::uninit() }; AT_ONCE];
+
+    let mut count = 0;
+    for slot in batch.free_slots().take(AT_ONCE) {
+        let slot = slots[count].write(libc::iovec { iov_base: slot.as_mut_ptr().cast(), iov_len: slot.len() });
+        // SAFETY: an mmsghdr is plain integers and pointers, for which all bits zero is a value. It cannot be written out
+        // field by field because some C libraries have private padding in it.
+        let message = messages[count].write(unsafe { mem::zeroed() });
+        message.msg_hdr.msg_name = names[count].as_mut_ptr().cast();
+        message.msg_hdr.msg_namelen = size_of::<libc::sockaddr_in6>() as libc::socklen_t;
+        message.msg_hdr.msg_iov = slot;
+        message.msg_hdr.msg_iovlen = 1;
+        if pins_reply_address {
+            message.msg_hdr.msg_control = controls[count].as_mut_ptr().cast();
+            message.msg_hdr.msg_controllen = size_of::<Control>() as _;
+        }
+        count += 1;
+    }
+
+    // SAFETY: the first `count` messages are initialised; each points to a name buffer, an iovec, the iovec's slot of the
+    // batch and perhaps a control buffer, all of the lengths stated, written by nobody else, and alive until the end of
+    // this function. The flags ask the kernel not to wait, and no time-out is given. The descriptor is open for as long
+    // as `socket` is borrowed.
+    let received = unsafe {
+        libc::recvmmsg(
+            socket.as_raw_fd(),
+            messages.as_mut_ptr().cast(),
+            count as libc::c_uint,
+            libc::MSG_DONTWAIT as _,
+            ptr::null_mut(),
+        )
+    };
+    let received = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
+    for (message, name) in messages.iter().zip(&names).take(received) {
+        // SAFETY: the kernel has said that it received this message, which is one of the first `count`, initialised above.
+        let message = unsafe { message.assume_init_ref() };
+        let cut = message.msg_hdr.msg_flags & libc::MSG_TRUNC != 0;
+        // SAFETY: the kernel wrote the sender's address into `name`, which `msg_name` points to.
+        let sender = unsafe { address(name, message.msg_hdr.msg_namelen) };
+        let local = if pins_reply_address { local_address(&message.msg_hdr) } else { None };
+        match sender {
+            Some(sender) => batch.commit(sender, message.msg_len as usize, cut, local),
+            // Of no IP version: cannot be on a UDP socket. Something has to stand for its slot.
+            None => batch.commit(SocketAddr::from(([0; 4], 0)), message.msg_len as usize, true, None),
+        }
+    }
+    Ok(())
+}
+
+/// Reads the address that the kernel wrote into `name`.
+///
+/// # Safety
+///
+/// The kernel has written an address of `len` bytes there, or as much of it as fits.
+unsafe fn address(name: &MaybeUninit<libc::sockaddr_in6>, len: libc::socklen_t) -> Option<SocketAddr> {
+    let len = len as usize;
+    if len < size_of::<libc::sa_family_t>() {
+        return None;
+    }
+    let start = name.as_ptr();
+    // SAFETY: at least the family was written, as the caller promises; it comes first in every address.
+    let family = unsafe { start.cast::<libc::sa_family_t>().read() };
+    match libc::c_int::from(family) {
+        libc::AF_INET if len >= size_of::<libc::sockaddr_in>() => {
+            // SAFETY: a whole sockaddr_in was written, and the buffer is aligned for the stricter sockaddr_in6.
+            let addr = unsafe { start.cast::<libc::sockaddr_in>().read() };
+            let ip = Ipv4Addr::from(u32::from_be(addr.sin_addr.s_addr));
+            Some(SocketAddrV4::new(ip, u16::from_be(addr.sin_port)).into())
+        }
+        libc::AF_INET6 if len >= size_of::<libc::sockaddr_in6>() => {
+            // SAFETY: a whole sockaddr_in6 was written.
+            let addr = unsafe { start.read() };
+            let ip = Ipv6Addr::from(addr.sin6_addr.s6_addr);
+            Some(SocketAddrV6::new(ip, u16::from_be(addr.sin6_port), addr.sin6_flowinfo, addr.sin6_scope_id).into())
+        }
+        _ => None,
+    }
+}
+
+/// The address that a received datagram was sent to, from its control messages.
+fn local_address(message: &libc::msghdr) -> Option<IpAddr> {
+    // SAFETY: `message` came back from the kernel, so `msg_control` and `msg_controllen` describe the control messages that
+    // it wrote, in a buffer that is still alive; the CMSG macros stay within them.
+    let mut header = unsafe { libc::CMSG_FIRSTHDR(message) };
+    while !header.is_null() {
+        // SAFETY: a header that the macros return, not null, is a whole one within the buffer.
+        let (level, kind, data) = unsafe { ((*header).cmsg_level, (*header).cmsg_type, libc::CMSG_DATA(header)) };
+        match (level, kind) {
+            (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
+                // SAFETY: a message of this kind carries an in_pktinfo; it may lie unaligned.
+                let info = unsafe { data.cast::<libc::in_pktinfo>().read_unaligned() };
+                return Some(Ipv4Addr::from(u32::from_be(info.ipi_spec_dst.s_addr)).into());
+            }
+            (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
+                // SAFETY: a message of this kind carries an in6_pktinfo; it may lie unaligned.
+                let info = unsafe { data.cast::<libc::in6_pktinfo>().read_unaligned() };
+                return Some(Ipv6Addr::from(info.ipi6_addr.s6_addr).into());
+            }
+            _ => {}
+        }
+        // SAFETY: as for CMSG_FIRSTHDR, and `header` is one of the message's.
+        header = unsafe { libc::CMSG_NXTHDR(message, header) };
+    }
+    None
+}
+
+/// Asks for packet info with each datagram (`IP_PKTINFO`, `IPV6_RECVPKTINFO`).
+pub(in crate::socket) fn pin_reply_address(socket: &socket2::Socket, v6: bool) -> io::Result<()> {
+    let (level, option) =
+        if v6 { (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO) } else { (libc::IPPROTO_IP, libc::IP_PKTINFO) };
+    set_flag(socket.as_raw_fd(), level, option)
+}
+
+fn set_flag(socket: RawFd, level: libc::c_int, option: libc::c_int) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    // SAFETY: the pointer is to an int, which both options take, alive for the call, and the length passed is its size.
+    let result = unsafe {
+        libc::setsockopt(socket, level, option, (&raw const on).cast(), size_of::<libc::c_int>() as libc::socklen_t)
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Sends from one of this host's addresses. `from` and `to` are both of the socket's own IP version.
+pub(in crate::socket) fn send_from(socket: &UdpSocket, from: IpAddr, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
+    let to = socket2::SockAddr::from(to);
+    let mut control = Control([0; 64]);
+    let mut slot = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+    // SAFETY: a msghdr is plain integers and pointers, for which all bits zero is a value.
+    let mut message: libc::msghdr = unsafe { mem::zeroed() };
+    message.msg_name = to.as_ptr().cast_mut().cast();
+    message.msg_namelen = to.len();
+    message.msg_iov = &raw mut slot;
+    message.msg_iovlen = 1;
+    message.msg_control = (&raw mut control).cast();
+    message.msg_controllen = size_of::<Control>() as _;
+    match from {
+        IpAddr::V4(from) => {
+            let from = libc::in_addr { s_addr: u32::from(from).to_be() };
+            let any = libc::in_addr { s_addr: libc::INADDR_ANY };
+            let info = libc::in_pktinfo { ipi_ifindex: 0, ipi_spec_dst: from, ipi_addr: any };
+            write_control(&mut message, libc::IPPROTO_IP, libc::IP_PKTINFO, info);
+        }
+        IpAddr::V6(from) => {
+            let info = libc::in6_pktinfo { ipi6_addr: libc::in6_addr { s6_addr: from.octets() }, ipi6_ifindex: 0 };
+            write_control(&mut message, libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, info);
+        }
+    }
+    // SAFETY: the message points to an address, an iovec over `bytes`, and one control message, all initialised, of the
+    // lengths stated and alive for the call; sendmsg(2) writes to none of them. The descriptor is open for as long as
+    // `socket` is borrowed.
+    let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const message, 0) };
+    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Makes `info` the one control message of `message`, whose control buffer is a whole [`Control`].
+fn write_control<T: Copy>(message: &mut libc::msghdr, level: libc::c_int, kind: libc::c_int, info: T) {
+    const { assert!(size_of::<T>() + 16 <= size_of::<Control>()) };
+    // SAFETY: CMSG_SPACE and CMSG_LEN only compute. The control buffer has room for a header, at most 16 bytes, and the
+    // data, as asserted above, so that CMSG_FIRSTHDR is not null and CMSG_DATA is followed by enough bytes; the data may be
+    // unaligned there.
+    unsafe {
+        message.msg_controllen = libc::CMSG_SPACE(size_of::<T>() as libc::c_uint) as _;
+        let header = libc::CMSG_FIRSTHDR(message);
+        (*header).cmsg_level = level;
+        (*header).cmsg_type = kind;
+        (*header).cmsg_len = libc::CMSG_LEN(size_of::<T>() as libc::c_uint) as _;
+        libc::CMSG_DATA(header).cast::<T>().write_unaligned(info);
+    }
+}
+
+/// Datagrams dropped because the receive buffer was full (`SO_MEMINFO`, `SK_MEMINFO_DROPS`; Linux 4.12).
+pub(in crate::socket) fn kernel_drops(socket: &UdpSocket) -> Option<u64> {
+    const SO_MEMINFO: libc::c_int = 55;
+    const SK_MEMINFO_DROPS: usize = 8;
+    let mut info = [0u32; SK_MEMINFO_DROPS + 1];
+    let mut len = size_of_val(&info) as libc::socklen_t;
+    // SAFETY: the pointer is to nine u32, alive and exclusively borrowed for the call, and the length passed is their size;
+    // the kernel writes no more than that. The descriptor is open for as long as `socket` is borrowed.
+    let result = unsafe {
+        libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, SO_MEMINFO, info.as_mut_ptr().cast(), &raw mut len)
+    };
+    (result == 0 && len as usize == size_of_val(&info)).then(|| info[SK_MEMINFO_DROPS].into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::{Duration, Instant};
+
+    /// Receives until `count` datagrams have come.
+    fn collect(socket: &UdpSocket, pins: bool, batch: &mut ReceiveBatch, count: usize) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        batch.clear(usize::MAX);
+        while batch.len() < count && Instant::now() < deadline {
+            match receive(socket, pins, batch) {
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => panic!("{error}"),
+                _ => std::thread::yield_now(),
+            }
+        }
+        assert_eq!(batch.len(), count);
+    }
+
+    #[test]
+    fn several_datagrams_come_in_order_and_a_cut_one_is_marked() {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+        for payload in [&b"one"[..], b"", b"longer than eight"] {
+            sender.send_to(payload, socket.local_addr().unwrap()).unwrap();
+        }
+        let mut batch = ReceiveBatch::new(4, 8);
+        collect(&socket, false, &mut batch, 3);
+        let seen: Vec<_> = batch.iter().map(|datagram| (datagram.bytes, datagram.cut)).collect();
+        assert_eq!(seen, [(&b"one"[..], false), (b"", false), (b"longer t", true)]);
+        assert!(batch.iter().all(|datagram| datagram.sender == sender.local_addr().unwrap()));
+        assert!(batch.iter().all(|datagram| datagram.local.is_none()));
+    }
+
+    #[test]
+    fn packet_info_tells_the_local_address_and_answers_leave_from_it() {
+        for (any, spoken_to) in [("0.0.0.0:0", "127.0.0.9"), ("[::]:0", "::ffff:127.0.0.9"), ("[::]:0", "::1")] {
+            let Ok(socket) = UdpSocket::bind(any) else {
+                eprintln!("skipped: no IPv6 here");
+                continue;
+            };
+            let spoken_to: IpAddr = spoken_to.parse().unwrap();
+            pin_reply_address(&socket2::SockRef::from(&socket), any.starts_with('[')).unwrap();
+            let here = SocketAddr::new(spoken_to.to_canonical(), socket.local_addr().unwrap().port());
+            let client = UdpSocket::bind(if here.is_ipv4() { "127.0.0.1:0" } else { "[::1]:0" }).unwrap();
+            if client.connect(here).and_then(|()| client.send(b"?")).is_err() {
+                eprintln!("skipped: no IPv6 loopback here");
+                continue;
+            }
+
+            let mut batch = ReceiveBatch::new(4, 8);
+            collect(&socket, true, &mut batch, 1);
+            let question = batch.iter().next().unwrap();
+            assert_eq!(question.local, Some(spoken_to));
+
+            // The client is connected: it receives what comes from that address and nothing else.
+            send_from(&socket, spoken_to, b"!", question.sender).unwrap();
+            client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+            let mut answer = [0; 8];
+            assert_eq!(client.recv(&mut answer).unwrap(), 1);
+        }
+    }
+
+    #[test]
+    fn the_kernel_tells_what_it_dropped() {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket2::SockRef::from(&socket).set_recv_buffer_size(4096).unwrap();
+        assert_eq!(kernel_drops(&socket), Some(0));
+        let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let sent = 200;
+        for _ in 0..sent {
+            sender.send_to(&[0; 100], socket.local_addr().unwrap()).unwrap();
+        }
+        let mut batch = ReceiveBatch::new(AT_ONCE, 128);
+        let mut received = 0;
+        loop {
+            batch.clear(AT_ONCE);
+            match receive(&socket, false, &mut batch) {
+                Ok(()) => received += batch.len() as u64,
+                Err(error) => break assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+            }
+        }
+        assert_eq!(kernel_drops(&socket), Some(sent - received));
+    }
+}
