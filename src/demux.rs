@@ -19,7 +19,6 @@ mod table;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 pub(crate) use address::canonical;
@@ -37,6 +36,7 @@ use crate::packet::Pool;
 use crate::peer_id::PeerId;
 use crate::socket::Datagram;
 use crate::stats::{DropReason, PollReport, ReceiveDrops, SendDropReason, ServerStats};
+use crate::sync::mpsc::Receiver;
 use address::Key;
 use pending::Pending;
 use prefix::Origin;

@@ -204,6 +204,7 @@ mod setters;
 pub mod sim;
 pub mod socket;
 pub mod stats;
+mod sync;
 
 pub use demux::{AfterClose, FirstDatagram, IpPrefix, Limits, QueueLimits, Verdict, WhenFull};
 pub use error::{

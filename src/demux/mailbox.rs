@@ -1,7 +1,6 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use super::queue::Overflow;
 use super::shared::SendCounters;
@@ -11,6 +10,8 @@ use crate::lifetime::CloseReason;
 use crate::packet::Packet;
 use crate::peer_id::PeerId;
 use crate::stats::{DropReason, PeerStats, ReceiveDrops, SendDropReason};
+use crate::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use crate::sync::{Mutex, MutexGuard};
 
 /// What the server and a peer's handle share: the queue of received packets, whether the peer has ended, and counters.
 ///
@@ -262,4 +263,92 @@ fn decode(mark: u8) -> Option<CloseReason> {
     [Reason::Closed, Reason::Idle, Reason::ServerStopped, Reason::SocketFailed]
         .into_iter()
         .find(|&reason| encode(reason) == mark)
+}
+
+#[cfg(all(loom, test))]
+mod models {
+    use super::*;
+    use crate::sync::mpsc::Receiver;
+    use loom::thread;
+    use std::net::Ipv4Addr;
+    use std::time::Instant;
+
+    fn mailbox() -> (Arc<Mailbox>, Receiver<PeerId>) {
+        let (shared, closed) = Shared::new();
+        let remote = SocketAddr::from((Ipv4Addr::LOCALHOST, 9));
+        (Arc::new(Mailbox::new(PeerId::new(0, 1), remote, shared)), closed)
+    }
+
+    fn push(mailbox: &Mailbox, byte: u8) {
+        let packet = Packet::new(vec![byte], mailbox.remote(), Instant::now());
+        assert_eq!(mailbox.push(packet, None, &QueueLimits::new(), usize::MAX), None);
+    }
+
+    /// A handle that sees the end has seen every packet queued before it, in order.
+    #[test]
+    fn nothing_queued_before_the_end_is_missed() {
+        loom::model(|| {
+            let (mailbox, _closed) = mailbox();
+            let server = {
+                let mailbox = Arc::clone(&mailbox);
+                thread::spawn(move || {
+                    push(&mailbox, 1);
+                    push(&mailbox, 2);
+                    mailbox.end(CloseReason::Idle);
+                })
+            };
+            let ended = mailbox.ended();
+            let taken: Vec<u8> = std::iter::from_fn(|| mailbox.take()).map(|packet| packet[0]).collect();
+            assert!([1, 2].starts_with(&taken));
+            if ended.is_some() {
+                assert_eq!(taken, [1, 2]);
+            }
+            server.join().unwrap();
+        });
+    }
+
+    /// Whoever ends first gives the reason, and the server hears of a close exactly when that was the handle.
+    #[test]
+    fn one_side_ends_and_the_server_hears_of_it_once() {
+        loom::model(|| {
+            let (mailbox, closed) = mailbox();
+            let handle = {
+                let mailbox = Arc::clone(&mailbox);
+                thread::spawn(move || {
+                    mailbox.close();
+                    mailbox.close();
+                })
+            };
+            let server_was_first = mailbox.end(CloseReason::Idle);
+            handle.join().unwrap();
+            let reason = if server_was_first { CloseReason::Idle } else { CloseReason::Closed };
+            assert_eq!(mailbox.ended(), Some(reason));
+            assert_eq!(closed.try_recv().is_ok(), !server_was_first);
+            assert!(closed.try_recv().is_err());
+        });
+    }
+
+    /// Received = delivered + queued + drops, whoever was faster.
+    #[test]
+    fn the_counters_agree_when_both_are_done() {
+        loom::model(|| {
+            let (mailbox, _closed) = mailbox();
+            let handle = {
+                let mailbox = Arc::clone(&mailbox);
+                thread::spawn(move || drop(mailbox.take()))
+            };
+            let limits = QueueLimits::new().packets(1);
+            for byte in [1, 2] {
+                let packet = Packet::new(vec![byte], mailbox.remote(), Instant::now());
+                mailbox.push(packet, None, &limits, usize::MAX);
+            }
+            handle.join().unwrap();
+            let stats = mailbox.stats();
+            assert_eq!(stats.received, stats.delivered + stats.queued + stats.drops.total());
+            let mut server = crate::stats::ServerStats::default();
+            mailbox.shared.add_to(&mut server);
+            assert_eq!((server.delivered, server.queued), (stats.delivered, stats.queued));
+            assert_eq!(mailbox.waiting() as u64, stats.queued);
+        });
+    }
 }

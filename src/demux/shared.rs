@@ -1,9 +1,9 @@
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::mpsc::{Receiver, Sender, channel};
 
 use crate::peer_id::PeerId;
 use crate::stats::{SendDropReason, SendDrops, ServerStats};
+use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use crate::sync::mpsc::{Receiver, Sender, channel};
 
 /// What a server shares with all its peers' handles: counters that handles add to, and the list of handles closed.
 #[derive(Debug)]

@@ -1,10 +1,11 @@
 use std::fmt;
 use std::io;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::demux::Bell;
 use crate::socket::{Interrupt, Transport};
+use crate::sync::{Condvar, Mutex, MutexGuard};
 
 /// How a `wait` ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,5 +154,42 @@ impl Sleeper {
 impl Bell for Sleeper {
     fn ring(&self) {
         self.signal(|signals| &mut signals.rung);
+    }
+}
+
+#[cfg(all(loom, test))]
+mod models {
+    use super::*;
+    use loom::thread;
+
+    /// A ring that comes between the look and the sleep, or at any other time, ends the sleep.
+    #[test]
+    fn no_ring_is_slept_through() {
+        loom::model(|| {
+            let sleeper = Arc::new(Sleeper::default());
+            let ringer = {
+                let sleeper = Arc::clone(&sleeper);
+                thread::spawn(move || sleeper.ring())
+            };
+            assert_eq!(sleeper.sleep(None), WaitOutcome::Ready);
+            ringer.join().unwrap();
+        });
+    }
+
+    /// A wake and a ring at once are both seen.
+    #[test]
+    fn a_wake_is_not_lost_to_a_ring() {
+        loom::model(|| {
+            let sleeper = Arc::new(Sleeper::default());
+            let waker = Waker::of_sleeper(Arc::clone(&sleeper));
+            let other = thread::spawn(move || waker.wake());
+            sleeper.ring();
+            let mut outcomes = vec![sleeper.sleep(None)];
+            if outcomes != [WaitOutcome::Woken] {
+                outcomes.push(sleeper.sleep(None));
+            }
+            assert_eq!(outcomes.last(), Some(&WaitOutcome::Woken));
+            other.join().unwrap();
+        });
     }
 }
