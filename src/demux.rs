@@ -10,6 +10,7 @@ mod address;
 mod filter;
 mod limits;
 mod mailbox;
+mod outgoing;
 mod pending;
 mod prefix;
 mod queue;
@@ -18,16 +19,17 @@ mod shared;
 mod table;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 pub(crate) use address::canonical;
 pub(crate) use filter::Filter;
 pub use filter::{FirstDatagram, Verdict};
-pub use limits::{AfterClose, Limits, QueueLimits, WhenFull};
-pub(crate) use mailbox::{Bell, Mailbox};
+pub use limits::{AfterClose, Limits, QueueLimits, SendMode, WhenFull};
+pub(crate) use mailbox::{Bell, Mailbox, Posted};
+pub(crate) use outgoing::Payload;
 pub use prefix::IpPrefix;
-pub(crate) use queue::PacketQueue;
+pub(crate) use queue::{Bound, PacketQueue};
 pub(crate) use shared::Shared;
 
 use crate::error::UnknownPeer;
@@ -36,6 +38,7 @@ use crate::packet::Pool;
 use crate::peer_id::PeerId;
 use crate::socket::Datagram;
 use crate::stats::{DropReason, PollReport, ReceiveDrops, SendDropReason, ServerStats};
+use crate::sync::Mutex;
 use crate::sync::mpsc::Receiver;
 use address::Key;
 use pending::Pending;
@@ -61,9 +64,8 @@ pub(crate) struct Demux {
     /// Peers that were handed a packet and perhaps still have it; see [`Demux::ready`].
     ready: Vec<PeerId>,
     shared: Arc<Shared>,
-    /// Peers whose handle was closed or dropped.
-    closed: Receiver<PeerId>,
-    pool: Arc<Pool>,
+    /// Peers whose handle was closed or dropped. Never locked: the mutex is there so that a server is `Sync`.
+    closed: Mutex<Receiver<PeerId>>,
     /// The latest time anybody told.
     now: Instant,
     stats: ServerStats,
@@ -96,10 +98,10 @@ enum Meeting {
 }
 
 impl Demux {
-    pub(crate) fn new(limits: Limits, now: Instant) -> Self {
-        let (shared, closed) = Shared::new();
+    pub(crate) fn new(limits: Limits, send_mode: SendMode, now: Instant) -> Self {
+        let (shared, closed) = Shared::new(Pool::new(limits.max_queued_bytes), send_mode, now);
+        shared.set_limits(&limits);
         Self {
-            pool: Pool::new(limits.max_queued_bytes),
             limits,
             table: Table::default(),
             pending: Pending::default(),
@@ -111,7 +113,7 @@ impl Demux {
             polls: 0,
             ready: Vec::new(),
             shared,
-            closed,
+            closed: Mutex::new(closed),
             now,
             stats: ServerStats::default(),
             report: PollReport::default(),
@@ -125,7 +127,7 @@ impl Demux {
         self.now = self.now.max(now);
         self.polls = self.polls.wrapping_add(1);
         self.ended.drain(..self.ended_seen);
-        while let Ok(id) = self.closed.try_recv() {
+        while let Some(id) = self.next_closed() {
             self.take_up_closed(id);
         }
         self.refused.expire(self.now);
@@ -268,6 +270,7 @@ impl Demux {
 
     /// Changes the limits; they hold from now on. Pending connections beyond a lowered cap go, the newest first.
     pub(crate) fn set_limits(&mut self, limits: Limits) {
+        self.shared.set_limits(&limits);
         self.limits = limits;
         while self.pending.len() > self.limits.max_pending_connections {
             let Some(id) = self.pending.take_newest() else { break };
@@ -314,12 +317,26 @@ impl Demux {
 
     /// The peers that were taken and have not ended, and their addresses.
     pub(crate) fn peers(&self) -> impl Iterator<Item = (PeerId, SocketAddr)> {
-        self.table.peers().filter(|mailbox| mailbox.ended().is_none()).map(|mailbox| (mailbox.id(), mailbox.remote()))
+        self.mailboxes().map(|mailbox| (mailbox.id(), mailbox.remote()))
     }
 
     /// The peer of this address, if there is one.
     pub(crate) fn find(&self, addr: SocketAddr) -> Option<PeerId> {
         self.table.find(&Key::of(addr)).filter(|&id| self.table.is_peer(id) && self.is_open(id))
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    /// The mailboxes of the peers that have not ended.
+    pub(crate) fn mailboxes(&self) -> impl Iterator<Item = &Arc<Mailbox>> {
+        self.table.peers().filter(|mailbox| mailbox.ended().is_none())
+    }
+
+    /// The mailbox of a peer that has not ended.
+    pub(crate) fn mailbox(&self, id: PeerId) -> Option<&Arc<Mailbox>> {
+        self.table.mailbox(id).filter(|mailbox| self.table.is_peer(id) && mailbox.ended().is_none())
     }
 
     /// What the core itself has dropped; without what handles left unread.
@@ -330,7 +347,7 @@ impl Demux {
     pub(crate) fn stats(&self) -> ServerStats {
         let mut stats = self.stats;
         self.shared.add_to(&mut stats);
-        stats.pool_misses = self.pool.misses();
+        stats.pool_misses = self.shared.pool().misses();
         stats
     }
 
@@ -396,10 +413,10 @@ impl Demux {
             return;
         }
         let Some(mailbox) = self.table.mailbox(id) else { return };
-        let packet = self.pool.packet(bytes, sender, self.now);
+        let packet = self.shared.pool().packet(bytes, sender, self.now);
         let overflow = mailbox.push(packet, datagram.local, &self.limits.queue, self.limits.max_queued_bytes);
         if let Some(lost) = overflow {
-            self.count_drops(lost.reason, lost.packets);
+            self.count_drops(lost.bound.into(), lost.packets);
         }
         if overflow.is_none_or(|lost| !lost.refused) {
             self.report.queued += 1;
@@ -436,6 +453,10 @@ impl Demux {
             let until = self.now.checked_add(time).unwrap_or(self.now + Duration::from_secs(365 * 86_400));
             self.refused.refuse(key, until, self.limits.max_refused_addresses);
         }
+    }
+
+    fn next_closed(&mut self) -> Option<PeerId> {
+        self.closed.get_mut().unwrap_or_else(PoisonError::into_inner).try_recv().ok()
     }
 
     /// Removes a peer that its handle has ended, if that has not been done.

@@ -301,6 +301,9 @@ pub enum PutError {
     },
     /// The system's queue is full: send later, or less.
     WouldBlock,
+    /// As much waits to be sent as the server's [`send_queue`](crate::Limits#structfield.send_queue) or
+    /// [`max_queued_bytes`](crate::Limits#structfield.max_queued_bytes) allow: flush, and send later, or less.
+    QueueFull,
     /// The host answered that nobody listens on that port. Said of an earlier datagram; this one was not sent, and the next
     /// may be.
     Refused,
@@ -334,6 +337,7 @@ impl fmt::Display for PutError {
                 write!(f, "a packet of {size} bytes is larger than what the way to the destination carries")
             }
             Self::WouldBlock => f.write_str("the system's send queue is full"),
+            Self::QueueFull => f.write_str("as much waits to be sent as the limits allow"),
             Self::Refused => f.write_str("nobody listens at the destination"),
             Self::BroadcastNotEnabled => f.write_str("broadcast is not enabled on this peer"),
             Self::WrongFamily { destination } => {

@@ -206,7 +206,7 @@ pub mod socket;
 pub mod stats;
 mod sync;
 
-pub use demux::{AfterClose, FirstDatagram, IpPrefix, Limits, QueueLimits, Verdict, WhenFull};
+pub use demux::{AfterClose, FirstDatagram, IpPrefix, Limits, QueueLimits, SendMode, Verdict, WhenFull};
 pub use error::{
     BindError, ConfigError, ConnectError, GetError, GetIntoError, OptionError, PollError, PutError, UnknownPeer,
     WaitError,
@@ -217,4 +217,4 @@ pub use peer::{PacketPeer, PacketPeerUdp, WaitOutcome, Waker};
 pub use peer_id::PeerId;
 pub use server::{ServerConfig, SocketOptions, UdpServer};
 pub use socket::{Interface, ToBindAddr};
-pub use stats::{PeerStats, PollReport, ReceiveDrops, SendDrops, ServerStats};
+pub use stats::{FlushReport, PeerStats, PollReport, ReceiveDrops, SendDrops, ServerStats};

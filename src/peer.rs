@@ -6,7 +6,7 @@ mod standalone;
 mod udp;
 mod waker;
 
-pub(crate) use send::send;
+pub(crate) use send::{explain, send};
 pub use udp::PacketPeerUdp;
 pub(crate) use waker::SocketWait;
 pub use waker::{WaitOutcome, Waker};

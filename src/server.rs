@@ -2,6 +2,7 @@
 
 mod config;
 mod notices;
+mod outgoing;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -15,11 +16,12 @@ use crate::lifetime::CloseReason;
 use crate::peer::{PacketPeerUdp, SocketWait, WaitOutcome, Waker, send};
 use crate::peer_id::PeerId;
 use crate::socket::{
-    Datagram, Drained, ReceiveBatch, Sink, SocketRef, SystemSockets, ToBindAddr, Transport, TransportFactory,
-    TransportOwner, drain,
+    Datagram, Drained, MAX_PAYLOAD_V4, ReceiveBatch, SharedTransport, Sink, SocketRef, SystemSockets, ToBindAddr,
+    Transport, TransportFactory, TransportOwner, drain,
 };
-use crate::stats::{PollReport, ServerStats};
+use crate::stats::{FlushReport, PollReport, ServerStats};
 use notices::Notices;
+use outgoing::Outgoing;
 
 /// Datagrams that one call of the system takes.
 const BATCH: usize = 64;
@@ -58,6 +60,7 @@ pub struct UdpServer {
     demux: Demux,
     listening: Option<Listening>,
     wait: SocketWait,
+    outgoing: Outgoing,
     notices: Notices,
     /// Of the sockets listened on before the present one.
     kernel_drops: Option<u64>,
@@ -83,13 +86,14 @@ impl UdpServer {
     /// A server whose sockets come from `factory`, for instance from a host of the in-memory
     /// [network](crate::sim::Network).
     pub fn with_transport(config: ServerConfig, factory: impl TransportFactory + 'static) -> Self {
-        let ServerConfig { limits, socket } = config;
+        let ServerConfig { limits, socket, send_mode } = config;
         Self {
             config: socket,
-            demux: Demux::new(limits, factory.now()),
+            demux: Demux::new(limits, send_mode, factory.now()),
             factory: Arc::new(factory),
             listening: None,
             wait: SocketWait::default(),
+            outgoing: Outgoing::default(),
             notices: Notices::new(),
             kernel_drops: None,
         }
@@ -163,6 +167,7 @@ impl UdpServer {
     ///
     /// As [`poll`](Self::poll).
     pub fn poll_at(&mut self, now: Instant) -> Result<PollReport, PollError> {
+        self.flush()?;
         let Listening { transport, batch } = self.listening.as_mut().ok_or(PollError::NotOpen)?;
         self.demux.begin(now);
         let mut intake = Intake {
@@ -185,6 +190,44 @@ impl UdpServer {
                 Err(PollError::SocketFailed(error))
             }
         }
+    }
+
+    /// Sends what waits to be sent, in the [modes](crate::SendMode) that let something wait: call it at the end of a frame.
+    /// In the others there is nothing to do. What the system will not take now waits for the next flush or poll; it
+    /// never blocks and never spins.
+    ///
+    /// # Errors
+    ///
+    /// [`PollError::NotOpen`] when not listening. That something was not sent is no error: the report tells, and the peers'
+    /// counters.
+    pub fn flush(&mut self) -> Result<FlushReport, PollError> {
+        let transport = self.listening.as_ref().ok_or(PollError::NotOpen)?.transport.get();
+        Ok(self.outgoing.flush(transport, self.demux.shared()))
+    }
+
+    /// Sends `bytes` to every peer, as [`put_packet`](PacketPeerUdp::put_packet) on each would, but with one copy of the
+    /// payload and few calls of the system. Pending connections get nothing.
+    ///
+    /// Returns what was sent, refused and, in the modes that let something wait, left waiting.
+    ///
+    /// # Errors
+    ///
+    /// [`PutError::NotListening`], or [`PutError::TooLarge`], and then nobody gets anything. What goes wrong with a peer is
+    /// no error: it is counted there.
+    pub fn broadcast(&mut self, bytes: &[u8]) -> Result<FlushReport, PutError> {
+        let transport = transport_for_broadcast(self.listening.as_ref(), bytes)?;
+        Ok(self.outgoing.broadcast(transport, self.demux.shared(), self.demux.mailboxes(), bytes))
+    }
+
+    /// As [`broadcast`](Self::broadcast), to the peers named. Those that have ended get nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`broadcast`](Self::broadcast).
+    pub fn broadcast_to(&mut self, ids: &[PeerId], bytes: &[u8]) -> Result<FlushReport, PutError> {
+        let transport = transport_for_broadcast(self.listening.as_ref(), bytes)?;
+        let mailboxes = ids.iter().filter_map(|&id| self.demux.mailbox(id));
+        Ok(self.outgoing.broadcast(transport, self.demux.shared(), mailboxes, bytes))
     }
 
     /// The connection that has been pending longest, as a peer; it has received its first packets already. `None` where
@@ -315,6 +358,9 @@ impl UdpServer {
 
     fn end(&mut self, reason: CloseReason) {
         self.demux.end_all(reason);
+        // What peers put before they ended is still sent, as far as the system takes it; then it is given up.
+        let _ = self.flush();
+        self.outgoing.give_up(self.demux.shared());
         self.kernel_drops = self.kernel_drops();
         if let Some(listening) = self.listening.take() {
             listening.transport.close();
@@ -508,6 +554,18 @@ impl Sink for Intake<'_> {
     fn noise(&mut self) {
         self.demux.count_noise();
     }
+}
+
+/// What a broadcast of `bytes` goes out by. Some of the peers may be IPv4 ones, so their limit holds for all.
+fn transport_for_broadcast<'a>(
+    listening: Option<&'a Listening>,
+    bytes: &[u8],
+) -> Result<&'a SharedTransport, PutError> {
+    let (size, limit) = (bytes.len(), MAX_PAYLOAD_V4);
+    if size > limit {
+        return Err(PutError::TooLarge { size, limit });
+    }
+    listening.map(|listening| listening.transport.get()).ok_or(PutError::NotListening)
 }
 
 /// Sends a datagram that is no peer's, and counts it.

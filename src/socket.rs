@@ -11,6 +11,7 @@ mod drain;
 mod interrupt;
 mod multicast;
 mod noise;
+mod send_batch;
 mod shared;
 mod sys;
 mod udp;
@@ -29,6 +30,8 @@ pub use interrupt::Interrupt;
 pub use multicast::Interface;
 use noise::{Trouble, classify};
 pub(crate) use noise::{blocked_by_missing_broadcast_flag, is_too_large};
+pub(crate) use send_batch::MAX_MESSAGES;
+pub use send_batch::{Message, SendBatch};
 pub(crate) use shared::{SharedTransport, TransportOwner};
 pub use udp::{SocketRef, SystemSockets};
 
@@ -96,6 +99,34 @@ pub trait Transport: fmt::Debug + Send + Sync {
     /// As [`send_to`](Self::send_to).
     fn send_from(&self, _from: IpAddr, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
         self.send_to(bytes, to)
+    }
+
+    /// Sends the messages of `batch` in order; returns how many the system accepted before one failed.
+    ///
+    /// # Errors
+    ///
+    /// That of the first message. One that comes later comes again, as that of the first, when what is left is sent.
+    fn send_batch(&self, batch: &SendBatch<'_>) -> io::Result<usize> {
+        for (sent, message) in batch.messages().enumerate() {
+            for datagram in message.datagrams {
+                let result = match message.from {
+                    Some(from) => self.send_from(from, datagram, message.to),
+                    None => self.send_to(datagram, message.to),
+                };
+                match result {
+                    Ok(()) => {}
+                    Err(_) if sent > 0 => return Ok(sent),
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(batch.len())
+    }
+
+    /// How many datagrams one message of a [`SendBatch`] may consist of: 1 where the system cannot cut a message into
+    /// segments. May fall while running, where a network device turns out not to do it.
+    fn max_segments(&self) -> usize {
+        1
     }
 
     /// Fixes the remote: from now on only its datagrams are received.

@@ -6,9 +6,11 @@
 //! Two equations hold whenever no other thread is inside a call:
 //!
 //! - received = delivered + queued + consumed + the sum of all [`ReceiveDrops`];
-//! - put = sent + the sum of all [`SendDrops`].
+//! - put = sent + waiting to be sent + the sum of all [`SendDrops`].
 
 use std::fmt;
+
+use crate::demux::Bound;
 
 /// What a server has seen so far. See the [module](self) for the equations that hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -37,6 +39,8 @@ pub struct ServerStats {
     pub sent: u64,
     /// Their payload, in bytes.
     pub sent_bytes: u64,
+    /// Datagrams that wait to be sent, by the next flush.
+    pub send_queued: u64,
     /// Datagrams that were not sent, by reason.
     pub send_drops: SendDrops,
     /// What became of connections.
@@ -67,6 +71,8 @@ pub struct PeerStats {
     pub sent: u64,
     /// Their payload, in bytes.
     pub sent_bytes: u64,
+    /// Datagrams that wait to be sent, by the next flush.
+    pub send_queued: u64,
     /// Datagrams that were not sent, by reason.
     pub send_drops: SendDrops,
 }
@@ -191,6 +197,14 @@ counters! {
         not_open = NotOpen: "not open",
         /// The system refused for another reason.
         failed = Failed: "failed",
+        /// As many packets waited to be sent to the peer as may.
+        queue_packets = QueuePackets: "queue full (packets)",
+        /// As many bytes waited to be sent to the peer as may.
+        queue_bytes = QueueBytes: "queue full (bytes)",
+        /// As many bytes waited to be sent to all peers together as may.
+        server_bytes = ServerBytes: "server full (bytes)",
+        /// Waited to be sent when the server stopped, and the system took no more.
+        unsent = Unsent: "unsent",
     }
 }
 
@@ -236,6 +250,18 @@ impl fmt::Display for ConnectionCounts {
     }
 }
 
+/// What one flush did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct FlushReport {
+    /// Datagrams that the system accepted.
+    pub sent: usize,
+    /// Datagrams that it refused; why, is in the peers' [`PeerStats::send_drops`].
+    pub failed: usize,
+    /// Datagrams that it would not take now. They wait for the next flush.
+    pub waiting: usize,
+}
+
 /// What one poll did. Plain counts; a poll allocates nothing for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
@@ -271,6 +297,7 @@ impl fmt::Display for ServerStats {
         writeln!(f, "  consumed      {:>12}", self.consumed)?;
         writeln!(f, "  dropped       {:>12}  {}", self.drops.total(), self.drops)?;
         writeln!(f, "sent            {:>12}  {} bytes", self.sent, self.sent_bytes)?;
+        writeln!(f, "  waiting       {:>12}", self.send_queued)?;
         writeln!(f, "  not sent      {:>12}  {}", self.send_drops.total(), self.send_drops)?;
         writeln!(f, "connections     {:>12}  {}", self.connections.opened, self.connections)?;
         if let Some(kernel_drops) = self.kernel_drops {
@@ -286,7 +313,28 @@ impl fmt::Display for PeerStats {
         write_traffic(f, self.received, self.received_bytes, self.delivered, self.queued)?;
         writeln!(f, "  dropped       {:>12}  {}", self.drops.total(), self.drops)?;
         writeln!(f, "sent            {:>12}  {} bytes", self.sent, self.sent_bytes)?;
+        writeln!(f, "  waiting       {:>12}", self.send_queued)?;
         write!(f, "  not sent      {:>12}  {}", self.send_drops.total(), self.send_drops)
+    }
+}
+
+impl From<Bound> for DropReason {
+    fn from(bound: Bound) -> Self {
+        match bound {
+            Bound::Packets => Self::QueuePackets,
+            Bound::Bytes => Self::QueueBytes,
+            Bound::ServerBytes => Self::ServerBytes,
+        }
+    }
+}
+
+impl From<Bound> for SendDropReason {
+    fn from(bound: Bound) -> Self {
+        match bound {
+            Bound::Packets => Self::QueuePackets,
+            Bound::Bytes => Self::QueueBytes,
+            Bound::ServerBytes => Self::ServerBytes,
+        }
     }
 }
 
@@ -324,6 +372,6 @@ mod tests {
         let stats = ServerStats { received: 3, received_bytes: 99, delivered: 2, queued: 1, ..ServerStats::default() };
         let text = stats.to_string();
         assert!(text.starts_with("received                   3  99 bytes\n  delivered                2\n"), "{text}");
-        assert_eq!(text.lines().count(), 9, "{text}");
+        assert_eq!(text.lines().count(), 10, "{text}");
     }
 }

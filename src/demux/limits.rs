@@ -60,7 +60,10 @@ pub struct Limits {
     pub max_refused_addresses: usize,
     /// What may wait in the queue of one peer.
     pub queue: QueueLimits,
-    /// Payload that may wait in the queues of all peers together, in bytes. Default 64 MiB.
+    /// What may wait to be sent to one peer, in the [modes](SendMode) that let something wait. Default as for
+    /// [`queue`](Self#structfield.queue).
+    pub send_queue: QueueLimits,
+    /// Payload that may wait in the queues of all peers together, in bytes; received and to be sent each. Default 64 MiB.
     ///
     /// Memory for a packet comes in sizes of a power of two from 128 bytes on, with some 100 bytes of bookkeeping: at worst
     /// a one-byte packet costs 230 bytes, and a large one twice its size. As much again may lie idle in the pool.
@@ -114,6 +117,23 @@ pub enum WhenFull {
     DropOldest,
 }
 
+/// When a server's peers send what is put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum SendMode {
+    /// At once, in `put_packet`. What the system will not take is an error,
+    /// [`PutError::WouldBlock`](crate::PutError::WouldBlock). The default.
+    #[default]
+    Now,
+    /// At once, and what the system will not take waits for the next [`flush`](crate::UdpServer::flush) or
+    /// [`poll`](crate::UdpServer::poll). Later packets to the same peer wait behind it, so that order is kept.
+    QueueWhenBlocked,
+    /// By [`flush`](crate::UdpServer::flush), all of a frame together; by the next [`poll`](crate::UdpServer::poll) where
+    /// that is forgotten. It saves calls of the system, most of all where several packets go to one peer: those of a size
+    /// leave as one segmented send where the system can (`UDP_SEGMENT`).
+    OnFlush,
+}
+
 impl Default for QueueLimits {
     fn default() -> Self {
         Self { packets: 512, bytes: 256 << 10, when_full: WhenFull::DropNewest }
@@ -132,6 +152,7 @@ impl Default for Limits {
             after_close: AfterClose::Forget,
             max_refused_addresses: 4096,
             queue: QueueLimits::default(),
+            send_queue: QueueLimits::default(),
             max_queued_bytes: 64 << 20,
             max_known_per_poll: 16_384,
             max_unknown_per_poll: 16_384,
@@ -156,6 +177,7 @@ impl Limits {
         after_close: AfterClose,
         max_refused_addresses: usize,
         queue: QueueLimits,
+        send_queue: QueueLimits,
         max_queued_bytes: usize,
         max_known_per_poll: usize,
         max_unknown_per_poll: usize,

@@ -2,21 +2,22 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, PoisonError};
 
-use super::queue::Overflow;
-use super::shared::SendCounters;
-use super::{PacketQueue, QueueLimits, Shared};
+use super::queue::{Bound, Overflow};
+use super::{PacketQueue, Payload, QueueLimits, Shared};
 use crate::error::GetIntoError;
 use crate::lifetime::CloseReason;
 use crate::packet::Packet;
 use crate::peer_id::PeerId;
-use crate::stats::{DropReason, PeerStats, ReceiveDrops, SendDropReason};
+use crate::stats::{DropReason, PeerStats, ReceiveDrops, SendDropReason, SendDrops};
 use crate::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 
-/// What the server and a peer's handle share: the queue of received packets, whether the peer has ended, and counters.
+/// What the server and a peer's handle share: what has been received and not taken, what has been put and not sent,
+/// whether the peer has ended, and counters.
 ///
-/// Only the server pushes, only the handle takes, either may end it. The lock is held for the move of one packet, never
-/// across a system call; asking whether anything waits, and whether it has ended, takes no lock.
+/// Only the server receives into it and flushes it, only the handle takes and puts, either may end it. The lock is held for
+/// the move of one packet, never across a system call; asking whether anything waits, and whether it has ended, takes no
+/// lock.
 pub(crate) struct Mailbox {
     id: PeerId,
     remote: SocketAddr,
@@ -24,20 +25,37 @@ pub(crate) struct Mailbox {
     /// 0 while open, else a [`CloseReason`]; see `encode`.
     ended: AtomicU8,
     waiting: AtomicU32,
-    sends: SendCounters,
-    inbox: Mutex<Inbox>,
+    contents: Mutex<Contents>,
 }
 
 #[derive(Default)]
-struct Inbox {
-    queue: PacketQueue,
+struct Contents {
+    inbox: PacketQueue<Packet>,
+    outbox: Outbox,
     /// Which address of this host the remote spoke to last, where the transport tells.
     local: Option<IpAddr>,
     received: u64,
     received_bytes: u64,
     delivered: u64,
-    drops: ReceiveDrops,
+    sent: u64,
+    sent_bytes: u64,
+    /// Most peers lose nothing: the counters for it are made by the first drop.
+    drops: Option<Box<Drops>>,
     bell: Option<Arc<dyn Bell>>,
+}
+
+/// What has been put and not sent. Most servers send at once: it takes memory from the first packet on.
+#[derive(Default)]
+struct Outbox {
+    queue: Option<Box<PacketQueue<Payload>>>,
+    /// In the server's list of those who have something to send, or being flushed.
+    listed: bool,
+}
+
+#[derive(Default)]
+struct Drops {
+    received: ReceiveDrops,
+    sends: SendDrops,
 }
 
 /// Rung when something has changed for whoever waits for a mailbox.
@@ -45,20 +63,20 @@ pub(crate) trait Bell: Send + Sync {
     fn ring(&self);
 }
 
+/// What became of a packet that was to wait to be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Posted {
+    Queued,
+    Ended(CloseReason),
+    Full,
+}
+
 impl Mailbox {
     pub(super) fn new(id: PeerId, remote: SocketAddr, shared: Arc<Shared>) -> Self {
-        Self {
-            id,
-            remote,
-            shared,
-            ended: AtomicU8::new(OPEN),
-            waiting: AtomicU32::new(0),
-            sends: SendCounters::default(),
-            inbox: Mutex::default(),
-        }
+        Self { id, remote, shared, ended: AtomicU8::new(OPEN), waiting: AtomicU32::new(0), contents: Mutex::default() }
     }
 
-    /// Queues a packet; says what was dropped instead, which may be the packet itself.
+    /// Queues a received packet; says what was dropped instead, which may be the packet itself.
     pub(super) fn push(
         &self,
         packet: Packet,
@@ -67,21 +85,21 @@ impl Mailbox {
         max_queued_bytes: usize,
     ) -> Option<Overflow> {
         let len = packet.len();
-        let mut inbox = self.inbox();
-        inbox.local = local;
-        inbox.received += 1;
-        inbox.received_bytes += len as u64;
+        let mut contents = self.contents();
+        contents.local = local;
+        contents.received += 1;
+        contents.received_bytes += len as u64;
         let overflow = if self.shared.queued_bytes().saturating_add(len) > max_queued_bytes {
-            Some(Overflow { reason: DropReason::ServerBytes, packets: 1, bytes: len, refused: true })
+            Some(Overflow { bound: Bound::ServerBytes, packets: 1, bytes: len, refused: true })
         } else {
-            inbox.queue.push(packet, limits)
+            contents.inbox.push(packet, limits)
         };
         if let Some(lost) = overflow {
-            inbox.drops.add(lost.reason, lost.packets);
+            contents.drops().received.add(lost.bound.into(), lost.packets);
         }
-        self.publish_waiting(&inbox);
-        let bell = inbox.bell.clone();
-        drop(inbox);
+        self.publish_waiting(&contents);
+        let bell = contents.bell.clone();
+        drop(contents);
 
         // What was dropped to make room had been counted as queued; the packet itself had not.
         self.shared.count_queued(len);
@@ -96,10 +114,10 @@ impl Mailbox {
 
     /// Counts a datagram that is not even offered to the queue.
     pub(super) fn count_dropped(&self, reason: DropReason, bytes: usize) {
-        let mut inbox = self.inbox();
-        inbox.received += 1;
-        inbox.received_bytes += bytes as u64;
-        inbox.drops.add(reason, 1);
+        let mut contents = self.contents();
+        contents.received += 1;
+        contents.received_bytes += bytes as u64;
+        contents.drops().received.add(reason, 1);
     }
 
     /// Takes the packet that has waited longest.
@@ -107,7 +125,7 @@ impl Mailbox {
         if self.waiting() == 0 {
             return None;
         }
-        self.take_from(&mut self.inbox())
+        self.take_from(&mut self.contents())
     }
 
     /// Copies the packet that has waited longest into `buffer`, unless it is too long for it. Returns the length, and the
@@ -116,35 +134,108 @@ impl Mailbox {
         if self.waiting() == 0 {
             return Ok(None);
         }
-        let mut inbox = self.inbox();
-        let Some(size) = inbox.queue.front().map(|packet| packet.len()) else { return Ok(None) };
+        let mut contents = self.contents();
+        let Some(size) = contents.inbox.front().map(|packet| packet.len()) else { return Ok(None) };
         let room = buffer.len();
         let Some(target) = buffer.get_mut(..size) else { return Err(GetIntoError::BufferTooSmall { size, room }) };
-        let packet = self.take_from(&mut inbox);
-        drop(inbox);
+        let packet = self.take_from(&mut contents);
+        drop(contents);
         Ok(packet.map(|packet| {
             target.copy_from_slice(&packet);
             (size, packet.sender())
         }))
     }
 
-    /// Takes whatever waits out of circulation. Returns how many packets that were; the caller counts why.
+    /// Takes whatever was received out of circulation. Returns how many packets that were; the caller counts why.
     pub(super) fn discard(&self) -> u64 {
-        let queue = {
-            let mut inbox = self.inbox();
-            let queue = std::mem::take(&mut inbox.queue);
-            self.publish_waiting(&inbox);
-            queue
+        let inbox = {
+            let mut contents = self.contents();
+            let inbox = std::mem::take(&mut contents.inbox);
+            self.publish_waiting(&contents);
+            inbox
         };
-        self.shared.count_unqueued(queue.len() as u64, queue.bytes());
-        queue.len() as u64
+        self.shared.count_unqueued(inbox.len() as u64, inbox.bytes());
+        inbox.len() as u64
+    }
+
+    /// Lets `payload` wait for the next flush.
+    pub(crate) fn post(self: &Arc<Self>, payload: Payload) -> Posted {
+        let limits = self.shared.send_limits();
+        let sends = self.shared.sends();
+        let len = payload.len();
+        let mut contents = self.contents();
+        // Asked under the lock: who ends a peer takes it afterwards, so nothing is posted behind the last flush.
+        if let Some(reason) = self.ended() {
+            return Posted::Ended(reason);
+        }
+        let overflow = if sends.queued_bytes().saturating_add(len) > limits.max_queued_bytes {
+            Some(Overflow { bound: Bound::ServerBytes, packets: 1, bytes: len, refused: true })
+        } else {
+            contents.outbox.queue.get_or_insert_default().push(payload, &limits.queue)
+        };
+        sends.count_queued(len);
+        if let Some(lost) = overflow {
+            contents.drops().sends.add(lost.bound.into(), lost.packets);
+            sends.count_unqueued(lost.packets, lost.bytes);
+            sends.count_drops(lost.bound.into(), lost.packets);
+        }
+        if overflow.is_some_and(|lost| lost.refused) {
+            return Posted::Full;
+        }
+        if !contents.outbox.listed {
+            contents.outbox.listed = true;
+            self.shared.list_to_flush(Arc::clone(self));
+        }
+        Posted::Queued
+    }
+
+    /// Whether something waits to be sent, so that what is put now has to wait too.
+    pub(crate) fn is_sending(&self) -> bool {
+        self.contents().outbox.listed
+    }
+
+    /// Takes all that waits to be sent, the oldest first, for a flush. Until [`Mailbox::flushed`] says so, what is put waits
+    /// behind it.
+    pub(crate) fn take_to_send(&self, mut each: impl FnMut(Payload)) {
+        let mut contents = self.contents();
+        let Some(queue) = &mut contents.outbox.queue else { return };
+        self.shared.sends().count_unqueued(queue.len() as u64, queue.bytes());
+        while let Some(payload) = queue.pop() {
+            each(payload);
+        }
+    }
+
+    /// Gives back what could not be sent yet; the last first, so that the order is as before.
+    pub(crate) fn send_later(&self, payload: Payload) {
+        self.shared.sends().count_queued(payload.len());
+        self.contents().outbox.queue.get_or_insert_default().push_front(payload);
+    }
+
+    /// Ends this peer's part of a flush. Returns whether something waits again.
+    pub(crate) fn flushed(&self) -> bool {
+        let mut contents = self.contents();
+        contents.outbox.listed = contents.outbox.queue.as_ref().is_some_and(|queue| queue.len() > 0);
+        contents.outbox.listed
+    }
+
+    /// Counts a datagram that was put: its bytes if it was sent, else why it was not.
+    pub(crate) fn count_send(&self, outcome: Result<usize, SendDropReason>) {
+        self.shared.sends().count(outcome);
+        let mut contents = self.contents();
+        match outcome {
+            Ok(bytes) => {
+                contents.sent += 1;
+                contents.sent_bytes += bytes as u64;
+            }
+            Err(reason) => contents.drops().sends.add(reason, 1),
+        }
     }
 
     /// Ends the peer, unless it has ended already. Returns whether it was this call.
     pub(super) fn end(&self, reason: CloseReason) -> bool {
         let ended = self.ended.compare_exchange(OPEN, encode(reason), Ordering::Release, Ordering::Relaxed).is_ok();
         if ended {
-            let bell = self.inbox().bell.clone();
+            let bell = self.contents().bell.clone();
             if let Some(bell) = bell {
                 bell.ring();
             }
@@ -179,60 +270,75 @@ impl Mailbox {
         self.remote
     }
 
+    /// Bytes for this peer, in memory of the pool.
+    pub(crate) fn payload(&self, bytes: &[u8]) -> Payload {
+        self.shared.payload(bytes, self.remote)
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
     /// Which address of this host the remote spoke to last, where the transport tells.
     pub(crate) fn local(&self) -> Option<IpAddr> {
-        self.inbox().local
+        self.contents().local
     }
 
     /// From now on `bell` is rung whenever a packet is queued and when the peer ends.
     pub(crate) fn set_bell(&self, bell: Arc<dyn Bell>) {
-        self.inbox().bell = Some(bell);
-    }
-
-    /// Counts a put: its bytes if it was sent, else why it was not.
-    pub(crate) fn count_put(&self, outcome: Result<usize, SendDropReason>) {
-        self.sends.count(outcome);
-        self.shared.sends().count(outcome);
+        self.contents().bell = Some(bell);
     }
 
     pub(crate) fn stats(&self) -> PeerStats {
-        let (sent, sent_bytes, send_drops) = self.sends.read();
-        let inbox = self.inbox();
+        let contents = self.contents();
+        let drops = contents.drops.as_deref();
         PeerStats {
-            received: inbox.received,
-            received_bytes: inbox.received_bytes,
-            delivered: inbox.delivered,
-            queued: inbox.queue.len() as u64,
-            queued_bytes: inbox.queue.bytes() as u64,
-            drops: inbox.drops,
+            received: contents.received,
+            received_bytes: contents.received_bytes,
+            delivered: contents.delivered,
+            queued: contents.inbox.len() as u64,
+            queued_bytes: contents.inbox.bytes() as u64,
+            drops: drops.map(|drops| drops.received).unwrap_or_default(),
             noise: 0,
-            sent,
-            sent_bytes,
-            send_drops,
+            sent: contents.sent,
+            sent_bytes: contents.sent_bytes,
+            send_queued: contents.outbox.queue.as_ref().map_or(0, |queue| queue.len() as u64),
+            send_drops: drops.map(|drops| drops.sends).unwrap_or_default(),
         }
     }
 
-    fn take_from(&self, inbox: &mut Inbox) -> Option<Packet> {
-        let packet = inbox.queue.pop()?;
-        inbox.delivered += 1;
-        self.publish_waiting(inbox);
+    fn take_from(&self, contents: &mut Contents) -> Option<Packet> {
+        let packet = contents.inbox.pop()?;
+        contents.delivered += 1;
+        self.publish_waiting(contents);
         self.shared.count_delivered(packet.len());
         Some(packet)
     }
 
-    fn publish_waiting(&self, inbox: &Inbox) {
-        self.waiting.store(u32::try_from(inbox.queue.len()).unwrap_or(u32::MAX), Ordering::Release);
+    fn publish_waiting(&self, contents: &Contents) {
+        self.waiting.store(u32::try_from(contents.inbox.len()).unwrap_or(u32::MAX), Ordering::Release);
     }
 
-    fn inbox(&self) -> MutexGuard<'_, Inbox> {
-        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    fn contents(&self) -> MutexGuard<'_, Contents> {
+        self.contents.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Contents {
+    fn drops(&mut self) -> &mut Drops {
+        self.drops.get_or_insert_default()
     }
 }
 
 impl Drop for Mailbox {
     fn drop(&mut self) {
-        let unread = &self.inbox.get_mut().unwrap_or_else(PoisonError::into_inner).queue;
-        self.shared.count_unread(unread.len() as u64, unread.bytes());
+        let contents = self.contents.get_mut().unwrap_or_else(PoisonError::into_inner);
+        self.shared.count_unread(contents.inbox.len() as u64, contents.inbox.bytes());
+        if let Some(unsent) = &contents.outbox.queue {
+            let sends = self.shared.sends();
+            sends.count_unqueued(unsent.len() as u64, unsent.bytes());
+            sends.count_drops(SendDropReason::Unsent, unsent.len() as u64);
+        }
     }
 }
 
@@ -268,13 +374,15 @@ fn decode(mark: u8) -> Option<CloseReason> {
 #[cfg(all(loom, test))]
 mod models {
     use super::*;
+    use crate::demux::SendMode;
+    use crate::packet::Pool;
     use crate::sync::mpsc::Receiver;
     use loom::thread;
     use std::net::Ipv4Addr;
     use std::time::Instant;
 
     fn mailbox() -> (Arc<Mailbox>, Receiver<PeerId>) {
-        let (shared, closed) = Shared::new();
+        let (shared, closed) = Shared::new(Pool::new(0), SendMode::Now, Instant::now());
         let remote = SocketAddr::from((Ipv4Addr::LOCALHOST, 9));
         (Arc::new(Mailbox::new(PeerId::new(0, 1), remote, shared)), closed)
     }

@@ -1,32 +1,40 @@
 use std::collections::VecDeque;
+use std::ops::Deref;
 
 use super::{QueueLimits, WhenFull};
-use crate::packet::Packet;
-use crate::stats::DropReason;
 
-/// Packets that wait to be taken, bounded by count and bytes.
-#[derive(Debug, Default)]
-pub(crate) struct PacketQueue {
-    packets: VecDeque<Packet>,
+/// Packets that wait, to be taken or to be sent; bounded by count and bytes.
+#[derive(Debug)]
+pub(crate) struct PacketQueue<P> {
+    packets: VecDeque<P>,
     bytes: usize,
+}
+
+/// Which bound of a queue was reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Bound {
+    Packets,
+    Bytes,
+    /// That of all queues together.
+    ServerBytes,
 }
 
 /// What a push into a full queue cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Overflow {
-    pub(crate) reason: DropReason,
+    pub(crate) bound: Bound,
     /// Packets dropped, and their bytes. The new one is among them if it was refused.
     pub(crate) packets: u64,
     pub(crate) bytes: usize,
     pub(crate) refused: bool,
 }
 
-impl PacketQueue {
+impl<P: Deref<Target = [u8]>> PacketQueue<P> {
     /// Adds a packet; says what had to go instead, which may be the packet itself.
-    pub(crate) fn push(&mut self, packet: Packet, limits: &QueueLimits) -> Option<Overflow> {
+    pub(crate) fn push(&mut self, packet: P, limits: &QueueLimits) -> Option<Overflow> {
         let mut overflow: Option<Overflow> = None;
-        while let Some(reason) = self.full(packet.len(), limits) {
-            let lost = overflow.get_or_insert(Overflow { reason, packets: 0, bytes: 0, refused: false });
+        while let Some(bound) = self.full(packet.len(), limits) {
+            let lost = overflow.get_or_insert(Overflow { bound, packets: 0, bytes: 0, refused: false });
             lost.packets += 1;
             // A packet larger than the whole queue may be drops nothing but itself.
             let oldest = match limits.when_full {
@@ -45,13 +53,19 @@ impl PacketQueue {
         overflow
     }
 
-    pub(crate) fn pop(&mut self) -> Option<Packet> {
+    /// Puts back what was popped and could not be sent after all. It had room before, and is given it again.
+    pub(crate) fn push_front(&mut self, packet: P) {
+        self.bytes += packet.len();
+        self.packets.push_front(packet);
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<P> {
         let packet = self.packets.pop_front()?;
         self.bytes -= packet.len();
         Some(packet)
     }
 
-    pub(crate) fn front(&self) -> Option<&Packet> {
+    pub(crate) fn front(&self) -> Option<&P> {
         self.packets.front()
     }
 
@@ -63,20 +77,27 @@ impl PacketQueue {
         self.bytes
     }
 
-    fn full(&self, more: usize, limits: &QueueLimits) -> Option<DropReason> {
+    fn full(&self, more: usize, limits: &QueueLimits) -> Option<Bound> {
         if self.packets.len() >= limits.packets {
-            Some(DropReason::QueuePackets)
+            Some(Bound::Packets)
         } else if self.bytes + more > limits.bytes {
-            Some(DropReason::QueueBytes)
+            Some(Bound::Bytes)
         } else {
             None
         }
     }
 }
 
+impl<P> Default for PacketQueue<P> {
+    fn default() -> Self {
+        Self { packets: VecDeque::new(), bytes: 0 }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::packet::Packet;
     use std::net::SocketAddr;
     use std::time::Instant;
 
@@ -84,11 +105,11 @@ mod tests {
         Packet::new(bytes.to_vec(), SocketAddr::from(([192, 0, 2, 1], 9)), Instant::now())
     }
 
-    fn contents(queue: &PacketQueue) -> Vec<&[u8]> {
+    fn contents(queue: &PacketQueue<Packet>) -> Vec<&[u8]> {
         queue.packets.iter().map(|packet| &**packet).collect()
     }
 
-    fn filled(limits: &QueueLimits, packets: &[&[u8]]) -> PacketQueue {
+    fn filled(limits: &QueueLimits, packets: &[&[u8]]) -> PacketQueue<Packet> {
         let mut queue = PacketQueue::default();
         for bytes in packets {
             assert_eq!(queue.push(packet(bytes), limits), None);
@@ -101,7 +122,7 @@ mod tests {
         let limits = QueueLimits::new().packets(2).bytes(100);
         let mut queue = filled(&limits, &[b"a", b"b"]);
         let lost = queue.push(packet(b"ccc"), &limits).unwrap();
-        assert_eq!(lost, Overflow { reason: DropReason::QueuePackets, packets: 1, bytes: 3, refused: true });
+        assert_eq!(lost, Overflow { bound: Bound::Packets, packets: 1, bytes: 3, refused: true });
         assert_eq!(contents(&queue), [b"a", b"b"]);
     }
 
@@ -110,7 +131,7 @@ mod tests {
         let limits = QueueLimits::new().packets(10).bytes(6).when_full(WhenFull::DropOldest);
         let mut queue = filled(&limits, &[b"aa", b"bb", b"cc"]);
         let lost = queue.push(packet(b"dddd"), &limits).unwrap();
-        assert_eq!(lost, Overflow { reason: DropReason::QueueBytes, packets: 2, bytes: 4, refused: false });
+        assert_eq!(lost, Overflow { bound: Bound::Bytes, packets: 2, bytes: 4, refused: false });
         assert_eq!(contents(&queue), [&b"cc"[..], b"dddd"]);
         assert_eq!(queue.bytes(), 6);
     }

@@ -1,9 +1,15 @@
-use std::sync::Arc;
+use std::net::SocketAddr;
+use std::sync::{Arc, PoisonError};
+use std::time::Instant;
+
+use super::{Limits, Mailbox, Payload, QueueLimits, SendMode};
+use crate::packet::Pool;
 
 use crate::peer_id::PeerId;
 use crate::stats::{SendDropReason, SendDrops, ServerStats};
 use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use crate::sync::mpsc::{Receiver, Sender, channel};
+use crate::sync::{Mutex, MutexGuard};
 
 /// What a server shares with all its peers' handles: counters that handles add to, and the list of handles closed.
 #[derive(Debug)]
@@ -15,12 +21,31 @@ pub(crate) struct Shared {
     delivered: AtomicU64,
     unread: AtomicU64,
     sends: SendCounters,
+    pool: Arc<Pool>,
+    send_mode: SendMode,
+    send_limits: Mutex<SendLimits>,
+    /// Peers that have something to send, each once.
+    to_flush: Mutex<Vec<Arc<Mailbox>>>,
+    /// Some time or other, for packets that have not been received.
+    epoch: Instant,
+}
+
+/// What handles have to know of the server's limits.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SendLimits {
+    pub(super) queue: QueueLimits,
+    pub(super) max_queued_bytes: usize,
 }
 
 impl Shared {
-    pub(super) fn new() -> (Arc<Self>, Receiver<PeerId>) {
+    pub(super) fn new(pool: Arc<Pool>, send_mode: SendMode, epoch: Instant) -> (Arc<Self>, Receiver<PeerId>) {
         let (closed, receiver) = channel();
         let shared = Self {
+            pool,
+            send_mode,
+            send_limits: Mutex::new(SendLimits { queue: QueueLimits::default(), max_queued_bytes: usize::MAX }),
+            to_flush: Mutex::default(),
+            epoch,
             closed,
             queued: AtomicU64::new(0),
             queued_bytes: AtomicU64::new(0),
@@ -61,6 +86,41 @@ impl Shared {
         let _ = self.closed.send(id);
     }
 
+    pub(super) fn set_limits(&self, limits: &Limits) {
+        *self.send_limits.lock().unwrap_or_else(PoisonError::into_inner) =
+            SendLimits { queue: limits.send_queue, max_queued_bytes: limits.max_queued_bytes };
+    }
+
+    pub(super) fn send_limits(&self) -> SendLimits {
+        *self.send_limits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn send_mode(&self) -> SendMode {
+        self.send_mode
+    }
+
+    pub(super) fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+
+    /// Bytes for one peer, in memory of the pool.
+    pub(super) fn payload(&self, bytes: &[u8], to: SocketAddr) -> Payload {
+        Payload::Own(self.pool.packet(bytes, to, self.epoch))
+    }
+
+    pub(crate) fn list_to_flush(&self, mailbox: Arc<Mailbox>) {
+        self.to_flush().push(mailbox);
+    }
+
+    /// Exchanges the list of peers that have something to send with an empty one, whose memory is used again.
+    pub(crate) fn swap_to_flush(&self, peers: &mut Vec<Arc<Mailbox>>) {
+        std::mem::swap(&mut *self.to_flush(), peers);
+    }
+
+    fn to_flush(&self) -> MutexGuard<'_, Vec<Arc<Mailbox>>> {
+        self.to_flush.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn sends(&self) -> &SendCounters {
         &self.sends
     }
@@ -70,7 +130,11 @@ impl Shared {
         stats.queued_bytes = self.queued_bytes.load(Relaxed);
         stats.delivered = self.delivered.load(Relaxed);
         stats.drops.unread += self.unread.load(Relaxed);
-        (stats.sent, stats.sent_bytes, stats.send_drops) = self.sends.read();
+        let sends = self.sends.read();
+        stats.sent = sends.sent;
+        stats.sent_bytes = sends.sent_bytes;
+        stats.send_queued = sends.queued;
+        stats.send_drops = sends.drops;
     }
 }
 
@@ -79,10 +143,9 @@ impl Shared {
 pub(crate) struct SendCounters {
     sent: AtomicU64,
     sent_bytes: AtomicU64,
-    would_block: AtomicU64,
-    too_large: AtomicU64,
-    not_open: AtomicU64,
-    failed: AtomicU64,
+    queued: AtomicU64,
+    queued_bytes: AtomicU64,
+    drops: [AtomicU64; SendDropReason::ALL.len()],
 }
 
 impl SendCounters {
@@ -93,27 +156,46 @@ impl SendCounters {
                 self.sent.fetch_add(1, Relaxed);
                 self.sent_bytes.fetch_add(bytes as u64, Relaxed);
             }
-            Err(reason) => {
-                self.counter(reason).fetch_add(1, Relaxed);
-            }
+            Err(reason) => self.count_drops(reason, 1),
         }
     }
 
-    /// Datagrams sent, their bytes, and those not sent.
-    pub(crate) fn read(&self) -> (u64, u64, SendDrops) {
+    pub(super) fn count_drops(&self, reason: SendDropReason, datagrams: u64) {
+        self.drops[reason as usize].fetch_add(datagrams, Relaxed);
+    }
+
+    pub(super) fn count_queued(&self, bytes: usize) {
+        self.queued.fetch_add(1, Relaxed);
+        self.queued_bytes.fetch_add(bytes as u64, Relaxed);
+    }
+
+    pub(super) fn count_unqueued(&self, packets: u64, bytes: usize) {
+        self.queued.fetch_sub(packets, Relaxed);
+        self.queued_bytes.fetch_sub(bytes as u64, Relaxed);
+    }
+
+    pub(super) fn queued_bytes(&self) -> usize {
+        usize::try_from(self.queued_bytes.load(Relaxed)).unwrap_or(usize::MAX)
+    }
+
+    pub(crate) fn read(&self) -> SendStats {
         let mut drops = SendDrops::default();
-        for &reason in SendDropReason::ALL {
-            drops.add(reason, self.counter(reason).load(Relaxed));
+        for (&reason, count) in SendDropReason::ALL.iter().zip(&self.drops) {
+            drops.add(reason, count.load(Relaxed));
         }
-        (self.sent.load(Relaxed), self.sent_bytes.load(Relaxed), drops)
+        SendStats {
+            sent: self.sent.load(Relaxed),
+            sent_bytes: self.sent_bytes.load(Relaxed),
+            queued: self.queued.load(Relaxed),
+            drops,
+        }
     }
+}
 
-    fn counter(&self, reason: SendDropReason) -> &AtomicU64 {
-        match reason {
-            SendDropReason::WouldBlock => &self.would_block,
-            SendDropReason::TooLarge => &self.too_large,
-            SendDropReason::NotOpen => &self.not_open,
-            SendDropReason::Failed => &self.failed,
-        }
-    }
+/// What [`SendCounters`] stand at.
+pub(crate) struct SendStats {
+    pub(crate) sent: u64,
+    pub(crate) sent_bytes: u64,
+    pub(crate) queued: u64,
+    pub(crate) drops: SendDrops,
 }

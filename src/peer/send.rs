@@ -12,6 +12,12 @@ pub(crate) fn max_payload(to: SocketAddr) -> usize {
     if to.is_ipv4() { MAX_PAYLOAD_V4 } else { MAX_PAYLOAD_V6 }
 }
 
+/// Refuses what no datagram to `to` can carry.
+pub(crate) fn check_size(size: usize, to: SocketAddr) -> Result<(), PutError> {
+    let limit = max_payload(to);
+    if size > limit { Err(PutError::TooLarge { size, limit }) } else { Ok(()) }
+}
+
 /// Sends `bytes` to `to`, a canonical address; from `from` where several of this host's addresses are possible.
 pub(crate) fn send(
     transport: &dyn Transport,
@@ -19,10 +25,7 @@ pub(crate) fn send(
     bytes: &[u8],
     to: SocketAddr,
 ) -> Result<(), PutError> {
-    let limit = max_payload(to);
-    if bytes.len() > limit {
-        return Err(PutError::TooLarge { size: bytes.len(), limit });
-    }
+    check_size(bytes.len(), to)?;
     if !transport.reaches(to) {
         return Err(PutError::WrongFamily { destination: to });
     }
@@ -33,7 +36,8 @@ pub(crate) fn send(
     sent.map_err(|error| explain(error, bytes.len()))
 }
 
-fn explain(error: io::Error, size: usize) -> PutError {
+/// What an error of the system means for a datagram of `size` bytes.
+pub(crate) fn explain(error: io::Error, size: usize) -> PutError {
     use io::ErrorKind as Kind;
     match error.kind() {
         _ if socket::is_too_large(&error) => PutError::ExceedsMtu { size },
@@ -54,6 +58,7 @@ impl From<&PutError> for SendDropReason {
             PutError::NoDestination | PutError::Ended(_) | PutError::NotListening | PutError::Bind(_) => Self::NotOpen,
             PutError::TooLarge { .. } | PutError::ExceedsMtu { .. } => Self::TooLarge,
             PutError::WouldBlock => Self::WouldBlock,
+            PutError::QueueFull => Self::QueuePackets,
             _ => Self::Failed,
         }
     }

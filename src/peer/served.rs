@@ -2,9 +2,9 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use super::send::send;
+use super::send::{check_size, send};
 use super::waker::{Sleeper, WaitOutcome, Waker};
-use crate::demux::Mailbox;
+use crate::demux::{Mailbox, Posted, SendMode};
 use crate::error::{GetError, GetIntoError, PutError, WaitError};
 use crate::lifetime::CloseReason;
 use crate::packet::Packet;
@@ -29,8 +29,16 @@ impl Served {
     }
 
     pub(super) fn put(&self, bytes: &[u8]) -> Result<(), PutError> {
-        let result = self.send(bytes);
-        self.mailbox.count_put(match &result {
+        let result = match self.mailbox.shared().send_mode() {
+            SendMode::Now => self.send(bytes),
+            SendMode::OnFlush => return self.post(bytes),
+            SendMode::QueueWhenBlocked if self.mailbox.is_sending() => return self.post(bytes),
+            SendMode::QueueWhenBlocked => match self.send(bytes) {
+                Err(PutError::WouldBlock) => return self.post(bytes),
+                result => result,
+            },
+        };
+        self.mailbox.count_send(match &result {
             Ok(()) => Ok(bytes.len()),
             Err(error) => Err(error.into()),
         });
@@ -44,6 +52,21 @@ impl Served {
         let transport = self.transport.upgrade().ok_or(PutError::Ended(CloseReason::ServerStopped))?;
         let from = if transport.pins_reply_address() { self.mailbox.local() } else { None };
         send(transport.io(), from, bytes, self.mailbox.remote())
+    }
+
+    /// Lets the packet wait for the next flush.
+    fn post(&self, bytes: &[u8]) -> Result<(), PutError> {
+        let error = match check_size(bytes.len(), self.mailbox.remote()) {
+            Err(error) => error,
+            Ok(()) => match self.mailbox.post(self.mailbox.payload(bytes)) {
+                Posted::Queued => return Ok(()),
+                // Counted under the limit that was reached.
+                Posted::Full => return Err(PutError::QueueFull),
+                Posted::Ended(reason) => PutError::Ended(reason),
+            },
+        };
+        self.mailbox.count_send(Err((&error).into()));
+        Err(error)
     }
 
     pub(super) fn get(&self) -> Result<Option<Packet>, GetError> {

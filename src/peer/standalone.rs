@@ -50,7 +50,7 @@ struct Open {
 
 /// What has been received and not yet taken, and the counters.
 struct Inbox {
-    queue: PacketQueue,
+    queue: PacketQueue<Packet>,
     limits: QueueLimits,
     pool: Arc<Pool>,
     stats: PeerStats,
@@ -351,7 +351,7 @@ impl Inbox {
     fn receive(&mut self, sender: SocketAddr, bytes: &[u8], now: Instant) {
         let packet = self.pool.packet(bytes, sender, now);
         if let Some(lost) = self.queue.push(packet, &self.limits) {
-            self.stats.drops.add(lost.reason, lost.packets);
+            self.stats.drops.add(lost.bound.into(), lost.packets);
         }
     }
 

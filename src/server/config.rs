@@ -1,4 +1,4 @@
-use crate::demux::Limits;
+use crate::demux::{Limits, SendMode};
 use crate::error::ConfigError;
 use crate::setters::setters;
 use crate::socket::{BindAddr, BindOptions, MAX_PAYLOAD_V6};
@@ -21,6 +21,8 @@ pub struct ServerConfig {
     pub limits: Limits,
     /// How its socket is opened.
     pub socket: SocketOptions,
+    /// When peers send what is put.
+    pub send_mode: SendMode,
 }
 
 impl ServerConfig {
@@ -32,6 +34,7 @@ impl ServerConfig {
     setters! {
         limits: Limits,
         socket: SocketOptions,
+        send_mode: SendMode,
     }
 }
 

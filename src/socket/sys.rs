@@ -9,12 +9,14 @@
 //! - `set_traffic_class_v6(&Socket, class)`: `IPV6_TCLASS`;
 //! - `set_multicast_interface_v4(&UdpSocket, index)`: `IP_MULTICAST_IF` by interface index;
 //! - `interface_index(name)`;
-//! - `is_truncation`, `is_dead_socket`, `is_firewall`, `is_too_large`, `is_family_missing`: what error numbers mean;
+//! - `is_truncation`, `is_dead_socket`, `is_firewall`, `is_too_large`, `is_family_missing`,
+//!   `is_segmentation_refused`: what error numbers mean;
 //!
 //! and, in `linux` or else in `portable`:
 //!
 //! - `receive(&UdpSocket, pins_reply_address, &mut ReceiveBatch)`: fills a batch;
 //! - `pin_reply_address(&Socket, v6)`, `send_from(&UdpSocket, from, bytes, to)`: answers from the address spoken to;
+//! - `send_batch(&UdpSocket, &SendBatch, native)`, `can_segment(&UdpSocket)`: several datagrams a call;
 //! - `kernel_drops(&UdpSocket)`: what was lost to a full receive buffer.
 //!
 //! `RUSTFLAGS="--cfg packetpeer_portable"` uses `portable` on Linux too, so that the tests can be run over it.

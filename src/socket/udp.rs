@@ -1,12 +1,13 @@
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockRef, Socket, Type};
 
 use super::{
-    BindAddr, BindOptions, Interface, Interrupt, ReceiveBatch, RefusedOption, Transport, TransportFactory,
+    BindAddr, BindOptions, Interface, Interrupt, ReceiveBatch, RefusedOption, SendBatch, Transport, TransportFactory,
     TransportOption, sys,
 };
 
@@ -25,7 +26,7 @@ impl TransportFactory for SystemSockets {
                 Err(error) => return Err(error),
             },
         };
-        Ok(Box::new(UdpTransport { socket, family, connected: None, pins_reply_address: options.pin_reply_address }))
+        Ok(Box::new(UdpTransport::new(socket, family, None, options.pin_reply_address)))
     }
 
     fn adopt(&self, socket: UdpSocket) -> io::Result<Box<dyn Transport>> {
@@ -37,7 +38,7 @@ impl TransportFactory for SystemSockets {
             SocketAddr::V6(_) => Family::Dual,
         };
         let connected = socket.peer_addr().ok();
-        Ok(Box::new(UdpTransport { socket, family, connected, pins_reply_address: false }))
+        Ok(Box::new(UdpTransport::new(socket, family, connected, false)))
     }
 }
 
@@ -104,15 +105,24 @@ fn ask_for_buffer(mut size: usize, set: impl Fn(usize) -> io::Result<()>) {
     }
 }
 
+/// Segments that every kernel with `UDP_SEGMENT` takes in one message.
+const MAX_SEGMENTS: usize = 64;
+
 #[derive(Debug)]
 struct UdpTransport {
     socket: UdpSocket,
     family: Family,
     connected: Option<SocketAddr>,
     pins_reply_address: bool,
+    segments: AtomicBool,
 }
 
 impl UdpTransport {
+    fn new(socket: UdpSocket, family: Family, connected: Option<SocketAddr>, pins_reply_address: bool) -> Self {
+        let segments = AtomicBool::new(sys::can_segment(&socket));
+        Self { socket, family, connected, pins_reply_address, segments }
+    }
+
     /// `to` in the form that this socket's family takes.
     fn native(&self, to: SocketAddr) -> SocketAddr {
         match (self.family, to) {
@@ -199,6 +209,21 @@ impl Transport for UdpTransport {
             return self.send_to(bytes, to);
         }
         sys::send_from(&self.socket, from, bytes, self.native(to))
+    }
+
+    fn send_batch(&self, batch: &SendBatch<'_>) -> io::Result<usize> {
+        let result = sys::send_batch(&self.socket, batch, |to| self.native(to));
+        if let Err(error) = &result {
+            let segmented = batch.messages().next().is_some_and(|message| message.datagrams.len() > 1);
+            if segmented && sys::is_segmentation_refused(error) && self.segments.swap(false, Ordering::Relaxed) {
+                log::warn!("segmented sends are off: the network device refuses them ({error})");
+            }
+        }
+        result
+    }
+
+    fn max_segments(&self) -> usize {
+        if self.segments.load(Ordering::Relaxed) { MAX_SEGMENTS } else { 1 }
     }
 
     fn connect(&mut self, remote: SocketAddr) -> io::Result<()> {

@@ -6,15 +6,16 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV
 use std::os::fd::{AsRawFd, RawFd};
 use std::ptr;
 
-use crate::socket::ReceiveBatch;
+use crate::socket::send_batch::{MAX_MESSAGES, MAX_PAYLOADS};
+use crate::socket::{ReceiveBatch, SendBatch};
 
 /// Datagrams a call: more saves nothing that can be measured.
 const AT_ONCE: usize = 64;
 
-/// Room for one control message with packet info of either IP version, aligned as the kernel wants it.
+/// Room for control messages with packet info of either IP version and a segment size, aligned as the kernel wants it.
 #[derive(Clone, Copy)]
 #[repr(C, align(8))]
-struct Control([u8; 64]);
+struct Control([u8; 96]);
 
 /// Fills `batch` with what waits, by one call of recvmmsg(2). Says for each datagram whether it was cut and, where the
 /// socket was asked for packet info, which local address it was sent to.
@@ -148,51 +149,182 @@ fn set_flag(socket: RawFd, level: libc::c_int, option: libc::c_int) -> io::Resul
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Whether the kernel cuts a message into segments (`UDP_SEGMENT`; Linux 4.18).
+pub(in crate::socket) fn can_segment(socket: &UdpSocket) -> bool {
+    let mut size: libc::c_int = 0;
+    let mut len = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: the pointer is to an int, alive and exclusively borrowed for the call, and the length passed is its size. The
+    // descriptor is open for as long as `socket` is borrowed.
+    let result = unsafe {
+        libc::getsockopt(socket.as_raw_fd(), libc::SOL_UDP, libc::UDP_SEGMENT, (&raw mut size).cast(), &raw mut len)
+    };
+    result == 0
+}
+
 /// Sends from one of this host's addresses. `from` and `to` are both of the socket's own IP version.
 pub(in crate::socket) fn send_from(socket: &UdpSocket, from: IpAddr, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
-    let to = socket2::SockAddr::from(to);
-    let mut control = Control([0; 64]);
+    let mut name = Name::of(to);
     let mut slot = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
-    // SAFETY: a msghdr is plain integers and pointers, for which all bits zero is a value.
-    let mut message: libc::msghdr = unsafe { mem::zeroed() };
-    message.msg_name = to.as_ptr().cast_mut().cast();
-    message.msg_namelen = to.len();
-    message.msg_iov = &raw mut slot;
-    message.msg_iovlen = 1;
-    message.msg_control = (&raw mut control).cast();
-    message.msg_controllen = size_of::<Control>() as _;
-    match from {
-        IpAddr::V4(from) => {
-            let from = libc::in_addr { s_addr: u32::from(from).to_be() };
-            let any = libc::in_addr { s_addr: libc::INADDR_ANY };
-            let info = libc::in_pktinfo { ipi_ifindex: 0, ipi_spec_dst: from, ipi_addr: any };
-            write_control(&mut message, libc::IPPROTO_IP, libc::IP_PKTINFO, info);
-        }
-        IpAddr::V6(from) => {
-            let info = libc::in6_pktinfo { ipi6_addr: libc::in6_addr { s6_addr: from.octets() }, ipi6_ifindex: 0 };
-            write_control(&mut message, libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, info);
-        }
-    }
-    // SAFETY: the message points to an address, an iovec over `bytes`, and one control message, all initialised, of the
+    let mut control = Control([0; 96]);
+    let mut message = message(&mut name, &mut slot, 1);
+    write_controls(&mut message, &mut control, Some(from), None);
+    // SAFETY: the message points to an address, an iovec over `bytes`, and a control message, all initialised, of the
     // lengths stated and alive for the call; sendmsg(2) writes to none of them. The descriptor is open for as long as
     // `socket` is borrowed.
     let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const message, 0) };
     if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Makes `info` the one control message of `message`, whose control buffer is a whole [`Control`].
-fn write_control<T: Copy>(message: &mut libc::msghdr, level: libc::c_int, kind: libc::c_int, info: T) {
-    const { assert!(size_of::<T>() + 16 <= size_of::<Control>()) };
-    // SAFETY: CMSG_SPACE and CMSG_LEN only compute. The control buffer has room for a header, at most 16 bytes, and the
-    // data, as asserted above, so that CMSG_FIRSTHDR is not null and CMSG_DATA is followed by enough bytes; the data may be
-    // unaligned there.
-    unsafe {
-        message.msg_controllen = libc::CMSG_SPACE(size_of::<T>() as libc::c_uint) as _;
-        let header = libc::CMSG_FIRSTHDR(message);
-        (*header).cmsg_level = level;
-        (*header).cmsg_type = kind;
-        (*header).cmsg_len = libc::CMSG_LEN(size_of::<T>() as libc::c_uint) as _;
-        libc::CMSG_DATA(header).cast::<T>().write_unaligned(info);
+/// Sends the messages of `batch` by one call of sendmmsg(2), those of several datagrams cut into segments by the kernel.
+/// `native` gives an address in the socket's own IP version.
+pub(in crate::socket) fn send_batch(
+    socket: &UdpSocket,
+    batch: &SendBatch<'_>,
+    native: impl Fn(SocketAddr) -> SocketAddr,
+) -> io::Result<usize> {
+    let mut names = [const { MaybeUninit::<Name>::uninit() }; MAX_MESSAGES];
+    let mut controls = [const { MaybeUninit::<Control>::uninit() }; MAX_MESSAGES];
+    let mut slots = [const { MaybeUninit::<libc::iovec>::uninit() }; MAX_PAYLOADS];
+    let mut headers = [const { MaybeUninit::<libc::mmsghdr>::uninit() }; MAX_MESSAGES];
+
+    let mut free_slots = slots.as_mut_slice();
+    let mut count = 0;
+    for outgoing in batch.messages().take(MAX_MESSAGES) {
+        let datagrams = outgoing.datagrams;
+        let Some((slots, rest)) = free_slots.split_at_mut_checked(datagrams.len()) else { break };
+        free_slots = rest;
+        for (slot, bytes) in slots.iter_mut().zip(datagrams) {
+            slot.write(libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() });
+        }
+        let name = names[count].write(Name::of(native(outgoing.to)));
+        let mut header = message(name, slots.as_mut_ptr().cast(), datagrams.len());
+        let segment = datagrams.first().map(|first| first.len()).filter(|_| datagrams.len() > 1);
+        if outgoing.from.is_some() || segment.is_some() {
+            let control = controls[count].write(Control([0; 96]));
+            write_controls(&mut header, control, outgoing.from, segment);
+        }
+        headers[count].write(libc::mmsghdr { msg_hdr: header, msg_len: 0 });
+        count += 1;
+    }
+    // SAFETY: the first `count` headers are initialised; each points to a name, iovecs over payloads that `batch` borrows,
+    // and perhaps control messages, all initialised, of the lengths stated and alive until the end of this function. The
+    // kernel writes to nothing but `msg_len`. The descriptor is open for as long as `socket` is borrowed.
+    let sent = unsafe {
+        libc::sendmmsg(socket.as_raw_fd(), headers.as_mut_ptr().cast(), count as libc::c_uint, libc::MSG_DONTWAIT as _)
+    };
+    usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+}
+
+/// A socket address as the kernel takes it.
+#[derive(Clone, Copy)]
+#[repr(C)]
+union Name {
+    v4: libc::sockaddr_in,
+    v6: libc::sockaddr_in6,
+}
+
+impl Name {
+    fn of(addr: SocketAddr) -> Self {
+        match addr {
+            SocketAddr::V4(addr) => Self {
+                v4: libc::sockaddr_in {
+                    sin_family: libc::AF_INET as libc::sa_family_t,
+                    sin_port: addr.port().to_be(),
+                    sin_addr: libc::in_addr { s_addr: u32::from(*addr.ip()).to_be() },
+                    sin_zero: [0; 8],
+                },
+            },
+            SocketAddr::V6(addr) => Self {
+                v6: libc::sockaddr_in6 {
+                    sin6_family: libc::AF_INET6 as libc::sa_family_t,
+                    sin6_port: addr.port().to_be(),
+                    sin6_flowinfo: addr.flowinfo(),
+                    sin6_addr: libc::in6_addr { s6_addr: addr.ip().octets() },
+                    sin6_scope_id: addr.scope_id(),
+                },
+            },
+        }
+    }
+
+    fn len(&self) -> libc::socklen_t {
+        // SAFETY: both kinds of address begin with the family, so it is initialised whichever was written.
+        let family = unsafe { self.v4.sin_family };
+        if libc::c_int::from(family) == libc::AF_INET {
+            size_of::<libc::sockaddr_in>() as libc::socklen_t
+        } else {
+            size_of::<libc::sockaddr_in6>() as libc::socklen_t
+        }
+    }
+}
+
+/// A message to `name` of `count` slots, without control messages.
+fn message(name: &mut Name, slots: *mut libc::iovec, count: usize) -> libc::msghdr {
+    // SAFETY: a msghdr is plain integers and pointers, for which all bits zero is a value. It cannot be written out field by
+    // field because some C libraries have private padding in it.
+    let mut message: libc::msghdr = unsafe { mem::zeroed() };
+    message.msg_namelen = name.len();
+    message.msg_name = (&raw mut *name).cast();
+    message.msg_iov = slots;
+    message.msg_iovlen = count as _;
+    message
+}
+
+/// Writes into `control`, and hangs onto `message`, which address to send from and how large the segments are.
+fn write_controls(message: &mut libc::msghdr, control: &mut Control, from: Option<IpAddr>, segment: Option<usize>) {
+    message.msg_control = (&raw mut *control).cast();
+    message.msg_controllen = size_of::<Control>() as _;
+    // SAFETY: the control buffer was hung on with its length just above, and has room for at least one header.
+    let mut next = unsafe { libc::CMSG_FIRSTHDR(message) };
+    let mut used = 0;
+    let mut write = |level, kind, info: &dyn ControlData| {
+        // SAFETY: `next` is a header within the buffer, which has room for both kinds of message: 40 bytes for the larger
+        // packet info and 24 for the segment size, headers included.
+        unsafe {
+            (*next).cmsg_level = level;
+            (*next).cmsg_type = kind;
+            (*next).cmsg_len = libc::CMSG_LEN(info.size()) as _;
+            info.write_to(libc::CMSG_DATA(next));
+            used += libc::CMSG_SPACE(info.size()) as usize;
+            next = next.byte_add(libc::CMSG_SPACE(info.size()) as usize);
+        }
+    };
+    match from {
+        Some(IpAddr::V4(from)) => {
+            let from = libc::in_addr { s_addr: u32::from(from).to_be() };
+            let any = libc::in_addr { s_addr: libc::INADDR_ANY };
+            let info = libc::in_pktinfo { ipi_ifindex: 0, ipi_spec_dst: from, ipi_addr: any };
+            write(libc::IPPROTO_IP, libc::IP_PKTINFO, &info);
+        }
+        Some(IpAddr::V6(from)) => {
+            let info = libc::in6_pktinfo { ipi6_addr: libc::in6_addr { s6_addr: from.octets() }, ipi6_ifindex: 0 };
+            write(libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, &info);
+        }
+        None => {}
+    }
+    if let Some(size) = segment {
+        write(libc::SOL_UDP, libc::UDP_SEGMENT, &(size as u16));
+    }
+    message.msg_controllen = used as _;
+}
+
+/// What a control message may carry.
+trait ControlData {
+    fn size(&self) -> libc::c_uint;
+
+    /// # Safety
+    ///
+    /// `to` has room for [`ControlData::size`] bytes.
+    unsafe fn write_to(&self, to: *mut libc::c_uchar);
+}
+
+impl<T: Copy> ControlData for T {
+    fn size(&self) -> libc::c_uint {
+        size_of::<T>() as libc::c_uint
+    }
+
+    unsafe fn write_to(&self, to: *mut libc::c_uchar) {
+        // SAFETY: there is room for a `T`, as the caller promises; it may lie unaligned.
+        unsafe { to.cast::<T>().write_unaligned(*self) }
     }
 }
 

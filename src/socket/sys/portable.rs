@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
-use crate::socket::ReceiveBatch;
+use crate::socket::{ReceiveBatch, SendBatch};
 
 pub(in crate::socket) fn receive(
     socket: &UdpSocket,
@@ -28,6 +28,28 @@ pub(in crate::socket) fn pin_reply_address(_socket: &socket2::Socket, _v6: bool)
 
 pub(in crate::socket) fn send_from(_: &UdpSocket, _from: IpAddr, _bytes: &[u8], _to: SocketAddr) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
+}
+
+pub(in crate::socket) fn can_segment(_socket: &UdpSocket) -> bool {
+    false
+}
+
+/// One datagram a call.
+pub(in crate::socket) fn send_batch(
+    socket: &UdpSocket,
+    batch: &SendBatch<'_>,
+    native: impl Fn(SocketAddr) -> SocketAddr,
+) -> io::Result<usize> {
+    for (sent, message) in batch.messages().enumerate() {
+        for datagram in message.datagrams {
+            match socket.send_to(datagram, native(message.to)) {
+                Ok(_) => {}
+                Err(_) if sent > 0 => return Ok(sent),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(batch.len())
 }
 
 pub(in crate::socket) fn kernel_drops(_socket: &UdpSocket) -> Option<u64> {

@@ -166,3 +166,9 @@ pub(in crate::socket) fn is_too_large(error: &io::Error) -> bool {
 pub(in crate::socket) fn is_family_missing(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EPROTONOSUPPORT | libc::EADDRNOTAVAIL))
 }
+
+/// EIO is the answer of a device that cannot compute checksums, without which the kernel does not segment. Other errors are
+/// of the one message: its route or its size.
+pub(in crate::socket) fn is_segmentation_refused(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EIO)
+}

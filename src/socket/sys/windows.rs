@@ -156,3 +156,8 @@ pub(in crate::socket) fn is_family_missing(error: &io::Error) -> bool {
     const MISSING: [i32; 3] = [WinSock::WSAEAFNOSUPPORT, WinSock::WSAEPROTONOSUPPORT, WinSock::WSAEADDRNOTAVAIL];
     error.raw_os_error().is_some_and(|number| MISSING.contains(&number))
 }
+
+/// Windows is not asked to segment.
+pub(in crate::socket) fn is_segmentation_refused(_error: &io::Error) -> bool {
+    false
+}

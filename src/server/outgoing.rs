@@ -1,0 +1,210 @@
+//! Sending what waits: a flush, and a broadcast.
+
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::demux::{Mailbox, Payload, Posted, SendMode, Shared};
+use crate::peer::explain;
+use crate::socket::{SendBatch, SharedTransport};
+use crate::stats::{FlushReport, SendDropReason};
+
+/// Largest message that is cut into segments, in bytes: what a datagram could carry.
+const MAX_MESSAGE_BYTES: usize = 65_000;
+
+/// Collects what is to be sent and sends it, in as few calls as it takes. Its memory is used again.
+#[derive(Debug, Default)]
+pub(super) struct Outgoing {
+    peers: Vec<Addressee>,
+    /// Those of one peer stand together, in the order in which they were put.
+    letters: Vec<Letter>,
+    listed: Vec<Arc<Mailbox>>,
+}
+
+#[derive(Debug)]
+struct Addressee {
+    mailbox: Arc<Mailbox>,
+    from: Option<IpAddr>,
+    /// The system would not cut a message to this peer into segments.
+    one_by_one: bool,
+}
+
+#[derive(Debug)]
+struct Letter {
+    peer: usize,
+    payload: Payload,
+}
+
+impl Outgoing {
+    /// Sends all that peers have put and that waits. What the system will not take now goes on waiting.
+    pub(super) fn flush(&mut self, transport: &SharedTransport, shared: &Shared) -> FlushReport {
+        let mut listed = std::mem::take(&mut self.listed);
+        shared.swap_to_flush(&mut listed);
+        for mailbox in listed.drain(..) {
+            let peer = self.add_peer(mailbox, transport);
+            let letters = &mut self.letters;
+            self.peers[peer].mailbox.take_to_send(|payload| letters.push(Letter { peer, payload }));
+        }
+        self.listed = listed;
+
+        let (report, sent) = self.send_all(transport);
+        for Letter { peer, payload } in self.letters.drain(sent..).rev() {
+            self.peers[peer].mailbox.send_later(payload);
+        }
+        self.letters.clear();
+        for Addressee { mailbox, .. } in self.peers.drain(..) {
+            if mailbox.flushed() {
+                shared.list_to_flush(mailbox);
+            }
+        }
+        report
+    }
+
+    /// Gives up what still waits, on the way to closing the socket.
+    pub(super) fn give_up(&mut self, shared: &Shared) {
+        let mut listed = Vec::new();
+        shared.swap_to_flush(&mut listed);
+        for mailbox in listed {
+            let mut unsent = 0;
+            mailbox.take_to_send(|_| unsent += 1);
+            for _ in 0..unsent {
+                mailbox.count_send(Err(SendDropReason::Unsent));
+            }
+            mailbox.flushed();
+        }
+    }
+
+    /// Sends `bytes` to each of `mailboxes`; the payload is copied once.
+    pub(super) fn broadcast<'m>(
+        &mut self,
+        transport: &SharedTransport,
+        shared: &Shared,
+        mailboxes: impl Iterator<Item = &'m Arc<Mailbox>>,
+        bytes: &[u8],
+    ) -> FlushReport {
+        let payload: Arc<[u8]> = bytes.into();
+        if shared.send_mode() == SendMode::Now {
+            return self.broadcast_now(transport, mailboxes, &payload);
+        }
+        let mut report = FlushReport::default();
+        for mailbox in mailboxes {
+            match mailbox.post(Payload::Shared(Arc::clone(&payload))) {
+                Posted::Queued => report.waiting += 1,
+                Posted::Full | Posted::Ended(_) => report.failed += 1,
+            }
+        }
+        if shared.send_mode() == SendMode::QueueWhenBlocked {
+            let flushed = self.flush(transport, shared);
+            report = FlushReport { failed: report.failed + flushed.failed, ..flushed };
+        }
+        report
+    }
+
+    /// Where nothing may wait: what the system will not take is lost, and counted.
+    fn broadcast_now<'m>(
+        &mut self,
+        transport: &SharedTransport,
+        mailboxes: impl Iterator<Item = &'m Arc<Mailbox>>,
+        payload: &Arc<[u8]>,
+    ) -> FlushReport {
+        for mailbox in mailboxes {
+            let peer = self.add_peer(Arc::clone(mailbox), transport);
+            self.letters.push(Letter { peer, payload: Payload::Shared(Arc::clone(payload)) });
+        }
+        let (mut report, done) = self.send_all(transport);
+        for Letter { peer, .. } in self.letters.drain(done..) {
+            self.peers[peer].mailbox.count_send(Err(SendDropReason::WouldBlock));
+        }
+        report.failed += std::mem::take(&mut report.waiting);
+        self.letters.clear();
+        self.peers.clear();
+        report
+    }
+
+    fn add_peer(&mut self, mailbox: Arc<Mailbox>, transport: &SharedTransport) -> usize {
+        let from = if transport.pins_reply_address() { mailbox.local() } else { None };
+        self.peers.push(Addressee { mailbox, from, one_by_one: false });
+        self.peers.len() - 1
+    }
+
+    /// Sends letters until all are sent or the system takes no more; returns how many are done with, sent or failed.
+    fn send_all(&mut self, transport: &SharedTransport) -> (FlushReport, usize) {
+        let mut report = FlushReport::default();
+        let mut done = 0;
+        while done < self.letters.len() {
+            let (batch, ends) = self.next_batch(done, transport.io().max_segments());
+            let result = transport.io().send_batch(&batch);
+            drop(batch);
+            match result {
+                Ok(0) => break,
+                Ok(messages) => {
+                    let sent = done..ends[messages - 1];
+                    report.sent += sent.len();
+                    for Letter { peer, payload } in &self.letters[sent] {
+                        self.peers[*peer].mailbox.count_send(Ok(payload.len()));
+                    }
+                    done = ends[messages - 1];
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                // Whatever was wrong with the whole, each datagram gets its own chance and its own error.
+                Err(_) if ends[0] - done > 1 => self.peers[self.letters[done].peer].one_by_one = true,
+                Err(error) => {
+                    let Letter { peer, payload } = &self.letters[done];
+                    let reason = SendDropReason::from(&explain(error, payload.len()));
+                    self.peers[*peer].mailbox.count_send(Err(reason));
+                    report.failed += 1;
+                    done += 1;
+                }
+            }
+        }
+        report.waiting = self.letters.len() - done;
+        (report, done)
+    }
+
+    /// As many letters from `start` on as one call takes, and where the letters of each message end.
+    fn next_batch(&self, start: usize, max_segments: usize) -> (SendBatch<'_>, Ends) {
+        let mut batch = SendBatch::default();
+        let mut ends = Ends::new();
+        let mut next = start;
+        while let Some(first) = self.letters.get(next) {
+            let peer = &self.peers[first.peer];
+            if !batch.begin(peer.mailbox.remote(), peer.from, &first.payload) {
+                break;
+            }
+            next += 1;
+            let max_segments = if peer.one_by_one { 1 } else { max_segments };
+            next += self.add_segments(&mut batch, next, first, max_segments);
+            ends.push(next);
+        }
+        (batch, ends)
+    }
+
+    /// Adds to the last message what may leave together with its `first` letter; returns how many that were.
+    fn add_segments<'a>(
+        &'a self,
+        batch: &mut SendBatch<'a>,
+        start: usize,
+        first: &Letter,
+        max_segments: usize,
+    ) -> usize {
+        let size = first.payload.len();
+        let most = max_segments.min(MAX_MESSAGE_BYTES.checked_div(size).unwrap_or(1));
+        let mut added = 0;
+        while added + 1 < most {
+            let Some(letter) = self.letters.get(start + added) else { break };
+            let len = letter.payload.len();
+            if letter.peer != first.peer || len == 0 || len > size || !batch.add(&letter.payload) {
+                break;
+            }
+            added += 1;
+            // A shorter one ends the message.
+            if len < size {
+                break;
+            }
+        }
+        added
+    }
+}
+
+/// Where the letters of each message of a batch end.
+type Ends = smallvec::SmallVec<[usize; crate::socket::MAX_MESSAGES]>;
