@@ -298,6 +298,8 @@ pub enum PutError {
     ExceedsMtu {
         /// Bytes of the packet.
         size: usize,
+        /// Bytes that would have passed, as far as is known by now and where the system tells (Linux).
+        limit: Option<usize>,
     },
     /// The system's queue is full: send later, or less.
     WouldBlock,
@@ -333,7 +335,10 @@ impl fmt::Display for PutError {
             Self::TooLarge { size, limit } => {
                 write!(f, "a packet of {size} bytes is larger than a datagram's {limit}")
             }
-            Self::ExceedsMtu { size } => {
+            Self::ExceedsMtu { size, limit: Some(limit) } => {
+                write!(f, "a packet of {size} bytes is larger than the {limit} that the way to the destination carries")
+            }
+            Self::ExceedsMtu { size, limit: None } => {
                 write!(f, "a packet of {size} bytes is larger than what the way to the destination carries")
             }
             Self::WouldBlock => f.write_str("the system's send queue is full"),

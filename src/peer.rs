@@ -6,7 +6,7 @@ mod standalone;
 mod udp;
 mod waker;
 
-pub(crate) use send::{explain, send};
+pub(crate) use send::{reason, send};
 pub use udp::PacketPeerUdp;
 pub(crate) use waker::SocketWait;
 pub use waker::{WaitOutcome, Waker};

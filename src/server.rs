@@ -233,7 +233,9 @@ impl UdpServer {
     /// The connection that has been pending longest, as a peer; it has received its first packets already. `None` where
     /// none is pending.
     ///
-    /// Dropping the handle ends the peer, and its next datagram makes a new connection.
+    /// Dropping the handle ends the peer: that is how a connection is refused. Its next datagram makes a new connection,
+    /// also one that was on its way when the peer said goodbye, so expect first packets that are no hello; or set
+    /// [`Limits::after_close`].
     #[must_use = "dropping the handle ends the connection"]
     pub fn take_connection(&mut self) -> Option<PacketPeerUdp> {
         let transport = self.listening.as_ref()?.transport.share();
@@ -431,7 +433,7 @@ impl UdpServer {
         self.pending_count() > 0
     }
 
-    /// Connections that wait to be taken.
+    /// Connections that wait to be taken: what came with the last poll, until they are taken.
     pub fn pending_count(&self) -> usize {
         self.demux.pending_count()
     }

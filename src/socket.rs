@@ -176,6 +176,11 @@ pub trait Transport: fmt::Debug + Send + Sync {
         Err(io::ErrorKind::Unsupported.into())
     }
 
+    /// Largest payload in bytes that the way to `to` carries in one piece, as far as the system knows and tells.
+    fn path_payload(&self, _to: SocketAddr) -> Option<usize> {
+        None
+    }
+
     /// Bytes the system granted for datagrams that wait to be received, where that is known.
     fn receive_buffer_size(&self) -> Option<usize> {
         None

@@ -121,6 +121,12 @@ macro_rules! counters {
                 [$(($label, self.$field),)*].into_iter()
             }
 
+            /// What has been added since `earlier`, a copy from before.
+            #[must_use]
+            pub fn since(&self, earlier: &Self) -> Self {
+                Self { $($field: self.$field.saturating_sub(earlier.$field),)* }
+            }
+
             pub(crate) fn add(&mut self, reason: $reason, count: u64) {
                 match reason {
                     $($reason::$variant => self.$field += count,)*
@@ -222,13 +228,27 @@ pub struct ConnectionCounts {
     pub expired: u64,
     /// Pending connections removed by a lowered cap.
     pub trimmed: u64,
-    /// Peers ended on this side, by their handle or by the server.
+    /// Peers ended on this side, by their handle or by the server. A handle's end is counted by the poll after it.
     pub closed: u64,
     /// Peers ended because nothing came from them for the idle timeout.
     pub idle: u64,
 }
 
 impl ConnectionCounts {
+    /// What has been added since `earlier`, a copy from before.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        Self {
+            opened: self.opened.saturating_sub(earlier.opened),
+            taken: self.taken.saturating_sub(earlier.taken),
+            connected: self.connected.saturating_sub(earlier.connected),
+            expired: self.expired.saturating_sub(earlier.expired),
+            trimmed: self.trimmed.saturating_sub(earlier.trimmed),
+            closed: self.closed.saturating_sub(earlier.closed),
+            idle: self.idle.saturating_sub(earlier.idle),
+        }
+    }
+
     fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
         [
             ("opened", self.opened),
@@ -288,6 +308,38 @@ pub struct PollReport {
     pub noise: usize,
     /// The poll used up its budget, and more may be waiting in the socket. Poll again, or next frame.
     pub more_waiting: bool,
+}
+
+impl ServerStats {
+    /// What has been added since `earlier`, a copy from before: for figures a second. What waits is what waits now.
+    ///
+    /// ```
+    /// # use packetpeer::UdpServer;
+    /// # let server = UdpServer::new();
+    /// let before = server.stats();
+    /// // a second later
+    /// println!("{}", server.stats().since(&before));
+    /// ```
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        Self {
+            received: self.received.saturating_sub(earlier.received),
+            received_bytes: self.received_bytes.saturating_sub(earlier.received_bytes),
+            delivered: self.delivered.saturating_sub(earlier.delivered),
+            queued: self.queued,
+            queued_bytes: self.queued_bytes,
+            consumed: self.consumed.saturating_sub(earlier.consumed),
+            drops: self.drops.since(&earlier.drops),
+            kernel_drops: self.kernel_drops.map(|drops| drops.saturating_sub(earlier.kernel_drops.unwrap_or(0))),
+            noise: self.noise.saturating_sub(earlier.noise),
+            sent: self.sent.saturating_sub(earlier.sent),
+            sent_bytes: self.sent_bytes.saturating_sub(earlier.sent_bytes),
+            send_queued: self.send_queued,
+            send_drops: self.send_drops.since(&earlier.send_drops),
+            connections: self.connections.since(&earlier.connections),
+            pool_misses: self.pool_misses.saturating_sub(earlier.pool_misses),
+        }
+    }
 }
 
 impl fmt::Display for ServerStats {
@@ -365,6 +417,17 @@ mod tests {
         assert_eq!(drops.total(), 5);
         assert_eq!(drops.to_string(), "pending full 2, unread 3");
         assert_eq!(ReceiveDrops::default().to_string(), "none");
+    }
+
+    #[test]
+    fn a_difference_is_what_was_added_in_between() {
+        let mut before = ServerStats { received: 5, queued: 3, ..ServerStats::default() };
+        before.drops.add(DropReason::Quota, 2);
+        let mut after = ServerStats { received: 9, queued: 1, ..before };
+        after.drops.add(DropReason::Quota, 1);
+        let between = after.since(&before);
+        assert_eq!((between.received, between.queued, between.drops.quota), (4, 1, 1));
+        assert_eq!(between.drops.total(), 1);
     }
 
     #[test]

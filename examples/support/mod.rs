@@ -78,7 +78,7 @@ pub(crate) struct FrameClock {
 }
 
 impl FrameClock {
-    /// `hz` frames a second, the first at once.
+    /// `hz` frames a second.
     pub(crate) fn new(hz: u32) -> Self {
         Self { frame: Duration::from_secs(1) / hz.max(1), next: Instant::now() }
     }

@@ -33,14 +33,14 @@ pub(crate) fn send(
         Some(from) => transport.send_from(from, bytes, to),
         None => transport.send_to(bytes, to),
     };
-    sent.map_err(|error| explain(error, bytes.len()))
+    sent.map_err(|error| explain(transport, error, bytes.len(), to))
 }
 
-/// What an error of the system means for a datagram of `size` bytes.
-pub(crate) fn explain(error: io::Error, size: usize) -> PutError {
+/// What an error of the system means for a datagram of `size` bytes to `to`.
+fn explain(transport: &dyn Transport, error: io::Error, size: usize, to: SocketAddr) -> PutError {
     use io::ErrorKind as Kind;
     match error.kind() {
-        _ if socket::is_too_large(&error) => PutError::ExceedsMtu { size },
+        _ if socket::is_too_large(&error) => PutError::ExceedsMtu { size, limit: transport.path_payload(to) },
         Kind::WouldBlock => PutError::WouldBlock,
         Kind::ConnectionRefused | Kind::ConnectionReset => PutError::Refused,
         Kind::HostUnreachable | Kind::NetworkUnreachable | Kind::NetworkDown | Kind::AddrNotAvailable => {
@@ -48,6 +48,15 @@ pub(crate) fn explain(error: io::Error, size: usize) -> PutError {
         }
         Kind::PermissionDenied => PutError::PermissionDenied(error),
         _ => PutError::Io(error),
+    }
+}
+
+/// Under which reason a datagram is counted that was part of a larger send.
+pub(crate) fn reason(error: &io::Error) -> SendDropReason {
+    match error.kind() {
+        _ if socket::is_too_large(error) => SendDropReason::TooLarge,
+        io::ErrorKind::WouldBlock => SendDropReason::WouldBlock,
+        _ => SendDropReason::Failed,
     }
 }
 

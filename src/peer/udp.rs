@@ -173,6 +173,24 @@ impl PacketPeerUdp {
 
     /// Takes the packet that has waited longest; `Ok(None)` where none waits now. Does no input or output.
     ///
+    /// A peer that has ended is no failure of the frame, so do not let `?` make one of it:
+    ///
+    /// ```
+    /// # use packetpeer::PacketPeerUdp;
+    /// # fn game(_: &[u8]) {}
+    /// /// Reads all that has come. Returns whether the peer goes on.
+    /// fn read(peer: &mut PacketPeerUdp) -> bool {
+    ///     loop {
+    ///         match peer.get_packet() {
+    ///             Ok(Some(packet)) => game(&packet),
+    ///             Ok(None) => return true,
+    ///             Err(_ended) => return false,
+    ///         }
+    ///     }
+    /// }
+    /// # let _ = read;
+    /// ```
+    ///
     /// # Errors
     ///
     /// There is nothing and never will be: see [`GetError`].

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::demux::{Mailbox, Payload, Posted, SendMode, Shared};
-use crate::peer::explain;
+use crate::peer::reason;
 use crate::socket::{SendBatch, SharedTransport};
 use crate::stats::{FlushReport, SendDropReason};
 
@@ -149,9 +149,8 @@ impl Outgoing {
                 // Whatever was wrong with the whole, each datagram gets its own chance and its own error.
                 Err(_) if ends[0] - done > 1 => self.peers[self.letters[done].peer].one_by_one = true,
                 Err(error) => {
-                    let Letter { peer, payload } = &self.letters[done];
-                    let reason = SendDropReason::from(&explain(error, payload.len()));
-                    self.peers[*peer].mailbox.count_send(Err(reason));
+                    let peer = self.letters[done].peer;
+                    self.peers[peer].mailbox.count_send(Err(reason(&error)));
                     report.failed += 1;
                     done += 1;
                 }

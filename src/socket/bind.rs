@@ -135,6 +135,10 @@ pub struct BindOptions {
     pub send_buffer: Option<usize>,
     /// Find out which address of this host a datagram was sent to, and let answers leave from there.
     pub pin_reply_address: bool,
+    /// Forbid fragments on the way.
+    pub dont_fragment: bool,
+    /// Let other sockets that ask for it bind the same port, and the system choose who receives what.
+    pub share_port: bool,
     /// DSCP of what is sent, 0 to 63; `None` leaves the system's.
     pub traffic_class: Option<u8>,
     /// Name of the one network device to use.
@@ -149,6 +153,8 @@ impl BindOptions {
             receive_buffer: None,
             send_buffer: None,
             pin_reply_address: false,
+            dont_fragment: false,
+            share_port: false,
             traffic_class: None,
             device: None,
         }

@@ -6,6 +6,7 @@
 //! - `adopt(&UdpSocket)`: the same for a socket somebody else has bound, best effort;
 //! - `wait(&UdpSocket, Option<&Interrupt>, Option<Duration>)`: blocks until there is something to read;
 //! - `bind_device(&Socket, name)`: one network device only;
+//! - `set_dont_fragment(&Socket, v6)`, `share_port(&Socket)`;
 //! - `set_traffic_class_v6(&Socket, class)`: `IPV6_TCLASS`;
 //! - `set_multicast_interface_v4(&UdpSocket, index)`: `IP_MULTICAST_IF` by interface index;
 //! - `interface_index(name)`;
@@ -17,6 +18,7 @@
 //! - `receive(&UdpSocket, pins_reply_address, &mut ReceiveBatch)`: fills a batch;
 //! - `pin_reply_address(&Socket, v6)`, `send_from(&UdpSocket, from, bytes, to)`: answers from the address spoken to;
 //! - `send_batch(&UdpSocket, &SendBatch, native)`, `can_segment(&UdpSocket)`: several datagrams a call;
+//! - `path_mtu(to)`: what the way carries;
 //! - `kernel_drops(&UdpSocket)`: what was lost to a full receive buffer.
 //!
 //! `RUSTFLAGS="--cfg packetpeer_portable"` uses `portable` on Linux too, so that the tests can be run over it.

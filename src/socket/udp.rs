@@ -51,6 +51,22 @@ enum Family {
     Dual,
 }
 
+impl Family {
+    /// Sets an option that exists once an IP version, by `set(is_v6)`. Not every system lets an IPv6 socket have the IPv4
+    /// one, so a dual-stack socket does with IPv6 alone where it must.
+    fn each(self, set: impl Fn(bool) -> io::Result<()>) -> io::Result<()> {
+        match self {
+            Self::V4 => set(false),
+            Self::V6 => set(true),
+            Self::Dual => {
+                set(true)?;
+                let _ = set(false);
+                Ok(())
+            }
+        }
+    }
+}
+
 fn open(options: &BindOptions, family: Family) -> io::Result<UdpSocket> {
     let domain = if family == Family::V4 { Domain::IPV4 } else { Domain::IPV6 };
     let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
@@ -67,6 +83,12 @@ fn open(options: &BindOptions, family: Family) -> io::Result<UdpSocket> {
     }
     if options.pin_reply_address {
         RefusedOption::name("pin_reply_address", sys::pin_reply_address(&socket, family != Family::V4))?;
+    }
+    if options.dont_fragment {
+        RefusedOption::name("dont_fragment", family.each(|v6| sys::set_dont_fragment(&socket, v6)))?;
+    }
+    if options.share_port {
+        RefusedOption::name("share_port", sys::share_port(&socket))?;
     }
     if let Some(dscp) = options.traffic_class {
         RefusedOption::name("traffic_class", set_traffic_class(&socket, family, dscp))?;
@@ -86,16 +108,7 @@ fn open(options: &BindOptions, family: Family) -> io::Result<UdpSocket> {
 /// Sets the upper six bits of the type of service or traffic class; the lower two are the network's (RFC 2474, RFC 3168).
 fn set_traffic_class(socket: &Socket, family: Family, dscp: u8) -> io::Result<()> {
     let class = u32::from(dscp) << 2;
-    match family {
-        Family::V4 => socket.set_tos_v4(class),
-        Family::V6 => sys::set_traffic_class_v6(socket, class),
-        Family::Dual => {
-            sys::set_traffic_class_v6(socket, class)?;
-            // For what goes out as IPv4, where the system lets an IPv6 socket have that option.
-            let _ = socket.set_tos_v4(class);
-            Ok(())
-        }
-    }
+    family.each(|v6| if v6 { sys::set_traffic_class_v6(socket, class) } else { socket.set_tos_v4(class) })
 }
 
 /// Halves `size` until the system takes it. Linux takes any size and grants what its limit allows; others refuse.
@@ -160,32 +173,16 @@ impl UdpTransport {
         match interface {
             Interface::Addr(_) if self.family == Family::V6 => Err(io::ErrorKind::InvalidInput.into()),
             Interface::Addr(addr) => socket.set_multicast_if_v4(&addr),
-            Interface::Default => self.for_each_family(
-                || socket.set_multicast_if_v4(&Ipv4Addr::UNSPECIFIED),
-                || socket.set_multicast_if_v6(0),
-            ),
-            Interface::Index(index) => self.for_each_family(
-                || sys::set_multicast_interface_v4(&self.socket, index),
-                || socket.set_multicast_if_v6(index),
-            ),
-        }
-    }
-
-    /// Sets an option that exists once a family. Not every system lets an IPv6 socket have the IPv4 one, so a dual-stack
-    /// socket does with IPv6 alone where it must.
-    fn for_each_family(
-        &self,
-        v4: impl FnOnce() -> io::Result<()>,
-        v6: impl FnOnce() -> io::Result<()>,
-    ) -> io::Result<()> {
-        match self.family {
-            Family::V4 => v4(),
-            Family::V6 => v6(),
-            Family::Dual => {
-                v6()?;
-                let _ = v4();
-                Ok(())
-            }
+            Interface::Default => self.family.each(|v6| {
+                if v6 { socket.set_multicast_if_v6(0) } else { socket.set_multicast_if_v4(&Ipv4Addr::UNSPECIFIED) }
+            }),
+            Interface::Index(index) => self.family.each(|v6| {
+                if v6 {
+                    socket.set_multicast_if_v6(index)
+                } else {
+                    sys::set_multicast_interface_v4(&self.socket, index)
+                }
+            }),
         }
     }
 }
@@ -255,14 +252,18 @@ impl Transport for UdpTransport {
             TransportOption::JoinGroup(group, interface) => self.change_membership(group, interface, true),
             TransportOption::LeaveGroup(group, interface) => self.change_membership(group, interface, false),
             TransportOption::MulticastInterface(interface) => self.set_multicast_interface(interface),
-            TransportOption::MulticastTtl(ttl) => self.for_each_family(
-                || socket.set_multicast_ttl_v4(ttl.into()),
-                || socket.set_multicast_hops_v6(ttl.into()),
-            ),
-            TransportOption::MulticastLoop(on) => {
-                self.for_each_family(|| socket.set_multicast_loop_v4(on), || socket.set_multicast_loop_v6(on))
-            }
+            TransportOption::MulticastTtl(ttl) => self.family.each(|v6| {
+                if v6 { socket.set_multicast_hops_v6(ttl.into()) } else { socket.set_multicast_ttl_v4(ttl.into()) }
+            }),
+            TransportOption::MulticastLoop(on) => self
+                .family
+                .each(|v6| if v6 { socket.set_multicast_loop_v6(on) } else { socket.set_multicast_loop_v4(on) }),
         }
+    }
+
+    fn path_payload(&self, to: SocketAddr) -> Option<usize> {
+        let headers = if to.is_ipv4() { 20 + 8 } else { 40 + 8 };
+        sys::path_mtu(to)?.checked_sub(headers)
     }
 
     fn receive_buffer_size(&self) -> Option<usize> {

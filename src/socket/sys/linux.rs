@@ -3,7 +3,7 @@
 use std::io;
 use std::mem::{self, MaybeUninit};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::AsRawFd;
 use std::ptr;
 
 use crate::socket::send_batch::{MAX_MESSAGES, MAX_PAYLOADS};
@@ -137,28 +137,12 @@ fn local_address(message: &libc::msghdr) -> Option<IpAddr> {
 pub(in crate::socket) fn pin_reply_address(socket: &socket2::Socket, v6: bool) -> io::Result<()> {
     let (level, option) =
         if v6 { (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO) } else { (libc::IPPROTO_IP, libc::IP_PKTINFO) };
-    set_flag(socket.as_raw_fd(), level, option)
-}
-
-fn set_flag(socket: RawFd, level: libc::c_int, option: libc::c_int) -> io::Result<()> {
-    let on: libc::c_int = 1;
-    // SAFETY: the pointer is to an int, which both options take, alive for the call, and the length passed is its size.
-    let result = unsafe {
-        libc::setsockopt(socket, level, option, (&raw const on).cast(), size_of::<libc::c_int>() as libc::socklen_t)
-    };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    super::unix::set_int(socket.as_raw_fd(), level, option, 1)
 }
 
 /// Whether the kernel cuts a message into segments (`UDP_SEGMENT`; Linux 4.18).
 pub(in crate::socket) fn can_segment(socket: &UdpSocket) -> bool {
-    let mut size: libc::c_int = 0;
-    let mut len = size_of::<libc::c_int>() as libc::socklen_t;
-    // SAFETY: the pointer is to an int, alive and exclusively borrowed for the call, and the length passed is its size. The
-    // descriptor is open for as long as `socket` is borrowed.
-    let result = unsafe {
-        libc::getsockopt(socket.as_raw_fd(), libc::SOL_UDP, libc::UDP_SEGMENT, (&raw mut size).cast(), &raw mut len)
-    };
-    result == 0
+    get_int(socket, libc::SOL_UDP, libc::UDP_SEGMENT).is_some()
 }
 
 /// Sends from one of this host's addresses. `from` and `to` are both of the socket's own IP version.
@@ -326,6 +310,27 @@ impl<T: Copy> ControlData for T {
         // SAFETY: there is room for a `T`, as the caller promises; it may lie unaligned.
         unsafe { to.cast::<T>().write_unaligned(*self) }
     }
+}
+
+/// Bytes of the largest packet that the way to `to` is known to carry, headers included (`IP_MTU`, `IPV6_MTU`).
+pub(in crate::socket) fn path_mtu(to: SocketAddr) -> Option<usize> {
+    // The kernel tells only connected sockets, so one is made to ask. This happens when a send has failed, not on the way.
+    let any: SocketAddr =
+        if to.is_ipv4() { (Ipv4Addr::UNSPECIFIED, 0).into() } else { (Ipv6Addr::UNSPECIFIED, 0).into() };
+    let socket = UdpSocket::bind(any).ok()?;
+    socket.connect(to).ok()?;
+    let (level, option) =
+        if to.is_ipv4() { (libc::IPPROTO_IP, libc::IP_MTU) } else { (libc::IPPROTO_IPV6, libc::IPV6_MTU) };
+    usize::try_from(get_int(&socket, level, option)?).ok()
+}
+
+fn get_int(socket: &UdpSocket, level: libc::c_int, option: libc::c_int) -> Option<libc::c_int> {
+    let mut value: libc::c_int = 0;
+    let mut len = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: the pointer is to an int, alive and exclusively borrowed for the call, and the length passed is its size. The
+    // descriptor is open for as long as `socket` is borrowed.
+    let result = unsafe { libc::getsockopt(socket.as_raw_fd(), level, option, (&raw mut value).cast(), &raw mut len) };
+    (result == 0).then_some(value)
 }
 
 /// Datagrams dropped because the receive buffer was full (`SO_MEMINFO`, `SK_MEMINFO_DROPS`; Linux 4.12).

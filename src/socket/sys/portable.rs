@@ -55,3 +55,7 @@ pub(in crate::socket) fn send_batch(
 pub(in crate::socket) fn kernel_drops(_socket: &UdpSocket) -> Option<u64> {
     None
 }
+
+pub(in crate::socket) fn path_mtu(_to: SocketAddr) -> Option<usize> {
+    None
+}

@@ -55,6 +55,66 @@ pub(in crate::socket) fn set_traffic_class_v6(_socket: &Socket, _class: u32) -> 
     Err(io::ErrorKind::Unsupported.into())
 }
 
+/// Forbids fragments for one IP version, on this host and on the way.
+pub(in crate::socket) fn set_dont_fragment(socket: &Socket, v6: bool) -> io::Result<()> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let (level, option, value) = if v6 {
+        (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_DO)
+    } else {
+        (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DO)
+    };
+    #[cfg(any(
+        target_os = "freebsd",
+        target_os = "macos",
+        target_os = "ios",
+        target_os = "tvos",
+        target_os = "watchos",
+        target_os = "visionos"
+    ))]
+    let (level, option, value) =
+        if v6 { (libc::IPPROTO_IPV6, libc::IPV6_DONTFRAG, 1) } else { (libc::IPPROTO_IP, libc::IP_DONTFRAG, 1) };
+    #[cfg(not(any(
+        target_os = "linux",
+        target_os = "android",
+        target_os = "freebsd",
+        target_os = "macos",
+        target_os = "ios",
+        target_os = "tvos",
+        target_os = "watchos",
+        target_os = "visionos"
+    )))]
+    let (level, option, value) = {
+        let _ = v6;
+        return Err(io::ErrorKind::Unsupported.into());
+    };
+    set_int(socket.as_raw_fd(), level, option, value)
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(in crate::socket) fn share_port(socket: &Socket) -> io::Result<()> {
+    socket.set_reuse_port(true)
+}
+
+#[cfg(target_os = "freebsd")]
+pub(in crate::socket) fn share_port(socket: &Socket) -> io::Result<()> {
+    socket.set_reuse_port_lb(true)
+}
+
+/// Elsewhere the last to bind gets all, or each gets a copy: nothing that shards could use.
+#[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
+pub(in crate::socket) fn share_port(_socket: &Socket) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+pub(super) fn set_int(socket: RawFd, level: libc::c_int, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
+    // SAFETY: the pointer is to an int, alive for the call, and the length passed is its size; every caller names an option
+    // that takes an int.
+    let result = unsafe {
+        libc::setsockopt(socket, level, option, (&raw const value).cast(), size_of::<libc::c_int>() as libc::socklen_t)
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Returns whether `socket` is readable.
 pub(in crate::socket) fn wait(
     socket: &UdpSocket,

@@ -20,21 +20,7 @@ const SIO_UDP_NETRESET: u32 = 0x9800_000F;
 /// Binds exclusively, which on Windows has to be asked for, and turns the reset errors off.
 pub(in crate::socket) fn prepare(socket: &Socket) -> io::Result<()> {
     let raw = socket.as_raw_socket();
-    let on: i32 = 1;
-    // SAFETY: the pointer is to an `i32`, which SO_EXCLUSIVEADDRUSE takes, alive for the call, and the length passed is
-    // its size. The socket is open for as long as it is borrowed.
-    let result = unsafe {
-        WinSock::setsockopt(
-            raw as WinSock::SOCKET,
-            WinSock::SOL_SOCKET,
-            WinSock::SO_EXCLUSIVEADDRUSE,
-            (&raw const on).cast(),
-            size_of::<i32>() as i32,
-        )
-    };
-    if result != 0 {
-        return Err(io::Error::last_os_error());
-    }
+    set_on(raw, WinSock::SOL_SOCKET, WinSock::SO_EXCLUSIVEADDRUSE)?;
     silence_resets(raw);
     Ok(())
 }
@@ -70,6 +56,31 @@ fn silence_resets(socket: RawSocket) {
 
 pub(in crate::socket) fn bind_device(_socket: &Socket, _name: &str) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Forbids fragments for one IP version, on this host and on the way.
+pub(in crate::socket) fn set_dont_fragment(socket: &Socket, v6: bool) -> io::Result<()> {
+    let (level, option) = if v6 {
+        (WinSock::IPPROTO_IPV6, WinSock::IPV6_DONTFRAG)
+    } else {
+        (WinSock::IPPROTO_IP, WinSock::IP_DONTFRAGMENT)
+    };
+    set_on(socket.as_raw_socket(), level, option)
+}
+
+/// Windows has no way to spread the datagrams of one port.
+pub(in crate::socket) fn share_port(_socket: &Socket) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+fn set_on(socket: RawSocket, level: i32, option: i32) -> io::Result<()> {
+    let on: i32 = 1;
+    // SAFETY: the pointer is to an `i32`, which every option that is passed takes, alive for the call, and the length passed
+    // is its size. The socket is open for as long as the caller borrows it.
+    let result = unsafe {
+        WinSock::setsockopt(socket as WinSock::SOCKET, level, option, (&raw const on).cast(), size_of::<i32>() as i32)
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Windows takes traffic classes by policy only.

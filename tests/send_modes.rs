@@ -1,0 +1,394 @@
+//! When a server's peers send what is put: at once, when the system takes it again, or by `flush`.
+
+use std::collections::HashSet;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use packetpeer::sim::Network;
+use packetpeer::socket::{BindOptions, Interrupt, ReceiveBatch, Transport, TransportFactory};
+use packetpeer::{
+    FlushReport, Limits, PacketPeerUdp, PutError, QueueLimits, SendMode, ServerConfig, UdpServer, WhenFull,
+};
+
+/// A server in memory, and clients it knows.
+struct Match {
+    server: UdpServer,
+    peers: Vec<PacketPeerUdp>,
+    clients: Vec<PacketPeerUdp>,
+    moods: Arc<Mutex<Moods>>,
+}
+
+impl Match {
+    fn new(mode: SendMode, clients: usize) -> Self {
+        Self::with_limits(mode, clients, Limits::new())
+    }
+
+    fn with_limits(mode: SendMode, clients: usize, limits: Limits) -> Self {
+        let network = Network::new();
+        let moods = Arc::new(Mutex::new(Moods::default()));
+        let host = Moody { inner: network.host([10, 0, 0, 1]), moods: Arc::clone(&moods) };
+        let mut server = UdpServer::with_transport(ServerConfig::new().limits(limits).send_mode(mode), host);
+        server.listen(7000).unwrap();
+        let mut new = Self { server, peers: Vec::new(), clients: Vec::new(), moods };
+        for last in 0..clients {
+            let mut client = PacketPeerUdp::with_transport(network.host([10, 0, 1, last as u8]));
+            client.connect_to_host("10.0.0.1:7000").unwrap();
+            client.put_packet(b"hello").unwrap();
+            new.server.poll().unwrap();
+            new.peers.push(new.server.take_connection().unwrap());
+            new.clients.push(client);
+        }
+        new
+    }
+
+    /// What client `index` has received by now.
+    fn received(&mut self, index: usize) -> Vec<Vec<u8>> {
+        let client = &mut self.clients[index];
+        client.poll().unwrap();
+        std::iter::from_fn(|| client.get_packet().unwrap()).map(|packet| packet.to_vec()).collect()
+    }
+
+    fn put_counts_add_up(&self, put: u64) {
+        let stats = self.server.stats();
+        assert_eq!(put, stats.sent + stats.send_queued + stats.send_drops.total(), "{stats}");
+        let of_peers: u64 = self.peers.iter().map(|peer| peer.stats().sent).sum();
+        assert_eq!(stats.sent, of_peers);
+    }
+}
+
+/// What a transport refuses to do.
+#[derive(Debug, Default)]
+struct Moods {
+    /// Datagrams it still takes before it would block; `None` = any number.
+    takes: Option<usize>,
+    refuses: HashSet<SocketAddr>,
+    calls: usize,
+}
+
+#[derive(Debug)]
+struct Moody<T> {
+    inner: T,
+    moods: Arc<Mutex<Moods>>,
+}
+
+impl<T: TransportFactory> TransportFactory for Moody<T> {
+    fn bind(&self, options: &BindOptions) -> io::Result<Box<dyn Transport>> {
+        let inner = self.inner.bind(options)?;
+        Ok(Box::new(Moody { inner, moods: Arc::clone(&self.moods) }))
+    }
+
+    fn now(&self) -> Instant {
+        self.inner.now()
+    }
+}
+
+impl Transport for Moody<Box<dyn Transport>> {
+    fn receive(&self, batch: &mut ReceiveBatch) -> io::Result<()> {
+        self.inner.receive(batch)
+    }
+
+    fn send_to(&self, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
+        let mut moods = self.moods.lock().unwrap();
+        moods.calls += 1;
+        if moods.refuses.contains(&to) {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
+        if let Some(takes) = &mut moods.takes {
+            *takes = takes.checked_sub(1).ok_or(io::ErrorKind::WouldBlock)?;
+        }
+        self.inner.send_to(bytes, to)
+    }
+
+    fn connect(&mut self, remote: SocketAddr) -> io::Result<()> {
+        self.inner.connect(remote)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.inner.local_addr()
+    }
+
+    fn now(&self) -> Instant {
+        self.inner.now()
+    }
+
+    fn is_virtual(&self) -> bool {
+        true
+    }
+
+    fn wait(&self, timeout: Option<Duration>, interrupt: Option<&Interrupt>) -> io::Result<bool> {
+        self.inner.wait(timeout, interrupt)
+    }
+}
+
+/// Sent, failed, waiting.
+fn counts(report: FlushReport) -> (usize, usize, usize) {
+    (report.sent, report.failed, report.waiting)
+}
+
+#[test]
+fn on_flush_nothing_leaves_before_the_flush_and_then_all_in_order() {
+    let mut game = Match::new(SendMode::OnFlush, 2);
+    for packet in [&b"one"[..], b"", b"two", b"longer than two", b"xyz"] {
+        game.peers[0].put_packet(packet).unwrap();
+    }
+    game.peers[1].put_packet(b"other").unwrap();
+    assert!(game.received(0).is_empty());
+    assert_eq!(game.server.stats().send_queued, 6);
+    game.put_counts_add_up(6);
+
+    assert_eq!(counts(game.server.flush().unwrap()), (6, 0, 0));
+    assert_eq!(game.received(0), [&b"one"[..], b"", b"two", b"longer than two", b"xyz"]);
+    assert_eq!(game.received(1), [b"other"]);
+    assert_eq!(counts(game.server.flush().unwrap()), (0, 0, 0));
+    game.put_counts_add_up(6);
+}
+
+#[test]
+fn a_forgotten_flush_is_made_up_for_by_the_next_poll() {
+    let mut game = Match::new(SendMode::OnFlush, 1);
+    game.peers[0].put_packet(b"frame 1").unwrap();
+    game.server.poll().unwrap();
+    assert_eq!(game.received(0), [b"frame 1"]);
+}
+
+#[test]
+fn puts_of_another_thread_are_in_the_next_flush() {
+    let mut game = Match::new(SendMode::OnFlush, 1);
+    let mut peer = game.peers.pop().unwrap();
+    let peer = std::thread::spawn(move || {
+        for number in 0..100u8 {
+            peer.put_packet(&[number]).unwrap();
+        }
+        peer
+    });
+    game.peers.push(peer.join().unwrap());
+    game.server.flush().unwrap();
+    let expected: Vec<_> = (0..100u8).map(|number| vec![number]).collect();
+    assert_eq!(game.received(0), expected);
+}
+
+#[test]
+fn what_waits_to_be_sent_is_bounded_and_the_newest_is_refused() {
+    let limits = Limits::new().send_queue(QueueLimits::new().packets(2));
+    let mut game = Match::with_limits(SendMode::OnFlush, 1, limits);
+    game.peers[0].put_packet(b"1").unwrap();
+    game.peers[0].put_packet(b"2").unwrap();
+    assert!(matches!(game.peers[0].put_packet(b"3"), Err(PutError::QueueFull)));
+    assert_eq!(game.peers[0].stats().send_drops.queue_packets, 1);
+    game.put_counts_add_up(3);
+    game.server.flush().unwrap();
+    assert_eq!(game.received(0), [b"1", b"2"]);
+}
+
+#[test]
+fn what_waits_to_be_sent_is_bounded_and_the_oldest_goes_where_asked() {
+    let limits = Limits::new().send_queue(QueueLimits::new().bytes(4).when_full(WhenFull::DropOldest));
+    let mut game = Match::with_limits(SendMode::OnFlush, 1, limits);
+    for packet in [b"11", b"22", b"33"] {
+        game.peers[0].put_packet(packet).unwrap();
+    }
+    assert_eq!(game.server.stats().send_drops.queue_bytes, 1);
+    game.put_counts_add_up(3);
+    game.server.flush().unwrap();
+    assert_eq!(game.received(0), [b"22", b"33"]);
+}
+
+#[test]
+fn all_peers_together_may_let_only_so_much_wait() {
+    let mut game = Match::with_limits(SendMode::OnFlush, 2, Limits::new().max_queued_bytes(10));
+    // The hellos still wait to be taken, but that is the other direction.
+    game.peers[0].put_packet(b"6 byte").unwrap();
+    assert!(matches!(game.peers[1].put_packet(b"5 byt"), Err(PutError::QueueFull)));
+    assert_eq!(game.server.stats().send_drops.server_bytes, 1);
+    game.put_counts_add_up(2);
+}
+
+#[test]
+fn at_once_a_full_system_is_a_typed_error() {
+    let mut game = Match::new(SendMode::Now, 1);
+    game.moods.lock().unwrap().takes = Some(1);
+    game.peers[0].put_packet(b"1").unwrap();
+    assert!(matches!(game.peers[0].put_packet(b"2"), Err(PutError::WouldBlock)));
+    assert_eq!(game.peers[0].stats().send_drops.would_block, 1);
+    game.put_counts_add_up(2);
+}
+
+#[test]
+fn queued_when_blocked_keeps_the_order_and_goes_on_later() {
+    let mut game = Match::new(SendMode::QueueWhenBlocked, 2);
+    game.moods.lock().unwrap().takes = Some(1);
+    for packet in [b"1", b"2", b"3"] {
+        game.peers[0].put_packet(packet).unwrap();
+    }
+    assert_eq!(game.received(0), [b"1"]);
+    game.moods.lock().unwrap().takes = Some(1);
+    assert_eq!(counts(game.server.flush().unwrap()), (1, 0, 1));
+    // Behind what waits, though the system would take it.
+    game.moods.lock().unwrap().takes = None;
+    game.peers[0].put_packet(b"4").unwrap();
+    game.peers[1].put_packet(b"for another, at once").unwrap();
+    assert_eq!(game.received(0), [b"2"]);
+    assert_eq!(game.received(1), [b"for another, at once"]);
+    game.server.poll().unwrap();
+    assert_eq!(game.received(0), [b"3", b"4"]);
+    game.peers[0].put_packet(b"at once again").unwrap();
+    assert_eq!(game.received(0), [b"at once again"]);
+    game.put_counts_add_up(6);
+}
+
+#[test]
+fn a_flush_that_is_blocked_never_spins() {
+    let mut game = Match::new(SendMode::OnFlush, 100);
+    for peer in &mut game.peers {
+        peer.put_packet(b"x").unwrap();
+    }
+    let calls = {
+        let mut moods = game.moods.lock().unwrap();
+        moods.takes = Some(10);
+        moods.calls
+    };
+    assert_eq!(counts(game.server.flush().unwrap()), (10, 0, 90));
+    let tries = game.moods.lock().unwrap().calls - calls;
+    assert!(tries <= 12, "{tries} calls for 10 datagrams and a full system");
+    game.put_counts_add_up(100);
+}
+
+#[test]
+fn a_failure_is_counted_at_its_peer_and_loses_nothing_else() {
+    let mut game = Match::new(SendMode::OnFlush, 3);
+    game.moods.lock().unwrap().refuses.insert(game.peers[1].remote_addr().unwrap());
+    for peer in &mut game.peers {
+        peer.put_packet(b"a").unwrap();
+        peer.put_packet(b"b").unwrap();
+    }
+    assert_eq!(counts(game.server.flush().unwrap()), (4, 2, 0));
+    assert_eq!(game.peers[1].stats().send_drops.failed, 2);
+    assert_eq!(game.peers[0].stats().send_drops.total() + game.peers[2].stats().send_drops.total(), 0);
+    assert_eq!(game.received(0), [b"a", b"b"]);
+    assert!(game.received(1).is_empty());
+    assert_eq!(game.received(2), [b"a", b"b"]);
+    game.put_counts_add_up(6);
+}
+
+#[test]
+fn what_was_put_before_the_end_is_still_sent() {
+    let mut game = Match::new(SendMode::OnFlush, 2);
+    game.peers[0].put_packet(b"goodbye").unwrap();
+    game.peers[0].close();
+    assert!(matches!(game.peers[0].put_packet(b"too late"), Err(PutError::Ended(_))));
+    game.server.poll().unwrap();
+    assert_eq!(game.received(0), [b"goodbye"]);
+
+    game.peers[1].put_packet(b"the server stops").unwrap();
+    game.server.stop();
+    assert_eq!(game.received(1), [b"the server stops"]);
+    game.put_counts_add_up(3);
+}
+
+#[test]
+fn what_a_stopping_server_cannot_send_is_counted() {
+    let mut game = Match::new(SendMode::OnFlush, 1);
+    for _ in 0..3 {
+        game.peers[0].put_packet(b"x").unwrap();
+    }
+    game.moods.lock().unwrap().takes = Some(1);
+    game.server.stop();
+    assert_eq!(game.server.stats().send_drops.unsent, 2);
+    assert_eq!(game.server.stats().send_queued, 0);
+    game.put_counts_add_up(3);
+}
+
+#[test]
+fn a_broadcast_reaches_every_peer_in_every_mode() {
+    for mode in [SendMode::Now, SendMode::QueueWhenBlocked, SendMode::OnFlush] {
+        let mut game = Match::new(mode, 70);
+        game.peers[3].put_packet(b"before").unwrap();
+        let ended = game.peers.remove(69);
+        drop(ended);
+        game.server.broadcast(b"snapshot").unwrap();
+        game.server.flush().unwrap();
+        for index in 0..69 {
+            let expected: &[&[u8]] = if index == 3 { &[b"before", b"snapshot"] } else { &[b"snapshot"] };
+            assert_eq!(game.received(index), expected, "{mode:?}");
+        }
+        assert!(game.received(69).is_empty());
+        game.put_counts_add_up(70);
+    }
+}
+
+#[test]
+fn a_broadcast_goes_to_the_peers_named() {
+    let mut game = Match::new(SendMode::Now, 3);
+    let ids = [game.peers[0].id(), game.peers[2].id()];
+    assert_eq!(counts(game.server.broadcast_to(&ids, b"team").unwrap()), (2, 0, 0));
+    assert_eq!([0, 1, 2].map(|index| game.received(index).len()), [1, 0, 1]);
+}
+
+#[test]
+fn a_broadcast_says_what_is_wrong_with_the_whole() {
+    let mut game = Match::new(SendMode::Now, 1);
+    assert!(matches!(game.server.broadcast(&[0; 65_508]), Err(PutError::TooLarge { size: 65_508, limit: 65_507 })));
+    game.server.stop();
+    assert!(matches!(game.server.broadcast(b"x"), Err(PutError::NotListening)));
+}
+
+#[test]
+fn a_broadcast_that_the_system_refuses_in_part_is_counted_where_it_was_refused() {
+    let mut game = Match::new(SendMode::Now, 5);
+    game.moods.lock().unwrap().takes = Some(2);
+    assert_eq!(counts(game.server.broadcast(b"x").unwrap()), (2, 3, 0));
+    assert_eq!(game.server.stats().send_drops.would_block, 3);
+    game.put_counts_add_up(5);
+}
+
+/// Over real sockets, where several datagrams to one peer leave as one segmented send.
+#[test]
+fn real_datagrams_of_all_sizes_arrive_whole_and_in_order() {
+    for listen in ["127.0.0.1:0", "*:0"] {
+        let mut server = UdpServer::with_config(ServerConfig::new().send_mode(SendMode::OnFlush));
+        server.listen(listen).unwrap();
+        let address = SocketAddr::new(IpAddr::from([127, 0, 0, 1]), server.local_port().unwrap());
+        let mut clients: Vec<_> = (0..3)
+            .map(|_| {
+                let mut client = PacketPeerUdp::new();
+                client.connect_to_host(address).unwrap();
+                client.put_packet(b"hello").unwrap();
+                client
+            })
+            .collect();
+        let mut peers = Vec::new();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while peers.len() < clients.len() && Instant::now() < deadline {
+            server.wait(Some(Duration::from_millis(100))).unwrap();
+            server.poll().unwrap();
+            peers.extend(std::iter::from_fn(|| server.take_connection()));
+        }
+
+        let sizes = [64, 64, 64, 10, 0, 1200, 1200, 1200, 1200, 3, 3, 1, 9000, 0, 0, 65_507, 5];
+        let payload = |peer: usize, index: usize| vec![(peer * 40 + index) as u8; sizes[index]];
+        for (number, peer) in peers.iter_mut().enumerate() {
+            for index in 0..sizes.len() {
+                peer.put_packet(&payload(number, index)).unwrap();
+            }
+        }
+        let report = server.flush().unwrap();
+        assert_eq!((report.sent, report.failed, report.waiting), (3 * sizes.len(), 0, 0));
+
+        for (number, peer) in peers.iter().enumerate() {
+            let client = clients
+                .iter_mut()
+                .find(|client| client.local_addr() == peer.remote_addr())
+                .expect("each peer is a client's");
+            let mut received = Vec::new();
+            while received.len() < sizes.len() && Instant::now() < deadline {
+                client.wait(Some(Duration::from_millis(100))).unwrap();
+                client.poll().unwrap();
+                received.extend(std::iter::from_fn(|| client.get_packet().unwrap()).map(|packet| packet.to_vec()));
+            }
+            let expected: Vec<_> = (0..sizes.len()).map(|index| payload(number, index)).collect();
+            assert!(received == expected, "{:?}", received.iter().map(Vec::len).collect::<Vec<_>>());
+        }
+    }
+}
