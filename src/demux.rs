@@ -149,13 +149,12 @@ impl Demux {
 
         let sender = canonical(datagram.sender);
         let key = Key::of(sender);
-        let known = self.look_up(&key);
-        if cut {
-            self.count_drops(DropReason::TooLarge, 1);
-            return if known.is_some() { Sorted::Known } else { Sorted::Unknown };
-        }
-        let id = match known {
+        let id = match self.look_up(&key) {
             Some(id) => id,
+            None if cut => {
+                self.count_drops(DropReason::TooLarge, 1);
+                return Sorted::Unknown;
+            }
             None => match self.meet(key, sender, bytes) {
                 Meeting::Admit => self.admit(key, sender),
                 Meeting::Drop(reason) => {
@@ -405,14 +404,20 @@ impl Demux {
     fn deliver(&mut self, id: PeerId, sender: SocketAddr, datagram: &Datagram<'_>) {
         let bytes = datagram.bytes;
         let Some(delivered) = self.table.heard_from(id, self.now, self.polls) else { return };
-        if self.limits.quota_per_poll.is_some_and(|quota| delivered >= quota) {
-            if let Some(mailbox) = self.table.mailbox(id) {
-                mailbox.count_dropped(DropReason::Quota, bytes.len());
-            }
-            self.count_drops(DropReason::Quota, 1);
+        let Some(mailbox) = self.table.mailbox(id) else { return };
+        let over_quota = self.limits.quota_per_poll.is_some_and(|quota| delivered >= quota);
+        let unwanted = if datagram.cut {
+            Some(DropReason::TooLarge)
+        } else if over_quota {
+            Some(DropReason::Quota)
+        } else {
+            None
+        };
+        if let Some(reason) = unwanted {
+            mailbox.count_dropped(reason, bytes.len());
+            self.count_drops(reason, 1);
             return;
         }
-        let Some(mailbox) = self.table.mailbox(id) else { return };
         let packet = self.shared.pool().packet(bytes, sender, self.now);
         let overflow = mailbox.push(packet, datagram.local, &self.limits.queue, self.limits.max_queued_bytes);
         if let Some(lost) = overflow {

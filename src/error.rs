@@ -13,7 +13,7 @@
 //! | `ERR_UNAVAILABLE` | `listen`, `bind`: port in use | [`BindError::AddressInUse`] |
 //! | `ERR_UNAVAILABLE` | `listen`, `bind`: not permitted | [`BindError::PermissionDenied`] |
 //! | `ERR_UNAVAILABLE` | `listen`, `bind`: no such interface | [`BindError::AddressNotAvailable`] |
-//! | `ERR_CANT_CREATE` | `listen`, `bind` | [`BindError::FamilyUnsupported`], [`BindError::Io`] |
+//! | `ERR_CANT_CREATE` | `listen`, `bind` | [`BindError::Unsupported`], [`BindError::Io`] |
 //! | `ERR_UNCONFIGURED` | `poll` when not listening | [`PollError::NotOpen`] |
 //! | `FAILED` | `poll`: any receive error | counted as noise, or [`PollError::SocketFailed`] where the socket is unusable |
 //! | `ERR_LOCKED` | `connect_to_host`, multicast on a server's peer | [`ConnectError::ServersPeer`], [`OptionError::ServersPeer`] |
@@ -113,8 +113,8 @@ pub enum BindError {
     PermissionDenied(io::Error),
     /// No interface of this machine has the address.
     AddressNotAvailable(io::Error),
-    /// The system, or the transport given, has no such address family.
-    FamilyUnsupported(io::Error),
+    /// The system, or the transport given, cannot do it: it has no such address family, or takes over no sockets.
+    Unsupported(io::Error),
     /// Something else that the system said.
     Io(io::Error),
 }
@@ -141,7 +141,7 @@ impl BindError {
             io::ErrorKind::AddrInUse => Self::AddressInUse(error),
             io::ErrorKind::PermissionDenied => Self::PermissionDenied(error),
             io::ErrorKind::AddrNotAvailable => Self::AddressNotAvailable(error),
-            io::ErrorKind::Unsupported => Self::FamilyUnsupported(error),
+            io::ErrorKind::Unsupported => Self::Unsupported(error),
             _ => Self::Io(error),
         }
     }
@@ -158,7 +158,7 @@ impl fmt::Display for BindError {
             Self::AddressInUse(error) => write!(f, "another socket has this port: {error}"),
             Self::PermissionDenied(error) => write!(f, "the system does not permit this port: {error}"),
             Self::AddressNotAvailable(error) => write!(f, "no interface of this machine has this address: {error}"),
-            Self::FamilyUnsupported(error) => write!(f, "this address family is not supported here: {error}"),
+            Self::Unsupported(error) => write!(f, "not supported by the system or the transport: {error}"),
             Self::Io(error) => write!(f, "the socket could not be opened: {error}"),
         }
     }
@@ -174,7 +174,7 @@ impl Error for BindError {
             Self::AddressInUse(error)
             | Self::PermissionDenied(error)
             | Self::AddressNotAvailable(error)
-            | Self::FamilyUnsupported(error)
+            | Self::Unsupported(error)
             | Self::Io(error) => Some(error),
         }
     }

@@ -110,8 +110,8 @@ impl Network {
         self.wires().elapsed
     }
 
-    /// Datagrams that reached nobody: nobody was bound there, the receiver's buffer was full, or it was connected to
-    /// somebody else.
+    /// Datagrams that reached nobody: nobody was bound there, the receiver's buffer was full, it was connected to somebody
+    /// else, or it closed before it had received them.
     pub fn lost(&self) -> u64 {
         self.wires().lost
     }
@@ -309,7 +309,8 @@ impl Transport for SimTransport {
 impl Drop for SimTransport {
     fn drop(&mut self) {
         let mut wires = self.network.wires();
-        wires.endpoints.shift_remove(&self.id);
+        let unread = wires.endpoints.shift_remove(&self.id).map_or(0, |endpoint| endpoint.inbox.len());
+        wires.lost += unread as u64;
         for &ip in &self.addrs {
             wires.bound.shift_remove(&SocketAddr::new(ip, self.local_addr.port()));
         }

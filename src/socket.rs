@@ -21,8 +21,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-pub(crate) use batch::Datagram;
-pub use batch::ReceiveBatch;
+pub use batch::{Datagram, ReceiveBatch};
 pub(crate) use bind::RefusedOption;
 pub use bind::{BindAddr, BindOptions, ToBindAddr};
 pub(crate) use drain::{Drained, Sink, drain};

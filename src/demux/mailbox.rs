@@ -98,7 +98,8 @@ impl Mailbox {
             contents.drops().received.add(lost.bound.into(), lost.packets);
         }
         self.publish_waiting(&contents);
-        let bell = contents.bell.clone();
+        let refused = overflow.is_some_and(|lost| lost.refused);
+        let bell = if refused { None } else { contents.bell.clone() };
         drop(contents);
 
         // What was dropped to make room had been counted as queued; the packet itself had not.

@@ -101,10 +101,8 @@ impl Served {
         if let Some(reason) = ended {
             return Err(WaitError::Ended(reason));
         }
-        if self.transport.upgrade().is_some_and(|transport| transport.io().is_virtual()) {
-            return Ok(WaitOutcome::TimedOut);
-        }
-        Ok(sleeper.sleep(timeout))
+        let stands_still = self.transport.upgrade().is_some_and(|transport| transport.io().is_virtual());
+        Ok(sleeper.sleep(if stands_still { Some(Duration::ZERO) } else { timeout }))
     }
 
     pub(super) fn waker(&mut self) -> Waker {

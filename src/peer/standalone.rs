@@ -100,39 +100,26 @@ impl Standalone {
 
     pub(super) fn connect_to_host(&mut self, host: impl ToSocketAddrs) -> Result<(), ConnectError> {
         let candidates = resolve(host)?;
-        let opened_here = !matches!(self.socket, Socket::Open(_));
-        if opened_here {
-            self.bind_to(BindAddr::Any(0)).map_err(ConnectError::Bind)?;
-        }
-        let result = self.connect_to_first(&candidates);
-        match result {
-            Ok(remote) => {
-                self.inbox.discard();
-                self.destination = Some(remote);
-                self.connected = true;
+        let remote = match &mut self.socket {
+            Socket::Open(open) => {
+                let remote = connect_to_first(&mut *open.transport, &candidates)?;
+                open.local_addr = open.transport.local_addr().map_or(open.local_addr, canonical);
+                remote
             }
-            Err(_) if opened_here => self.socket = Socket::Unbound,
-            Err(_) => {}
-        }
-        result.map(drop)
-    }
-
-    fn connect_to_first(&mut self, candidates: &[SocketAddr]) -> Result<SocketAddr, ConnectError> {
-        let Socket::Open(open) = &mut self.socket else { return Err(ConnectError::WrongFamily) };
-        let mut result = Err(ConnectError::WrongFamily);
-        for &candidate in candidates {
-            if !open.transport.reaches(candidate) {
-                continue;
+            // The new socket takes the place of none, or of an ended one, only when it is connected.
+            Socket::Unbound | Socket::Ended(_) => {
+                let options = BindOptions::new(BindAddr::Any(0));
+                let bind = self.factory.bind(&options).map_err(BindError::from_io);
+                let mut transport = bind.map_err(ConnectError::Bind)?;
+                let remote = connect_to_first(&mut *transport, &candidates)?;
+                self.open(transport).map_err(ConnectError::Bind)?;
+                remote
             }
-            match open.transport.connect(candidate) {
-                Ok(()) => {
-                    open.local_addr = open.transport.local_addr().map_or(open.local_addr, canonical);
-                    return Ok(candidate);
-                }
-                Err(error) => result = Err(ConnectError::Unreachable(error)),
-            }
-        }
-        result
+        };
+        self.inbox.discard();
+        self.destination = Some(remote);
+        self.connected = true;
+        Ok(())
     }
 
     pub(super) fn set_dest_address(&mut self, host: impl ToSocketAddrs) -> Result<(), ConnectError> {
@@ -405,6 +392,21 @@ impl Sink for Intake<'_> {
     fn noise(&mut self) {
         self.inbox.stats.noise += 1;
     }
+}
+
+/// Connects to the first of `candidates` to which there is a way.
+fn connect_to_first(transport: &mut dyn Transport, candidates: &[SocketAddr]) -> Result<SocketAddr, ConnectError> {
+    let mut result = Err(ConnectError::WrongFamily);
+    for &candidate in candidates {
+        if !transport.reaches(candidate) {
+            continue;
+        }
+        match transport.connect(candidate) {
+            Ok(()) => return Ok(candidate),
+            Err(error) => result = Err(ConnectError::Unreachable(error)),
+        }
+    }
+    result
 }
 
 /// The addresses of a host, in the resolver's order. Blocks where a name has to be looked up.

@@ -107,7 +107,9 @@ impl PacketPeerUdp {
         match &mut self.kind {
             Kind::Served(_) => Err(BindError::ServersPeer),
             Kind::Standalone(peer) => peer.bind(addr),
-        }
+        }?;
+        self.last_sender = None;
+        Ok(())
     }
 
     /// Fixes the remote (`connect(2)`): packets go there, and packets from anywhere else are dropped and counted. Nothing
@@ -126,7 +128,9 @@ impl PacketPeerUdp {
         match &mut self.kind {
             Kind::Served(_) => Err(ConnectError::ServersPeer),
             Kind::Standalone(peer) => peer.connect_to_host(host),
-        }
+        }?;
+        self.last_sender = None;
+        Ok(())
     }
 
     /// Says where packets go without fixing from where they may come. The socket is opened by the first put, or by

@@ -3,6 +3,9 @@ use std::net::{IpAddr, SocketAddr};
 
 /// Room for the datagrams of one [`Transport::receive`](super::Transport::receive).
 ///
+/// Servers and peers bring their own. A transport that wraps another makes one to receive into, and pushes what it lets
+/// pass into the one it was given.
+///
 /// The memory is one zeroed block, so the system hands out real pages only for slots that were really written.
 pub struct ReceiveBatch {
     bytes: Box<[u8]>,
@@ -21,18 +24,21 @@ struct Received {
 
 /// One datagram of a [`ReceiveBatch`].
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Datagram<'a> {
-    pub(crate) sender: SocketAddr,
-    pub(crate) bytes: &'a [u8],
+#[non_exhaustive]
+pub struct Datagram<'a> {
+    /// Where it came from.
+    pub sender: SocketAddr,
+    /// Its payload.
+    pub bytes: &'a [u8],
     /// The datagram was longer than the slot; its end is lost.
-    pub(crate) cut: bool,
+    pub cut: bool,
     /// Which address of this host it was sent to, where the transport was asked to find out.
-    pub(crate) local: Option<IpAddr>,
+    pub local: Option<IpAddr>,
 }
 
 impl ReceiveBatch {
     /// Room for `slots` datagrams of `slot_len` bytes each.
-    pub(crate) fn new(slots: usize, slot_len: usize) -> Self {
+    pub fn new(slots: usize, slot_len: usize) -> Self {
         Self {
             bytes: vec![0; slots * slot_len].into_boxed_slice(),
             slot_len,
@@ -43,10 +49,20 @@ impl ReceiveBatch {
 
     /// Adds a datagram, cut where it is longer than a slot. Ignored when the batch is full.
     pub fn push(&mut self, sender: SocketAddr, bytes: &[u8]) {
+        self.push_datagram(&Datagram { sender, bytes, cut: false, local: None });
+    }
+
+    /// Adds a datagram of another batch. Ignored when this one is full.
+    pub fn push_datagram(&mut self, datagram: &Datagram<'_>) {
         let Some(slot) = self.next_slot() else { return };
-        let len = bytes.len().min(slot.len());
-        slot[..len].copy_from_slice(&bytes[..len]);
-        self.commit(sender, len, bytes.len() > len, None);
+        let len = datagram.bytes.len().min(slot.len());
+        slot[..len].copy_from_slice(&datagram.bytes[..len]);
+        self.commit(datagram.sender, len, datagram.cut || datagram.bytes.len() > len, datagram.local);
+    }
+
+    /// How many more datagrams are asked for.
+    pub fn room(&self) -> usize {
+        self.limit.saturating_sub(self.received.len())
     }
 
     /// Whether no further datagram is asked for.
@@ -87,12 +103,13 @@ impl ReceiveBatch {
     }
 
     /// Empties the batch and asks for at most `limit` datagrams, or as many as there are slots.
-    pub(crate) fn clear(&mut self, limit: usize) {
+    pub fn clear(&mut self, limit: usize) {
         self.received.clear();
         self.limit = limit.min(self.received.capacity());
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = Datagram<'_>> {
+    /// What has been pushed since the last clear, in that order.
+    pub fn iter(&self) -> impl Iterator<Item = Datagram<'_>> {
         let slots = self.bytes.chunks(self.slot_len);
         self.received.iter().zip(slots).map(|(meta, slot)| Datagram {
             sender: meta.sender,

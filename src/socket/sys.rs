@@ -4,6 +4,7 @@
 //!
 //! - `prepare(&Socket)`: options a fresh socket needs before it is bound;
 //! - `adopt(&UdpSocket)`: the same for a socket somebody else has bound, best effort;
+//! - `dissolve(&UdpSocket)`: undoes a connect;
 //! - `wait(&UdpSocket, Option<&Interrupt>, Option<Duration>)`: blocks until there is something to read;
 //! - `bind_device(&Socket, name)`: one network device only;
 //! - `set_dont_fragment(&Socket, v6)`, `share_port(&Socket)`;

@@ -18,8 +18,9 @@ pub struct SystemSockets;
 impl TransportFactory for SystemSockets {
     fn bind(&self, options: &BindOptions) -> io::Result<Box<dyn Transport>> {
         let (socket, family) = match options.addr {
-            BindAddr::Addr(SocketAddr::V4(_)) => (open(options, Family::V4)?, Family::V4),
-            BindAddr::Addr(SocketAddr::V6(_)) => (open(options, Family::V6)?, Family::V6),
+            // An IPv4 address mapped into IPv6 is meant as IPv4.
+            BindAddr::Addr(addr) if addr.ip().to_canonical().is_ipv4() => (open(options, Family::V4)?, Family::V4),
+            BindAddr::Addr(_) => (open(options, Family::V6)?, Family::V6),
             BindAddr::Any(_) => match open(options, Family::Dual) {
                 Ok(socket) => (socket, Family::Dual),
                 Err(error) if sys::is_family_missing(&error) => (open(options, Family::V4)?, Family::V4),
@@ -97,6 +98,7 @@ fn open(options: &BindOptions, family: Family) -> io::Result<UdpSocket> {
         RefusedOption::name("device", sys::bind_device(&socket, device))?;
     }
     let addr = match (options.addr, family) {
+        (BindAddr::Addr(addr), Family::V4) => SocketAddr::new(addr.ip().to_canonical(), addr.port()),
         (BindAddr::Addr(addr), _) => addr,
         (BindAddr::Any(port), Family::V4) => (Ipv4Addr::UNSPECIFIED, port).into(),
         (BindAddr::Any(port), _) => (Ipv6Addr::UNSPECIFIED, port).into(),
@@ -142,6 +144,18 @@ impl UdpTransport {
             (Family::Dual, SocketAddr::V4(to)) => SocketAddrV6::new(to.ip().to_ipv6_mapped(), to.port(), 0, 0).into(),
             (Family::V4, SocketAddr::V6(_)) => SocketAddr::new(to.ip().to_canonical(), to.port()),
             _ => to,
+        }
+    }
+
+    /// Dissolves the connection, and keeps the port.
+    fn disconnect(&self) {
+        let port = self.socket.local_addr().map_or(0, |addr| addr.port());
+        sys::dissolve(&self.socket);
+        // Linux gives a port that it chose itself back when the connection is dissolved.
+        if self.socket.local_addr().is_ok_and(|addr| addr.port() != port) {
+            let any: IpAddr =
+                if self.family == Family::V4 { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+            let _ = SockRef::from(&self.socket).bind(&SocketAddr::new(any, port).into());
         }
     }
 
@@ -224,9 +238,25 @@ impl Transport for UdpTransport {
     }
 
     fn connect(&mut self, remote: SocketAddr) -> io::Result<()> {
-        self.socket.connect(self.native(remote))?;
-        self.connected = Some(remote);
-        Ok(())
+        let Some(former) = self.connected else {
+            self.socket.connect(self.native(remote))?;
+            self.connected = Some(remote);
+            return Ok(());
+        };
+        // The first connect chose a local address, which may not do for the new remote.
+        self.disconnect();
+        match self.socket.connect(self.native(remote)) {
+            Ok(()) => {
+                self.connected = Some(remote);
+                Ok(())
+            }
+            Err(error) => {
+                self.disconnect();
+                // It worked before; where it no longer does, sends will say so.
+                let _ = self.socket.connect(self.native(former));
+                Err(error)
+            }
+        }
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {

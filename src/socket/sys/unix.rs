@@ -10,6 +10,18 @@ use socket2::Socket;
 
 use crate::socket::Interrupt;
 
+/// Dissolves the connection of a socket (`connect(2)` with `AF_UNSPEC`).
+pub(in crate::socket) fn dissolve(socket: &UdpSocket) {
+    // SAFETY: a sockaddr is plain bytes and integers, for which all bits zero is a value.
+    let mut nobody: libc::sockaddr = unsafe { std::mem::zeroed() };
+    nobody.sa_family = libc::AF_UNSPEC as libc::sa_family_t;
+    // SAFETY: the pointer is to an initialised sockaddr, alive for the call, and the length passed is its size. The descriptor
+    // is open for as long as `socket` is borrowed. The result says nothing: macOS dissolves and reports an error.
+    unsafe {
+        libc::connect(socket.as_raw_fd(), &raw const nobody, size_of::<libc::sockaddr>() as libc::socklen_t);
+    }
+}
+
 /// Nothing to do: without `SO_REUSEADDR`, binding is exclusive on Unix.
 pub(in crate::socket) fn prepare(_socket: &Socket) -> io::Result<()> {
     Ok(())

@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 use std::io;
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::windows::io::{AsRawSocket, RawSocket};
 use std::ptr;
 use std::time::{Duration, Instant};
@@ -16,6 +16,13 @@ use crate::socket::Interrupt;
 // From mstcpip.h: _WSAIOW(IOC_VENDOR, 12) and _WSAIOW(IOC_VENDOR, 15).
 const SIO_UDP_CONNRESET: u32 = 0x9800_000C;
 const SIO_UDP_NETRESET: u32 = 0x9800_000F;
+
+/// Dissolves the connection of a socket, which Windows does where the new remote is all zeros.
+pub(in crate::socket) fn dissolve(socket: &UdpSocket) {
+    let v4 = socket.local_addr().is_ok_and(|addr| addr.is_ipv4());
+    let nobody: SocketAddr = if v4 { (Ipv4Addr::UNSPECIFIED, 0).into() } else { (Ipv6Addr::UNSPECIFIED, 0).into() };
+    let _ = socket.connect(nobody);
+}
 
 /// Binds exclusively, which on Windows has to be asked for, and turns the reset errors off.
 pub(in crate::socket) fn prepare(socket: &Socket) -> io::Result<()> {

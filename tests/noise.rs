@@ -1,0 +1,137 @@
+//! Errors that a socket reports between datagrams, for instance because a client is gone: they are counted, and cost
+//! nobody a packet. Errors that say that the socket is dead end what used it.
+
+use std::io::ErrorKind;
+
+use packetpeer::{
+    CloseReason, GetError, Limits, PacketPeerUdp, PeerState, PollError, PutError, QueueLimits, ServerConfig, UdpServer,
+};
+
+mod util;
+
+use util::noisy::{Noisy, Step};
+use util::{SERVER, World, poll_texts, texts};
+
+const NOISE: [ErrorKind; 5] = [
+    ErrorKind::ConnectionReset,
+    ErrorKind::ConnectionRefused,
+    ErrorKind::HostUnreachable,
+    ErrorKind::Interrupted,
+    ErrorKind::TimedOut,
+];
+
+const FATAL: [ErrorKind; 2] = [ErrorKind::NotConnected, ErrorKind::InvalidInput];
+
+/// A server on a noisy socket, in a world without another server.
+fn noisy_world() -> (World, Noisy) {
+    let mut world = World::new();
+    world.server.stop();
+    let noisy = Noisy::new(world.network.host(SERVER.ip()));
+    let limits = Limits::new().queue(QueueLimits::new().packets(10_000));
+    world.server = UdpServer::with_transport(ServerConfig::new().limits(limits), noisy.clone());
+    world.server.listen(SERVER).unwrap();
+    (world, noisy)
+}
+
+/// Every kind of noise before the first datagram, together with some, and between them.
+fn storm() -> impl Iterator<Item = Step> {
+    NOISE.into_iter().flat_map(|kind| [Step::Fail(kind), Step::TakeAndFail(kind), Step::Fail(kind), Step::Take])
+}
+
+#[test]
+fn noise_costs_a_server_no_datagram_and_no_poll() {
+    let (mut world, noisy) = noisy_world();
+    let mut pairs = [1, 2].map(|number| world.pair(number));
+    for number in 0..5_000 {
+        pairs[number % 2].0.put_packet(number.to_string().as_bytes()).unwrap();
+    }
+    noisy.script(storm());
+    let report = world.poll();
+    assert_eq!(noisy.steps_left(), 0);
+    assert_eq!((report.received, report.queued, report.noise, report.more_waiting), (5_000, 5_000, 15, false));
+    assert_eq!((world.server.stats().noise, world.server.stats().drops.total()), (15, 0));
+    for (parity, (_, peer)) in pairs.iter_mut().enumerate() {
+        let sent: Vec<_> = (parity..5_000).step_by(2).map(|number| number.to_string()).collect();
+        assert_eq!(texts(peer), sent);
+    }
+}
+
+#[test]
+fn noise_alone_leaves_a_server_as_it_is() {
+    let (mut world, noisy) = noisy_world();
+    let (_client, peer) = world.pair(1);
+    for kind in NOISE {
+        noisy.script([Step::Fail(kind)]);
+        let report = world.poll();
+        assert_eq!((report.received, report.noise), (0, 1), "{kind:?}");
+    }
+    assert!(world.server.is_listening());
+    assert_eq!(peer.state(), PeerState::Open);
+}
+
+#[test]
+fn noise_costs_a_stand_alone_peer_no_datagram_and_no_poll() {
+    let mut world = World::new();
+    let noisy = Noisy::new(world.another_host());
+    let mut client = PacketPeerUdp::with_transport(noisy.clone());
+    client.connect_to_host(SERVER).unwrap();
+    client.put_packet(b"hello").unwrap();
+    world.poll();
+    let mut peer = world.server.take_connection().unwrap();
+    let sent: Vec<_> = (0..500).map(|number| number.to_string()).collect();
+    for text in &sent {
+        peer.put_packet(text.as_bytes()).unwrap();
+    }
+    noisy.script(storm());
+    assert_eq!(poll_texts(&mut client), sent);
+    assert_eq!(noisy.steps_left(), 0);
+    assert_eq!(client.stats().noise, 15);
+    assert_eq!(client.state(), PeerState::Open);
+}
+
+#[test]
+fn a_dead_socket_ends_the_server_and_its_peers_and_it_can_listen_again() {
+    for kind in FATAL {
+        let (mut world, noisy) = noisy_world();
+        let (mut client, mut peer) = world.pair(1);
+        client.put_packet(b"the last word").unwrap();
+        world.client(2).put_packet(b"pending").unwrap();
+        noisy.script([Step::TakeAndFail(kind)]);
+        match world.server.poll() {
+            Err(PollError::SocketFailed(error)) => assert_eq!(error.kind(), kind),
+            other => panic!("{kind:?} gave {other:?}"),
+        }
+        assert!(!world.server.is_listening());
+        assert_eq!((world.server.peer_count(), world.server.pending_count()), (0, 0));
+        assert!(matches!(world.server.poll(), Err(PollError::NotOpen)));
+
+        assert_eq!(peer.state(), PeerState::Ended(CloseReason::SocketFailed));
+        assert!(matches!(peer.put_packet(b"x"), Err(PutError::Ended(CloseReason::SocketFailed))));
+        assert_eq!(&*peer.get_packet().unwrap().unwrap(), b"the last word");
+        assert_eq!(peer.get_packet().unwrap_err(), GetError::Ended(CloseReason::SocketFailed));
+
+        world.server.listen(SERVER).unwrap();
+        client.put_packet(b"again").unwrap();
+        assert_eq!(world.poll().new_connections, 1);
+        assert_eq!(texts(&mut world.server.take_connection().unwrap()), ["again"]);
+    }
+}
+
+#[test]
+fn a_dead_socket_ends_a_stand_alone_peer_and_it_can_be_bound_again() {
+    for kind in FATAL {
+        let world = World::new();
+        let noisy = Noisy::new(world.another_host());
+        let mut peer = PacketPeerUdp::with_transport(noisy.clone());
+        peer.bind(5000).unwrap();
+        noisy.script([Step::Fail(kind)]);
+        match peer.poll() {
+            Err(PollError::SocketFailed(error)) => assert_eq!(error.kind(), kind),
+            other => panic!("{kind:?} gave {other:?}"),
+        }
+        assert_eq!(peer.state(), PeerState::Ended(CloseReason::SocketFailed));
+        assert_eq!(peer.get_packet().unwrap_err(), GetError::Ended(CloseReason::SocketFailed));
+        peer.bind(5000).unwrap();
+        assert!(poll_texts(&mut peer).is_empty());
+    }
+}

@@ -1,0 +1,106 @@
+//! What every user of the crate relies on without saying so: checked at compile time where it can be.
+
+use std::any::Any;
+use std::collections::{BTreeSet, HashSet};
+use std::error::Error;
+use std::fmt::{Debug, Display};
+use std::hash::Hash;
+
+use packetpeer::error::InvalidAddress;
+use packetpeer::sim::{Host, Network};
+use packetpeer::socket::{
+    BindAddr, BindOptions, Interrupt, ReceiveBatch, SocketRef, SystemSockets, Transport, TransportFactory,
+    TransportOption,
+};
+use packetpeer::stats::ConnectionCounts;
+use packetpeer::{
+    BindError, CloseReason, ConnectError, GetError, GetIntoError, Interface, Limits, OptionError, Packet, PacketPeer,
+    PacketPeerUdp, PeerId, PeerState, PeerStats, PollError, PollReport, PutError, QueueLimits, ReceiveDrops, SendDrops,
+    ServerConfig, ServerStats, SocketOptions, UdpServer, UnknownPeer, WaitError, WaitOutcome, Waker, WhenFull,
+};
+
+mod util;
+
+/// May be a resource or a component of Bevy, may be sent to and shared with other threads.
+const fn is_shareable<T: Any + Send + Sync + Debug>() {}
+
+const _: () = {
+    is_shareable::<UdpServer>();
+    is_shareable::<ServerConfig>();
+    is_shareable::<SocketOptions>();
+    is_shareable::<Limits>();
+    is_shareable::<QueueLimits>();
+    is_shareable::<WhenFull>();
+    is_shareable::<PacketPeerUdp>();
+    is_shareable::<PeerId>();
+    is_shareable::<PeerState>();
+    is_shareable::<CloseReason>();
+    is_shareable::<Packet>();
+    is_shareable::<Interface>();
+    is_shareable::<WaitOutcome>();
+    is_shareable::<Waker>();
+    is_shareable::<PollReport>();
+    is_shareable::<ServerStats>();
+    is_shareable::<PeerStats>();
+    is_shareable::<ReceiveDrops>();
+    is_shareable::<SendDrops>();
+    is_shareable::<ConnectionCounts>();
+    is_shareable::<Network>();
+    is_shareable::<Host>();
+    is_shareable::<SystemSockets>();
+    is_shareable::<BindAddr>();
+    is_shareable::<BindOptions>();
+    is_shareable::<ReceiveBatch>();
+    is_shareable::<Interrupt>();
+    is_shareable::<TransportOption>();
+    is_shareable::<SocketRef<'static>>();
+    is_shareable::<Box<dyn Transport>>();
+    is_shareable::<Box<dyn TransportFactory>>();
+};
+
+/// `dyn PacketPeer` is a type.
+const fn is_peer<T: PacketPeer + ?Sized>() {}
+
+const _: () = {
+    is_peer::<PacketPeerUdp>();
+    is_peer::<dyn PacketPeer>();
+    is_peer::<dyn PacketPeer + Send + Sync>();
+};
+
+const fn is_error<T: Error + Any + Send + Sync>() {}
+
+const _: () = {
+    is_error::<BindError>();
+    is_error::<ConnectError>();
+    is_error::<GetError>();
+    is_error::<GetIntoError>();
+    is_error::<InvalidAddress>();
+    is_error::<OptionError>();
+    is_error::<PollError>();
+    is_error::<PutError>();
+    is_error::<UnknownPeer>();
+    is_error::<WaitError>();
+};
+
+const fn is_plain_data<T: Copy + Ord + Hash + Display>() {}
+
+const _: () = {
+    is_plain_data::<PeerId>();
+    assert!(size_of::<PeerId>() == 8);
+    // There are as many handles as players.
+    assert!(size_of::<PacketPeerUdp>() <= 64);
+};
+
+#[test]
+fn ids_of_peers_are_distinct_and_can_be_sorted_hashed_and_printed() {
+    let peers: Vec<_> = (0..10).map(|_| PacketPeerUdp::new()).collect();
+    let ids = || peers.iter().map(PacketPeerUdp::id);
+    assert_eq!(ids().collect::<HashSet<_>>().len(), 10);
+    assert_eq!(ids().collect::<BTreeSet<_>>().len(), 10);
+
+    let mut world = util::World::new();
+    let (_client, peer) = world.pair(1);
+    assert_eq!(peer.id().to_string(), "0.1");
+    assert_eq!(peer.id().index(), 0);
+    assert!(ids().all(|id| id != peer.id()), "a stand-alone peer has the id of a server's");
+}
