@@ -96,17 +96,34 @@
 //! Nothing here grows without bound, and nothing is lost in silence. Each datagram that nobody gets is counted under one
 //! reason in [`ServerStats::drops`] and, where there is a peer, in [`PeerStats::drops`]; see [`ReceiveDrops`] for the
 //! reasons and [`Limits`] for what sets them. [`ServerStats::send_drops`] has what was not sent. At any time
-//! *received = delivered + queued + Σ drops*. What the kernel drops because its own buffer is full between two polls
-//! it does not tell; poll often enough for [`UdpServer::receive_buffer_size`], and read that after `listen`.
+//! *received = delivered + queued + consumed + Σ drops*, and *put = sent + waiting + Σ send drops*. What the kernel drops because
+//! its own buffer is full between two polls is no received datagram; Linux tells how many these were
+//! ([`ServerStats::kernel_drops`]). Poll often enough for [`UdpServer::receive_buffer_size`], and read that after `listen`.
+//! A limit that is reached is also logged, by one line a kind and minute at most (`log::warn!`).
 //!
 //! ICMP answers to something sent earlier, resets, interrupted calls: counted as [noise](ServerStats#structfield.noise),
 //! and the poll goes on to the next datagram.
 //!
+//! # Strangers
+//!
+//! Who sends from an address that the server does not know becomes a pending connection, as far as [`Limits`] allow. A
+//! [filter](UdpServer::set_filter) sees their datagrams before anything is remembered of them: it can answer one-shot
+//! questions, or demand proof of the address first, as the example `cookie_server` does, so that spoofed senders cost
+//! neither memory nor a place in the queue. [`UdpServer::connect`] is the other way round: the server speaks first.
+//!
+//! # When to send
+//!
+//! [`put_packet`](PacketPeerUdp::put_packet) sends at once. [`SendMode`] has two more ways: what the system will not take
+//! waits, or everything waits for [`UdpServer::flush`] at the end of the frame, which costs less where several packets go
+//! to one peer. [`UdpServer::broadcast`] sends to all.
+//!
 //! # Threads
 //!
 //! Everything public is `Send + Sync`. The server polls on one thread, its peers may be on others: each handle and the
-//! server share one queue, locked for the move of one packet. [`PacketPeerUdp::wait`] sleeps until the server's poll has
-//! something for that peer.
+//! server share one mailbox, locked for the move of one packet and never across a call of the system. Slow work on one
+//! player then delays neither the poll nor the others; the example `worker_pool` shows it. [`PacketPeerUdp::wait`] sleeps
+//! until the server's poll has something for that peer, and [`UdpServer::wait`] until the socket has. For more than one
+//! thread can poll, several servers share a port: [`SocketOptions::share_port`].
 //!
 //! # Errors and panics
 //!
@@ -157,6 +174,8 @@
 //! | `leave_multicast_group(address, interface)` | [`PacketPeerUdp::leave_multicast_group`] | |
 //! | `get_var()`, `put_var()`, `encode_buffer_max_size` | – | bytes only: decoding what strangers send is the game's choice |
 //! | – | [`PacketPeerUdp::poll`] | Godot's getters poll behind your back |
+//! | – | [`ready`](UdpServer::ready), [`ended`](UdpServer::ended), [`peers`](UdpServer::peers), [`find`](UdpServer::find), [`close`](UdpServer::close) | who has something to say, who left, who is there |
+//! | – | [`connect`](UdpServer::connect), [`send_to`](UdpServer::send_to), [`broadcast`](UdpServer::broadcast) | the server speaks first |
 //!
 //! The differences that are meant, and which trap each removes:
 //!
@@ -181,7 +200,7 @@
 //! |---|---|
 //! | `server` | [`UdpServer`], [`ServerConfig`] |
 //! | `peer` | [`PacketPeer`], [`PacketPeerUdp`], [`Waker`] |
-//! | `demux` | the core: who is a peer, who is pending, what waits where; [`Limits`] |
+//! | `demux` | the core: who is a peer, who is pending, what waits where; [`Limits`], [`SendMode`] |
 //! | `packet` | [`Packet`] and the pool its memory comes from |
 //! | [`socket`] | the seam to the system: [`Transport`](socket::Transport), and the real sockets |
 //! | [`sim`] | the in-memory network behind the same seam |
