@@ -8,6 +8,7 @@
 
 mod address;
 mod filter;
+mod identity;
 mod limits;
 mod mailbox;
 mod outgoing;
@@ -25,6 +26,9 @@ use std::time::{Duration, Instant};
 pub(crate) use address::canonical;
 pub(crate) use filter::Filter;
 pub use filter::{FirstDatagram, Verdict};
+pub use identity::{
+    AskOnMove, ConnectionId, ConnectionIds, Identity, MoveAttempt, MoveVerdict, Moved, OnMove, WithoutId,
+};
 pub use limits::{AfterClose, Limits, QueueLimits, SendMode, WhenFull};
 pub(crate) use mailbox::{Bell, Mailbox, Posted};
 pub(crate) use outgoing::Payload;
@@ -53,12 +57,21 @@ pub(crate) struct Demux {
     table: Table,
     pending: Pending,
     refused: Refused,
+    identity: Identity,
     filter: Option<Filter>,
+    /// What a function of the caller's writes its reply into: one buffer for all, so that a flood of questions allocates
+    /// nothing.
+    reply: Vec<u8>,
+    /// Answers that may be sent in this poll.
+    replies_left: usize,
     /// Nobody new is admitted any more.
     draining: bool,
     /// Who has ended, and why. Those before `ended_seen` have been there since the last poll, and go with the next.
     ended: Vec<(PeerId, CloseReason)>,
     ended_seen: usize,
+    /// The same for who has moved to another address.
+    moved: Vec<Moved>,
+    moved_seen: usize,
     /// Polls so far, for quotas.
     polls: u32,
     /// Peers that were handed a packet and perhaps still have it; see [`Demux::ready`].
@@ -90,15 +103,20 @@ pub(crate) enum NotConnected {
     PeersFull,
 }
 
-/// What becomes of somebody unknown.
+/// What becomes of a datagram.
 enum Meeting {
+    /// It is this peer's.
+    Known(PeerId),
+    /// It makes a connection.
     Admit,
     Drop(DropReason),
-    Consumed { answer: bool },
+    Consumed {
+        answer: bool,
+    },
 }
 
 impl Demux {
-    pub(crate) fn new(limits: Limits, send_mode: SendMode, now: Instant) -> Self {
+    pub(crate) fn new(limits: Limits, identity: Identity, send_mode: SendMode, now: Instant) -> Self {
         let (shared, closed) = Shared::new(Pool::new(limits.max_queued_bytes), send_mode, now);
         shared.set_limits(&limits);
         Self {
@@ -106,10 +124,15 @@ impl Demux {
             table: Table::default(),
             pending: Pending::default(),
             refused: Refused::default(),
+            identity,
             filter: None,
+            reply: Vec::new(),
+            replies_left: 0,
             draining: false,
             ended: Vec::new(),
             ended_seen: 0,
+            moved: Vec::new(),
+            moved_seen: 0,
             polls: 0,
             ready: Vec::new(),
             shared,
@@ -123,10 +146,11 @@ impl Demux {
     /// Starts a poll: takes up what handles closed, and lets pending connections and refused addresses expire.
     pub(crate) fn begin(&mut self, now: Instant) {
         self.report = PollReport::default();
-        // Time never runs backwards, whatever the caller's clock does.
-        self.now = self.now.max(now);
+        self.tell_time(now);
+        self.replies_left = self.limits.max_replies_per_poll;
         self.polls = self.polls.wrapping_add(1);
         self.ended.drain(..self.ended_seen);
+        self.moved.drain(..self.moved_seen);
         while let Some(id) = self.next_closed() {
             self.take_up_closed(id);
         }
@@ -139,6 +163,11 @@ impl Demux {
         }
     }
 
+    /// Says what time it is. Time never runs backwards, whatever the caller's clock does.
+    pub(crate) fn tell_time(&mut self, now: Instant) {
+        self.now = self.now.max(now);
+    }
+
     /// Gives one datagram to its peer, makes a pending connection of it, or drops it; each is counted. One that is cut is too
     /// long, whatever is left of it.
     pub(crate) fn sort(&mut self, datagram: &Datagram<'_>) -> Sorted {
@@ -148,33 +177,38 @@ impl Demux {
         self.report.received += 1;
 
         let sender = canonical(datagram.sender);
-        let key = Key::of(sender);
-        let id = match self.look_up(&key) {
-            Some(id) => id,
-            None if cut => {
-                self.count_drops(DropReason::TooLarge, 1);
+        let connection = self.identity.read(bytes);
+        let key = connection.map_or_else(|| Key::of(sender), Key::of_connection);
+        let known = self.look_up(&key);
+        let meeting = match (known, connection) {
+            (Some(peer), Some(connection)) if !cut => self.meet_again(peer, connection, sender, bytes),
+            (Some(peer), _) => Meeting::Known(peer),
+            (None, _) if cut => Meeting::Drop(DropReason::TooLarge),
+            (None, connection) => self.meet(key, connection, sender, bytes),
+        };
+        let peer = match meeting {
+            Meeting::Known(peer) => peer,
+            Meeting::Admit => self.admit(key, connection, sender),
+            Meeting::Drop(reason) => {
+                if let Some(mailbox) = known.and_then(|peer| self.table.mailbox(peer)) {
+                    mailbox.count_dropped(reason, bytes.len());
+                }
+                self.count_drops(reason, 1);
                 return Sorted::Unknown;
             }
-            None => match self.meet(key, sender, bytes) {
-                Meeting::Admit => self.admit(key, sender),
-                Meeting::Drop(reason) => {
-                    self.count_drops(reason, 1);
-                    return Sorted::Unknown;
-                }
-                Meeting::Consumed { answer } => {
-                    self.stats.consumed += 1;
-                    self.report.consumed += 1;
-                    return if answer { Sorted::Answer } else { Sorted::Unknown };
-                }
-            },
+            Meeting::Consumed { answer } => {
+                self.stats.consumed += 1;
+                self.report.consumed += 1;
+                return if answer { Sorted::Answer } else { Sorted::Unknown };
+            }
         };
-        self.deliver(id, sender, datagram);
+        self.deliver(peer, sender, datagram);
         Sorted::Known
     }
 
-    /// What the filter has written, after [`Sorted::Answer`].
+    /// What a function of the caller's has written, after [`Sorted::Answer`].
     pub(crate) fn reply(&self) -> &[u8] {
-        self.filter.as_ref().map_or(&[], Filter::reply)
+        &self.reply
     }
 
     /// Counts an error of the socket that is nothing but noise.
@@ -199,13 +233,13 @@ impl Demux {
     pub(crate) fn finish(&mut self, socket_was_empty: bool) -> PollReport {
         if let (true, Some(timeout)) = (socket_was_empty, self.limits.idle_timeout) {
             while let Some(id) = self.table.longest_silent(self.now, timeout) {
-                self.stats.connections.idle += 1;
-                self.report.idle += 1;
                 self.end(id, CloseReason::Idle);
+                self.report.idle += 1;
             }
         }
         self.report.more_waiting = !socket_was_empty;
         self.ended_seen = self.ended.len();
+        self.moved_seen = self.moved.len();
         self.report
     }
 
@@ -219,17 +253,21 @@ impl Demux {
     }
 
     /// Makes a peer of somebody who has not spoken, or not been taken.
-    pub(crate) fn connect(&mut self, addr: SocketAddr) -> Result<Arc<Mailbox>, NotConnected> {
+    pub(crate) fn connect(
+        &mut self,
+        addr: SocketAddr,
+        connection: Option<ConnectionId>,
+    ) -> Result<Arc<Mailbox>, NotConnected> {
         let remote = canonical(addr);
-        let key = Key::of(remote);
+        let key = connection.map_or_else(|| Key::of(remote), Key::of_connection);
         let known = self.look_up(&key);
-        self.refused.forget(&key);
         let id = match known.map(|id| self.pending.take(id).ok_or(id)) {
             Some(Ok(pending)) => pending,
             Some(Err(peer)) => return Err(NotConnected::Known(peer)),
             None if self.table.len() >= self.limits.max_peers => return Err(NotConnected::PeersFull),
-            None => self.insert(key, remote),
+            None => self.insert(key, connection, remote),
         };
+        self.refused.lift(&key);
         let mailbox = Arc::clone(self.table.accept(id, self.now).ok_or(NotConnected::Known(id))?);
         self.stats.connections.connected += 1;
         self.list_as_ready(id);
@@ -241,7 +279,6 @@ impl Demux {
         if !self.table.is_peer(id) || !self.is_open(id) {
             return Err(UnknownPeer(id));
         }
-        self.stats.connections.closed += 1;
         self.end(id, CloseReason::Closed);
         Ok(())
     }
@@ -285,6 +322,12 @@ impl Demux {
         self.ended_seen = 0;
     }
 
+    /// Appends to `out` who goes on at another address, and forgets it.
+    pub(crate) fn moved(&mut self, out: &mut Vec<Moved>) {
+        out.append(&mut self.moved);
+        self.moved_seen = 0;
+    }
+
     /// Appends to `out` the peers that have packets waiting, and takes those that have not off the list.
     pub(crate) fn ready(&mut self, out: &mut Vec<PeerId>) {
         let table = &mut self.table;
@@ -321,7 +364,16 @@ impl Demux {
 
     /// The peer of this address, if there is one.
     pub(crate) fn find(&self, addr: SocketAddr) -> Option<PeerId> {
-        self.table.find(&Key::of(addr)).filter(|&id| self.table.is_peer(id) && self.is_open(id))
+        self.find_peer(&Key::of(addr))
+    }
+
+    /// The peer of this connection id, if there is one.
+    pub(crate) fn find_connection(&self, id: ConnectionId) -> Option<PeerId> {
+        self.find_peer(&Key::of_connection(id))
+    }
+
+    fn find_peer(&self, key: &Key) -> Option<PeerId> {
+        self.table.find(key).filter(|&id| self.table.is_peer(id) && self.is_open(id))
     }
 
     pub(crate) fn shared(&self) -> &Shared {
@@ -352,20 +404,57 @@ impl Demux {
 
     /// What becomes of the datagram of somebody unknown. The filter comes before the caps, so that it works when they are
     /// reached.
-    fn meet(&mut self, key: Key, sender: SocketAddr, bytes: &[u8]) -> Meeting {
+    fn meet(&mut self, key: Key, id: Option<ConnectionId>, sender: SocketAddr, bytes: &[u8]) -> Meeting {
         if self.refused.contains(&key, self.now) {
             return Meeting::Drop(DropReason::Refused);
         }
-        if let Some(filter) = &mut self.filter {
-            match filter.decide(&FirstDatagram { sender, bytes }) {
+        if let Some(filter) = &self.filter {
+            self.reply.clear();
+            match filter.decide(&FirstDatagram { sender, bytes, received_at: self.now, id }, &mut self.reply) {
                 Verdict::Accept => {}
                 Verdict::Ignore => return Meeting::Drop(DropReason::Filtered),
                 Verdict::Consume => return Meeting::Consumed { answer: false },
-                Verdict::Reply if filter.reply().len() > bytes.len() => return Meeting::Drop(DropReason::ReplyTooLong),
-                Verdict::Reply => return Meeting::Consumed { answer: true },
+                Verdict::Reply => return self.answer(bytes),
             }
         }
+        if id.is_none() && self.identity.ids().is_some_and(|ids| !ids.knows_by_address()) {
+            return Meeting::Drop(DropReason::NoId);
+        }
         self.no_room_for(sender).map_or(Meeting::Admit, Meeting::Drop)
+    }
+
+    /// What becomes of a datagram with the id of a connection: it may come from another address than before.
+    fn meet_again(&mut self, peer: PeerId, id: ConnectionId, sender: SocketAddr, bytes: &[u8]) -> Meeting {
+        let (Some(ids), Some(from)) = (self.identity.ids(), self.table.mailbox(peer).map(|mailbox| mailbox.remote()))
+        else {
+            return Meeting::Known(peer);
+        };
+        if from == sender || self.table.was_at(peer, sender, self.now) {
+            return Meeting::Known(peer);
+        }
+        self.reply.clear();
+        match ids.decide(&MoveAttempt { peer, id, from, to: sender, bytes, received_at: self.now }, &mut self.reply) {
+            MoveVerdict::Refuse => Meeting::Drop(DropReason::MoveRefused),
+            MoveVerdict::Challenge => self.answer(bytes),
+            MoveVerdict::Follow => {
+                let until = far_after(self.now, ids.grace());
+                self.table.follow(peer, sender, until);
+                self.moved.push(Moved { peer, from, to: sender });
+                self.stats.connections.moved += 1;
+                self.report.moved += 1;
+                Meeting::Known(peer)
+            }
+        }
+    }
+
+    /// Sends back what was written, unless that would be more than was received.
+    fn answer(&mut self, question: &[u8]) -> Meeting {
+        if self.reply.len() > question.len() {
+            return Meeting::Drop(DropReason::ReplyTooLong);
+        }
+        let Some(left) = self.replies_left.checked_sub(1) else { return Meeting::Drop(DropReason::ReplyBudget) };
+        self.replies_left = left;
+        Meeting::Consumed { answer: true }
     }
 
     /// Which limit stands in the way of one more connection.
@@ -388,17 +477,17 @@ impl Demux {
         (!exempt).then(|| Origin::of(sender.ip()))
     }
 
-    fn admit(&mut self, key: Key, remote: SocketAddr) -> PeerId {
-        let id = self.insert(key, remote);
+    fn admit(&mut self, key: Key, connection: Option<ConnectionId>, remote: SocketAddr) -> PeerId {
+        let id = self.insert(key, connection, remote);
         self.pending.push(id, self.now, self.origin(remote));
         self.stats.connections.opened += 1;
         self.report.new_connections += 1;
         id
     }
 
-    fn insert(&mut self, key: Key, remote: SocketAddr) -> PeerId {
+    fn insert(&mut self, key: Key, connection: Option<ConnectionId>, remote: SocketAddr) -> PeerId {
         let shared = Arc::clone(&self.shared);
-        self.table.insert(key, self.now, |id| Arc::new(Mailbox::new(id, remote, shared)))
+        self.table.insert(key, self.now, |id| Arc::new(Mailbox::new(id, connection, remote, shared)))
     }
 
     fn deliver(&mut self, id: PeerId, sender: SocketAddr, datagram: &Datagram<'_>) {
@@ -452,11 +541,14 @@ impl Demux {
         let Some(mailbox) = self.table.remove(id) else { return };
         mailbox.end(reason);
         let reason = mailbox.ended().unwrap_or(reason);
+        match reason {
+            CloseReason::Closed => self.stats.connections.closed += 1,
+            CloseReason::Idle => self.stats.connections.idle += 1,
+            CloseReason::ServerStopped | CloseReason::SocketFailed => {}
+        }
         self.ended.push((id, reason));
         if let (CloseReason::Closed, AfterClose::Refuse(time)) = (reason, self.limits.after_close) {
-            // A time too far away to be expressed is as good as a year.
-            let until = self.now.checked_add(time).unwrap_or(self.now + Duration::from_secs(365 * 86_400));
-            self.refused.refuse(key, until, self.limits.max_refused_addresses);
+            self.refused.refuse(key, far_after(self.now, time), self.limits.max_refused_addresses);
         }
     }
 
@@ -467,7 +559,6 @@ impl Demux {
     /// Removes a peer that its handle has ended, if that has not been done.
     fn take_up_closed(&mut self, id: PeerId) {
         if self.table.mailbox(id).is_some() {
-            self.stats.connections.closed += 1;
             self.report.closed += 1;
             self.end(id, CloseReason::Closed);
         }
@@ -502,4 +593,9 @@ impl Demux {
     fn is_open(&self, id: PeerId) -> bool {
         self.table.mailbox(id).is_some_and(|mailbox| mailbox.ended().is_none())
     }
+}
+
+/// A time too far away to be expressed is as good as a year.
+fn far_after(now: Instant, time: Duration) -> Instant {
+    now.checked_add(time).unwrap_or(now + Duration::from_secs(365 * 86_400))
 }

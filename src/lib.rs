@@ -225,7 +225,10 @@ pub mod socket;
 pub mod stats;
 mod sync;
 
-pub use demux::{AfterClose, FirstDatagram, IpPrefix, Limits, QueueLimits, SendMode, Verdict, WhenFull};
+pub use demux::{
+    AfterClose, AskOnMove, ConnectionId, ConnectionIds, FirstDatagram, Identity, IpPrefix, Limits, MoveAttempt,
+    MoveVerdict, Moved, OnMove, QueueLimits, SendMode, Verdict, WhenFull, WithoutId,
+};
 pub use error::{
     BindError, ConfigError, ConnectError, GetError, GetIntoError, OptionError, PollError, PutError, UnknownPeer,
     WaitError,

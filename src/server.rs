@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 
 pub use config::{ServerConfig, SocketOptions};
 
-use crate::demux::{Demux, Filter, FirstDatagram, Limits, NotConnected, Sorted, Verdict, canonical};
+use crate::demux::{
+    ConnectionId, Demux, Filter, FirstDatagram, Limits, Moved, NotConnected, Sorted, Verdict, canonical,
+};
 use crate::error::{BindError, ConfigError, ConnectError, PollError, PutError, UnknownPeer, WaitError};
 use crate::lifetime::CloseReason;
 use crate::peer::{PacketPeerUdp, SocketWait, WaitOutcome, Waker, send};
@@ -86,10 +88,10 @@ impl UdpServer {
     /// A server whose sockets come from `factory`, for instance from a host of the in-memory
     /// [network](crate::sim::Network).
     pub fn with_transport(config: ServerConfig, factory: impl TransportFactory + 'static) -> Self {
-        let ServerConfig { limits, socket, send_mode } = config;
+        let ServerConfig { limits, socket, send_mode, identity } = config;
         Self {
             config: socket,
-            demux: Demux::new(limits, send_mode, factory.now()),
+            demux: Demux::new(limits, identity, send_mode, factory.now()),
             factory: Arc::new(factory),
             listening: None,
             wait: SocketWait::default(),
@@ -139,6 +141,7 @@ impl UdpServer {
 
     fn listen_by(&mut self, transport: Box<dyn Transport>, pins_reply_address: bool) -> Result<(), BindError> {
         let transport = TransportOwner::new(transport, pins_reply_address).map_err(BindError::from_io)?;
+        self.demux.tell_time(transport.get().io().now());
         // One byte more than is accepted: what fills it is too long.
         let batch = ReceiveBatch::new(BATCH, self.config.max_packet_size + 1);
         self.listening = Some(Listening { transport, batch });
@@ -180,7 +183,7 @@ impl UdpServer {
         match drain(transport.get().io(), batch, &mut intake) {
             Ok(drained) => {
                 let report = self.demux.finish(drained == Drained::Empty);
-                if report.dropped > 0 {
+                if report.dropped > 0 || self.notices.has_more() {
                     self.notices.tell(now, self.demux.drops());
                 }
                 Ok(report)
@@ -251,8 +254,8 @@ impl UdpServer {
     }
 
     /// Appends to `ended` who has ended since this was asked last, and why: peers gone idle, peers closed by their handle or
-    /// by the server, and on [`stop`](Self::stop) all of them. What nobody asks for until the poll after next is
-    /// forgotten.
+    /// by the server, and on [`stop`](Self::stop) all of them. Ask after each poll: what one poll has found, the next
+    /// forgets.
     ///
     /// ```
     /// # use packetpeer::{PeerId, UdpServer};
@@ -273,6 +276,13 @@ impl UdpServer {
         self.demux.ended(ended);
     }
 
+    /// Appends to `moved` the connections that have gone on at another address since this was asked last, where the server's
+    /// [identity](crate::Identity) is a connection id. Their handles send there already. Ask after each poll: what one poll has
+    /// found, the next forgets.
+    pub fn moved(&mut self, moved: &mut Vec<Moved>) {
+        self.demux.moved(moved);
+    }
+
     /// Makes a peer of `addr` from this side: to speak first from the port listened on, as hole punching and server browsers
     /// do. Nothing is sent. A pending connection of that address becomes the peer, with what it has received.
     ///
@@ -283,6 +293,19 @@ impl UdpServer {
     /// [`ConnectError::AlreadyKnown`], [`PeersFull`](ConnectError::PeersFull), [`NotListening`](ConnectError::NotListening),
     /// [`NoPort`](ConnectError::NoPort) or [`WrongFamily`](ConnectError::WrongFamily).
     pub fn connect(&mut self, addr: SocketAddr) -> Result<PacketPeerUdp, ConnectError> {
+        self.connect_by(addr, None)
+    }
+
+    /// As [`connect`](Self::connect), where the server's [identity](crate::Identity) is a connection id: the peer is known by `id`.
+    ///
+    /// # Errors
+    ///
+    /// As [`connect`](Self::connect).
+    pub fn connect_as(&mut self, addr: SocketAddr, id: ConnectionId) -> Result<PacketPeerUdp, ConnectError> {
+        self.connect_by(addr, Some(id))
+    }
+
+    fn connect_by(&mut self, addr: SocketAddr, id: Option<ConnectionId>) -> Result<PacketPeerUdp, ConnectError> {
         let listening = self.listening.as_ref().ok_or(ConnectError::NotListening)?;
         if addr.port() == 0 {
             return Err(ConnectError::NoPort);
@@ -291,7 +314,7 @@ impl UdpServer {
             return Err(ConnectError::WrongFamily);
         }
         let transport = listening.transport.share();
-        match self.demux.connect(addr) {
+        match self.demux.connect(addr, id) {
             Ok(mailbox) => Ok(PacketPeerUdp::served(mailbox, transport)),
             Err(NotConnected::Known(id)) => Err(ConnectError::AlreadyKnown(id)),
             Err(NotConnected::PeersFull) => Err(ConnectError::PeersFull),
@@ -305,12 +328,14 @@ impl UdpServer {
     ///
     /// See [`PutError`]; the datagram was not sent, and is counted under its reason.
     pub fn send_to(&mut self, addr: SocketAddr, bytes: &[u8]) -> Result<(), PutError> {
-        let listening = self.listening.as_ref().ok_or(PutError::NotListening)?;
-        send_stateless(listening.transport.get().io(), &self.demux, None, bytes, addr)
+        let transport = self.listening.as_ref().map(|listening| listening.transport.get().io());
+        send_stateless(transport, &self.demux, None, bytes, addr)
     }
 
     /// Asks `filter` about each datagram of somebody unknown, before anything is remembered of them and before the limits on
     /// connections, so that it works when these are reached. It replaces the filter before it.
+    ///
+    /// Refused addresses (see [`AfterClose`](crate::AfterClose)) are dropped before it.
     ///
     /// What the filter writes into the vector is sent back where it answers [`Verdict::Reply`]. It runs within `poll`, for
     /// each datagram of a flood too: it should be quick, and must not block.
@@ -448,9 +473,15 @@ impl UdpServer {
         self.demux.peers()
     }
 
-    /// The peer of this address, if there is one. An IPv4 address may be given as such or mapped into IPv6.
+    /// The peer that is known by this address, if there is one; of those known by a connection id see
+    /// [`find_connection`](Self::find_connection). An IPv4 address may be given as such or mapped into IPv6.
     pub fn find(&self, addr: SocketAddr) -> Option<PeerId> {
         self.demux.find(addr)
+    }
+
+    /// The peer of this connection id, if there is one; where the server's [identity](crate::Identity) is a connection id.
+    pub fn find_connection(&self, id: ConnectionId) -> Option<PeerId> {
+        self.demux.find_connection(id)
     }
 
     /// Whether the port is open.
@@ -544,7 +575,13 @@ impl Sink for Intake<'_> {
             Sorted::Unknown => self.unknown_left -= 1,
             Sorted::Answer => {
                 self.unknown_left -= 1;
-                let _ = send_stateless(self.transport, self.demux, datagram.local, self.demux.reply(), datagram.sender);
+                let _ = send_stateless(
+                    Some(self.transport),
+                    self.demux,
+                    datagram.local,
+                    self.demux.reply(),
+                    datagram.sender,
+                );
             }
         }
     }
@@ -572,13 +609,17 @@ fn transport_for_broadcast<'a>(
 
 /// Sends a datagram that is no peer's, and counts it.
 fn send_stateless(
-    transport: &dyn Transport,
+    transport: Option<&dyn Transport>,
     demux: &Demux,
     from: Option<IpAddr>,
     bytes: &[u8],
     to: SocketAddr,
 ) -> Result<(), PutError> {
-    let result = send(transport, from, bytes, canonical(to));
+    let result = match transport {
+        None => Err(PutError::NotListening),
+        Some(_) if to.port() == 0 => Err(PutError::NoPort),
+        Some(transport) => send(transport, from, bytes, canonical(to)),
+    };
     demux.count_send(match &result {
         Ok(()) => Ok(bytes.len()),
         Err(error) => Err(error.into()),

@@ -309,10 +309,10 @@ impl Transport for SimTransport {
 impl Drop for SimTransport {
     fn drop(&mut self) {
         let mut wires = self.network.wires();
-        let unread = wires.endpoints.shift_remove(&self.id).map_or(0, |endpoint| endpoint.inbox.len());
+        let unread = wires.endpoints.swap_remove(&self.id).map_or(0, |endpoint| endpoint.inbox.len());
         wires.lost += unread as u64;
         for &ip in &self.addrs {
-            wires.bound.shift_remove(&SocketAddr::new(ip, self.local_addr.port()));
+            wires.bound.swap_remove(&SocketAddr::new(ip, self.local_addr.port()));
         }
     }
 }

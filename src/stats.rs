@@ -165,8 +165,14 @@ counters! {
         filtered = Filtered: "filtered",
         /// From an unknown sender, which the filter answered with more than was received: no such answer is sent.
         reply_too_long = ReplyTooLong: "reply too long",
+        /// From an unknown sender, which the filter answered, after `max_replies_per_poll` answers in the same poll.
+        reply_budget = ReplyBudget: "over reply budget",
         /// From an unknown sender while the server was draining, or pending when that began.
         draining = Draining: "draining",
+        /// Without a connection id, on a server that goes by ids.
+        no_id = NoId: "no connection id",
+        /// With the connection id of a peer, from an address that it may not move to.
+        move_refused = MoveRefused: "move refused",
         /// From the address of a closed peer, while it is refused.
         refused = Refused: "refused after close",
         /// More from one peer than its quota a poll.
@@ -224,6 +230,8 @@ pub struct ConnectionCounts {
     pub taken: u64,
     /// Peers that the server spoke to first, by [`UdpServer::connect`](crate::UdpServer::connect).
     pub connected: u64,
+    /// Connections that went on at another address.
+    pub moved: u64,
     /// Pending connections that nobody took in time.
     pub expired: u64,
     /// Pending connections removed by a lowered cap.
@@ -242,6 +250,7 @@ impl ConnectionCounts {
             opened: self.opened.saturating_sub(earlier.opened),
             taken: self.taken.saturating_sub(earlier.taken),
             connected: self.connected.saturating_sub(earlier.connected),
+            moved: self.moved.saturating_sub(earlier.moved),
             expired: self.expired.saturating_sub(earlier.expired),
             trimmed: self.trimmed.saturating_sub(earlier.trimmed),
             closed: self.closed.saturating_sub(earlier.closed),
@@ -254,6 +263,7 @@ impl ConnectionCounts {
             ("opened", self.opened),
             ("taken", self.taken),
             ("connected", self.connected),
+            ("moved", self.moved),
             ("expired", self.expired),
             ("trimmed", self.trimmed),
             ("closed", self.closed),
@@ -296,6 +306,8 @@ pub struct PollReport {
     pub new_connections: usize,
     /// Datagrams that the filter took for itself or answered.
     pub consumed: usize,
+    /// Connections that go on at another address. Which, is in [`UdpServer::moved`](crate::UdpServer::moved).
+    pub moved: usize,
     /// Peers that ended because their handle was closed or dropped. Who, is in
     /// [`UdpServer::ended`](crate::UdpServer::ended).
     pub closed: usize,

@@ -18,7 +18,7 @@ pub(crate) fn read_options(about: &str, options: &mut [(&str, &mut dyn OptionVal
         if matches!(arg, Arg::Long("help") | Arg::Short('h')) {
             println!("{about}\n");
             for (name, value) in options.iter() {
-                println!("  --{name:<18} default: {}", value.show());
+                println!("  --{name:<24} default: {}", value.show());
             }
             std::process::exit(0);
         }
@@ -92,4 +92,11 @@ impl FrameClock {
             None => self.next = now,
         }
     }
+}
+
+/// The value that `percent` of all values are no greater than; sorts them for it. Zero where there are none.
+pub(crate) fn percentile<T: Copy + Default + Ord>(values: &mut [T], percent: usize) -> T {
+    values.sort_unstable();
+    let index = values.len().saturating_sub(1) * percent / 100;
+    values.get(index).copied().unwrap_or_default()
 }

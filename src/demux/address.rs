@@ -1,7 +1,9 @@
-//! Who somebody is, by address: one key, made here and nowhere else.
+//! Who somebody is: one key, made here and nowhere else.
 
 use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+
+use super::ConnectionId;
 
 /// The one form of an address that this crate shows and compares: IPv4 mapped into IPv6 becomes IPv4, the flow
 /// information, which senders choose freely, becomes 0. The scope id stays: link-local addresses mean nothing without it.
@@ -15,7 +17,8 @@ pub(crate) fn canonical(addr: SocketAddr) -> SocketAddr {
     }
 }
 
-/// A canonical address as 24 bytes: IPv6 or mapped IPv4 address, port, scope id, zeros. Cheap to hash and to compare.
+/// Who somebody is, as 24 bytes that are cheap to hash and to compare: a canonical address (IPv6 or mapped IPv4 address, port,
+/// scope id, a zero), or a connection id (and a one).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Key([u8; 24]);
 
@@ -31,6 +34,13 @@ impl Key {
         key[..16].copy_from_slice(&ip.octets());
         key[16..18].copy_from_slice(&addr.port().to_be_bytes());
         key[18..22].copy_from_slice(&scope.to_be_bytes());
+        Self(key)
+    }
+
+    pub(super) fn of_connection(id: ConnectionId) -> Self {
+        let mut key = [0; 24];
+        key[..8].copy_from_slice(&id.0.to_be_bytes());
+        key[23] = 1;
         Self(key)
     }
 }

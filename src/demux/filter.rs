@@ -1,5 +1,8 @@
 use std::fmt;
 use std::net::SocketAddr;
+use std::time::Instant;
+
+use super::ConnectionId;
 
 /// The first datagram of somebody unknown, as a [filter](crate::UdpServer::set_filter) sees it.
 #[derive(Debug, Clone, Copy)]
@@ -9,6 +12,10 @@ pub struct FirstDatagram<'a> {
     pub sender: SocketAddr,
     /// Its payload.
     pub bytes: &'a [u8],
+    /// The time of the poll that received it: what to judge an expiry by.
+    pub received_at: Instant,
+    /// The connection id in it, where the server's [identity](crate::Identity) is one and there is one.
+    pub id: Option<ConnectionId>,
 }
 
 /// What a [filter](crate::UdpServer::set_filter) decides on the datagram of somebody unknown.
@@ -29,26 +36,17 @@ pub enum Verdict {
 }
 
 /// Decides on the datagrams of the unknown.
-pub(crate) struct Filter {
-    decide: Box<Decide>,
-    /// What the filter writes its reply into: one buffer for all, so that a flood of questions allocates nothing.
-    reply: Vec<u8>,
-}
+pub(crate) struct Filter(Box<Decide>);
 
 type Decide = dyn Fn(&FirstDatagram<'_>, &mut Vec<u8>) -> Verdict + Send + Sync;
 
 impl Filter {
     pub(crate) fn new(decide: impl Fn(&FirstDatagram<'_>, &mut Vec<u8>) -> Verdict + Send + Sync + 'static) -> Self {
-        Self { decide: Box::new(decide), reply: Vec::new() }
+        Self(Box::new(decide))
     }
 
-    pub(super) fn decide(&mut self, datagram: &FirstDatagram<'_>) -> Verdict {
-        self.reply.clear();
-        (self.decide)(datagram, &mut self.reply)
-    }
-
-    pub(super) fn reply(&self) -> &[u8] {
-        &self.reply
+    pub(super) fn decide(&self, datagram: &FirstDatagram<'_>, reply: &mut Vec<u8>) -> Verdict {
+        (self.0)(datagram, reply)
     }
 }
 

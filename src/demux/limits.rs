@@ -29,13 +29,15 @@ use crate::setters::setters;
 /// | [`max_queued_bytes`](Self#structfield.max_queued_bytes) | 4 MiB | 64 MiB | 256 MiB |
 /// | [`max_known_per_poll`](Self#structfield.max_known_per_poll) | 1 024 | 16 384 | 65 536, and a thread for the poll |
 /// | [`max_unknown_per_poll`](Self#structfield.max_unknown_per_poll) | 1 024 | 16 384 | 16 384 |
+/// | [`max_replies_per_poll`](Self#structfield.max_replies_per_poll) | 128 | 2 048 | 2 048 |
 /// | [`quota_per_poll`](Self#structfield.quota_per_poll) | `None` | 32 | 8 |
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
     /// Connections that may wait to be taken. Default 16, as Godot. 0 refuses the unknown and leaves peers working.
     ///
-    /// A frame's worth of arrivals has to fit; whoever finds no room has to send again.
+    /// A frame's worth of arrivals has to fit; whoever finds no room has to send again. Where many come from one address, as in
+    /// tests, raise [`max_pending_per_ip`](Self#structfield.max_pending_per_ip) too.
     pub max_pending_connections: usize,
     /// Connections from one IPv4 address, or one IPv6 /64, that may wait to be taken. Default 16: no less than the default of
     /// all, so that players behind one NAT are let in, and no more where that is raised, so that one host cannot take all.
@@ -66,15 +68,23 @@ pub struct Limits {
     /// Payload that may wait in the queues of all peers together, in bytes; received and to be sent each. Default 64 MiB.
     ///
     /// Memory for a packet comes in sizes of a power of two from 128 bytes on, with some 100 bytes of bookkeeping: at worst
-    /// a one-byte packet costs 230 bytes, and a large one twice its size. As much again may lie idle in the pool.
+    /// a one-byte packet costs 256 bytes, and a large one twice its size. As much again may lie idle in the pool.
     pub max_queued_bytes: usize,
     /// Datagrams of peers and pending connections that one poll takes from the socket. Default 16 384; at least 1.
     ///
-    /// This bounds the length of a poll, some 10 ms with the default. What is left waits in the system for the next.
+    /// This bounds the length of a poll, some 10 ms with the default. What is left waits in the system for the next: where more
+    /// comes than the budget takes, the system's buffer stays full, and adds its length in time to every latency.
     pub max_known_per_poll: usize,
     /// Datagrams of the unknown that one poll takes from the socket and lets nobody have. Default 16 384; at least 1.
     pub max_unknown_per_poll: usize,
-    /// Datagrams of one peer that one poll delivers; what is more is dropped. Default: `None`, no quota; at least 1.
+    /// Answers that one poll sends for the [filter](crate::UdpServer::set_filter), and for
+    /// [who decides on moves](crate::OnMove::ask). Default 2 048. What they would have answered beyond that is dropped.
+    ///
+    /// An answer costs four times what a drop does, and who asks may be forged: without it, a flood of questions would make
+    /// polls that much longer.
+    pub max_replies_per_poll: usize,
+    /// Datagrams of one peer that one poll takes for its queue, whether they find room or not; what is more is dropped.
+    /// Default: `None`, no quota; at least 1.
     ///
     /// Some times what a client rightly sends a frame, so that one who floods does not use up what others share: the poll's
     /// budget and the queued bytes.
@@ -156,6 +166,7 @@ impl Default for Limits {
             max_queued_bytes: 64 << 20,
             max_known_per_poll: 16_384,
             max_unknown_per_poll: 16_384,
+            max_replies_per_poll: 2048,
             quota_per_poll: None,
         }
     }
@@ -181,6 +192,7 @@ impl Limits {
         max_queued_bytes: usize,
         max_known_per_poll: usize,
         max_unknown_per_poll: usize,
+        max_replies_per_poll: usize,
         quota_per_poll: Option<usize>,
     }
 

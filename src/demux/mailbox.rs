@@ -3,13 +3,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, PoisonError};
 
 use super::queue::{Bound, Overflow};
-use super::{PacketQueue, Payload, QueueLimits, Shared};
+use super::{ConnectionId, PacketQueue, Payload, QueueLimits, Shared};
 use crate::error::GetIntoError;
 use crate::lifetime::CloseReason;
 use crate::packet::Packet;
 use crate::peer_id::PeerId;
 use crate::stats::{DropReason, PeerStats, ReceiveDrops, SendDropReason, SendDrops};
-use crate::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 
 /// What the server and a peer's handle share: what has been received and not taken, what has been put and not sent,
@@ -20,7 +20,10 @@ use crate::sync::{Mutex, MutexGuard};
 /// lock.
 pub(crate) struct Mailbox {
     id: PeerId,
-    remote: SocketAddr,
+    connection: Option<ConnectionId>,
+    first_remote: SocketAddr,
+    /// Whether the remote is another by now; which, is in the contents.
+    has_moved: AtomicBool,
     shared: Arc<Shared>,
     /// 0 while open, else a [`CloseReason`]; see `encode`.
     ended: AtomicU8,
@@ -32,6 +35,8 @@ pub(crate) struct Mailbox {
 struct Contents {
     inbox: PacketQueue<Packet>,
     outbox: Outbox,
+    /// Where the remote is, if it has moved.
+    moved_to: Option<Box<SocketAddr>>,
     /// Which address of this host the remote spoke to last, where the transport tells.
     local: Option<IpAddr>,
     received: u64,
@@ -72,8 +77,17 @@ pub(crate) enum Posted {
 }
 
 impl Mailbox {
-    pub(super) fn new(id: PeerId, remote: SocketAddr, shared: Arc<Shared>) -> Self {
-        Self { id, remote, shared, ended: AtomicU8::new(OPEN), waiting: AtomicU32::new(0), contents: Mutex::default() }
+    pub(super) fn new(id: PeerId, connection: Option<ConnectionId>, remote: SocketAddr, shared: Arc<Shared>) -> Self {
+        Self {
+            id,
+            connection,
+            first_remote: remote,
+            has_moved: AtomicBool::new(false),
+            shared,
+            ended: AtomicU8::new(OPEN),
+            waiting: AtomicU32::new(0),
+            contents: Mutex::default(),
+        }
     }
 
     /// Queues a received packet; says what was dropped instead, which may be the packet itself.
@@ -267,13 +281,26 @@ impl Mailbox {
         self.id
     }
 
+    pub(crate) fn connection(&self) -> Option<ConnectionId> {
+        self.connection
+    }
+
     pub(crate) fn remote(&self) -> SocketAddr {
-        self.remote
+        if self.has_moved.load(Ordering::Acquire) {
+            self.contents().moved_to.as_deref().copied().unwrap_or(self.first_remote)
+        } else {
+            self.first_remote
+        }
+    }
+
+    pub(super) fn set_remote(&self, remote: SocketAddr) {
+        self.contents().moved_to = Some(Box::new(remote));
+        self.has_moved.store(true, Ordering::Release);
     }
 
     /// Bytes for this peer, in memory of the pool.
     pub(crate) fn payload(&self, bytes: &[u8]) -> Payload {
-        self.shared.payload(bytes, self.remote)
+        self.shared.payload(bytes, self.remote())
     }
 
     pub(crate) fn shared(&self) -> &Shared {
@@ -347,7 +374,7 @@ impl fmt::Debug for Mailbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Mailbox")
             .field("id", &self.id)
-            .field("remote", &self.remote)
+            .field("remote", &self.remote())
             .field("ended", &self.ended())
             .field("waiting", &self.waiting())
             .finish_non_exhaustive()
@@ -385,7 +412,7 @@ mod models {
     fn mailbox() -> (Arc<Mailbox>, Receiver<PeerId>) {
         let (shared, closed) = Shared::new(Pool::new(0), SendMode::Now, Instant::now());
         let remote = SocketAddr::from((Ipv4Addr::LOCALHOST, 9));
-        (Arc::new(Mailbox::new(PeerId::new(0, 1), remote, shared)), closed)
+        (Arc::new(Mailbox::new(PeerId::new(0, 1), None, remote, shared)), closed)
     }
 
     fn push(mailbox: &Mailbox, byte: u8) {

@@ -3,51 +3,67 @@ use std::time::Instant;
 
 use super::address::Key;
 
-/// Addresses of closed peers, refused for a time. At most so many: beyond, the one refused longest is forgotten.
+/// Who is refused for a time, because the peer was closed. At most so many: beyond, the one refused first is forgotten.
 #[derive(Debug, Default)]
 pub(super) struct Refused {
-    until: HashMap<Key, Instant>,
-    /// In the order in which they were refused. An address refused again stands here twice, and the first does not count.
-    order: VecDeque<(Key, Instant)>,
+    by_key: HashMap<Key, Refusal>,
+    /// In the order in which they were refused. One that was lifted, or replaced by a later one, may still stand here.
+    order: VecDeque<(Key, u64)>,
+    next_number: u64,
+}
+
+#[derive(Debug)]
+struct Refusal {
+    until: Instant,
+    /// Tells it from another refusal of the same key.
+    number: u64,
 }
 
 impl Refused {
     pub(super) fn refuse(&mut self, key: Key, until: Instant, max: usize) {
-        self.until.insert(key, until);
-        self.order.push_back((key, until));
+        let number = self.next_number;
+        self.next_number += 1;
+        self.by_key.insert(key, Refusal { until, number });
+        self.order.push_back((key, number));
         self.shrink_to(max);
-    }
-
-    /// Whether datagrams from there are refused now.
-    pub(super) fn contains(&mut self, key: &Key, now: Instant) -> bool {
-        // Most servers refuse nobody most of the time, and then this costs nothing.
-        if self.until.is_empty() {
-            return false;
+        // Those lifted or replaced are left in the order, up to as many as there are others.
+        if self.order.len() > 2 * self.by_key.len() + 16 {
+            let by_key = &self.by_key;
+            self.order.retain(|(key, number)| by_key.get(key).is_some_and(|refusal| refusal.number == *number));
         }
-        self.until.get(key).is_some_and(|&until| now < until)
     }
 
-    pub(super) fn forget(&mut self, key: &Key) {
-        self.until.remove(key);
+    /// Whether datagrams of this key are refused now.
+    pub(super) fn contains(&self, key: &Key, now: Instant) -> bool {
+        // Most servers refuse nobody most of the time, and then this costs nothing.
+        !self.by_key.is_empty() && self.by_key.get(key).is_some_and(|refusal| now < refusal.until)
+    }
+
+    pub(super) fn lift(&mut self, key: &Key) {
+        self.by_key.remove(key);
     }
 
     /// Forgets those whose time is over.
     pub(super) fn expire(&mut self, now: Instant) {
-        while self.order.front().is_some_and(|&(_, until)| until <= now) {
+        while let Some((key, number)) = self.order.front() {
+            let live = self.by_key.get(key).filter(|refusal| refusal.number == *number);
+            if live.is_some_and(|refusal| now < refusal.until) {
+                return;
+            }
             self.forget_first();
         }
     }
 
     pub(super) fn shrink_to(&mut self, max: usize) {
-        while self.order.len() > max {
+        while self.by_key.len() > max {
             self.forget_first();
         }
     }
 
     fn forget_first(&mut self) {
-        let Some((key, until)) = self.order.pop_front() else { return };
-        if self.until.get(&key) == Some(&until) {
-            self.until.remove(&key);
+        let Some((key, number)) = self.order.pop_front() else { return };
+        if self.by_key.get(&key).is_some_and(|refusal| refusal.number == number) {
+            self.by_key.remove(&key);
         }
     }
 }
@@ -72,7 +88,7 @@ mod tests {
         assert!(!refused.contains(&key(1), later(5)));
         assert!(!refused.contains(&key(2), later(4)));
         refused.expire(later(5));
-        assert_eq!((refused.until.len(), refused.order.len()), (0, 0));
+        assert_eq!((refused.by_key.len(), refused.order.len()), (0, 0));
     }
 
     #[test]
@@ -97,6 +113,32 @@ mod tests {
         assert!(!refused.contains(&key(1), start));
         assert!(refused.contains(&key(2), start));
         refused.shrink_to(0);
-        assert!(refused.until.is_empty());
+        assert!(refused.by_key.is_empty());
+    }
+
+    #[test]
+    fn one_that_was_lifted_takes_nobodys_place() {
+        let start = Instant::now();
+        let until = start + Duration::from_secs(5);
+        let mut refused = Refused::default();
+        for _ in 0..3 {
+            refused.refuse(key(1), until, 1);
+            refused.lift(&key(1));
+        }
+        refused.refuse(key(1), until, 1);
+        assert!(refused.contains(&key(1), start));
+        refused.refuse(key(2), until, 2);
+        assert!(refused.contains(&key(1), start) && refused.contains(&key(2), start));
+    }
+
+    #[test]
+    fn lifting_again_and_again_takes_no_memory() {
+        let until = Instant::now() + Duration::from_secs(5);
+        let mut refused = Refused::default();
+        for _ in 0..1000 {
+            refused.refuse(key(1), until, 10);
+            refused.lift(&key(1));
+        }
+        assert!(refused.order.len() < 20);
     }
 }

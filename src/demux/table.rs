@@ -1,3 +1,4 @@
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -40,6 +41,15 @@ struct Entry {
     listed: bool,
     quieter: Option<u32>,
     livelier: Option<u32>,
+    /// Few ever move.
+    moved: Option<Box<Previous>>,
+}
+
+/// Where a connection was before it moved, and how long stragglers from there are welcome.
+#[derive(Debug)]
+struct Previous {
+    addr: SocketAddr,
+    until: Instant,
 }
 
 /// Ends of the doubly linked list of peers, in the order in which they were last heard from.
@@ -68,6 +78,7 @@ impl Table {
             listed: false,
             quieter: None,
             livelier: None,
+            moved: None,
         });
         self.by_key.insert(key, id);
         id
@@ -99,6 +110,19 @@ impl Table {
             self.append_to_silence(index);
         }
         Some(before as usize)
+    }
+
+    /// Lets a connection go on at `addr`; stragglers from where it was are welcome until `until`.
+    pub(super) fn follow(&mut self, id: PeerId, addr: SocketAddr, until: Instant) {
+        let Some(entry) = self.entry_mut(id) else { return };
+        entry.moved = Some(Box::new(Previous { addr: entry.mailbox.remote(), until }));
+        entry.mailbox.set_remote(addr);
+    }
+
+    /// Whether a connection was at `addr` not long ago.
+    pub(super) fn was_at(&self, id: PeerId, addr: SocketAddr, now: Instant) -> bool {
+        let previous = self.entry(id).and_then(|entry| entry.moved.as_deref());
+        previous.is_some_and(|previous| previous.addr == addr && now < previous.until)
     }
 
     /// The peer last heard from the longest time ago, if that is `timeout` or longer.

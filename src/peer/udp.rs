@@ -7,7 +7,7 @@ use super::send::max_payload;
 use super::served::Served;
 use super::standalone::Standalone;
 use super::waker::{WaitOutcome, Waker};
-use crate::demux::{Mailbox, QueueLimits};
+use crate::demux::{ConnectionId, Mailbox, QueueLimits};
 use crate::error::{BindError, ConnectError, GetError, GetIntoError, OptionError, PollError, PutError, WaitError};
 use crate::lifetime::PeerState;
 use crate::packet::Packet;
@@ -340,6 +340,14 @@ impl PacketPeerUdp {
         }
     }
 
+    /// The connection id by which a server knows this peer, where it goes by ids.
+    pub fn connection_id(&self) -> Option<ConnectionId> {
+        match &self.kind {
+            Kind::Served(peer) => peer.mailbox().connection(),
+            Kind::Standalone(_) => None,
+        }
+    }
+
     /// Whether packets come and go, and if not, why.
     pub fn state(&self) -> PeerState {
         match &self.kind {
@@ -369,7 +377,8 @@ impl PacketPeerUdp {
         self.last_sender
     }
 
-    /// Where packets go: a server's peer knows it from the start, a stand-alone peer when it has been told.
+    /// Where packets go: a server's peer knows it from the start, a stand-alone peer when it has been told. A peer known by a
+    /// connection id may move.
     pub fn remote_addr(&self) -> Option<SocketAddr> {
         match &self.kind {
             Kind::Served(peer) => Some(peer.mailbox().remote()),

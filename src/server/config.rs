@@ -1,4 +1,4 @@
-use crate::demux::{Limits, SendMode};
+use crate::demux::{Identity, Limits, SendMode};
 use crate::error::ConfigError;
 use crate::setters::setters;
 use crate::socket::{BindAddr, BindOptions, MAX_PAYLOAD_V6};
@@ -14,7 +14,7 @@ use crate::socket::{BindAddr, BindOptions, MAX_PAYLOAD_V6};
 /// let server = UdpServer::with_config(config);
 /// assert_eq!(server.limits().max_peers, 64);
 /// ```
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct ServerConfig {
     /// What the server allows.
@@ -23,6 +23,8 @@ pub struct ServerConfig {
     pub socket: SocketOptions,
     /// When peers send what is put.
     pub send_mode: SendMode,
+    /// By what a sender is known again.
+    pub identity: Identity,
 }
 
 impl ServerConfig {
@@ -35,6 +37,7 @@ impl ServerConfig {
         limits: Limits,
         socket: SocketOptions,
         send_mode: SendMode,
+        identity: Identity,
     }
 }
 

@@ -10,19 +10,31 @@ const PAUSE: Duration = Duration::from_secs(60);
 pub(super) struct Notices {
     told: ReceiveDrops,
     last: [Option<Instant>; DropReason::ALL.len()],
+    /// Something has been held back because its kind was told of recently.
+    has_more: bool,
 }
 
 impl Notices {
     pub(super) fn new() -> Self {
-        Self { told: ReceiveDrops::default(), last: [None; DropReason::ALL.len()] }
+        Self { told: ReceiveDrops::default(), last: [None; DropReason::ALL.len()], has_more: false }
+    }
+
+    /// Whether there is something to be told that was too early to tell.
+    pub(super) fn has_more(&self) -> bool {
+        self.has_more
     }
 
     /// Says what has been dropped for want of room since it was said last, where that is long enough ago.
     pub(super) fn tell(&mut self, now: Instant, drops: &ReceiveDrops) {
+        self.has_more = false;
         for (&reason, last) in DropReason::ALL.iter().zip(&mut self.last) {
             let new = drops.get(reason) - self.told.get(reason);
             let recently = last.is_some_and(|last| now.saturating_duration_since(last) < PAUSE);
-            if new == 0 || recently || !is_a_limit(reason) {
+            if new == 0 || !is_a_limit(reason) {
+                continue;
+            }
+            if recently {
+                self.has_more = true;
                 continue;
             }
             *last = Some(now);
@@ -46,5 +58,6 @@ fn is_a_limit(reason: DropReason) -> bool {
             | Reason::TooLarge
             | Reason::PendingExpired
             | Reason::ReplyTooLong
+            | Reason::ReplyBudget
     )
 }

@@ -37,7 +37,8 @@ pub(in crate::socket) fn bind_device(socket: &Socket, name: &str) -> io::Result<
 #[cfg(any(target_os = "macos", target_os = "ios", target_os = "tvos", target_os = "watchos", target_os = "visionos"))]
 pub(in crate::socket) fn bind_device(socket: &Socket, name: &str) -> io::Result<()> {
     let index = std::num::NonZeroU32::new(interface_index(name)?);
-    if socket.domain()? == socket2::Domain::IPV4 {
+    // An unbound socket has an address too: that of nobody, in its own family.
+    if socket.local_addr()?.is_ipv4() {
         socket.bind_device_by_index_v4(index)
     } else {
         socket.bind_device_by_index_v6(index)

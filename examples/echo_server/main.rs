@@ -2,33 +2,30 @@
 //!
 //!     cargo run --release --example echo_server -- --listen 127.0.0.1:4433
 //!
-//! Ends on Ctrl-C, or after `--seconds`, and prints its counters.
+//! Every limit of the server and every option of its socket has a flag of its own; `--help` lists them. Ends on Ctrl-C,
+//! or after `--seconds`, and prints its counters.
 
+mod options;
+#[path = "../support/mod.rs"]
 mod support;
 
 use std::error::Error;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use packetpeer::{GetError, Limits, PacketPeer, PacketPeerUdp, PeerId, ServerConfig, UdpServer};
+use options::Options;
+use packetpeer::{GetError, PacketPeer, PacketPeerUdp, PeerId, SendMode, ServerConfig, UdpServer};
 use support::FrameClock;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let mut listen = String::from("127.0.0.1:4433");
-    let mut hz: u32 = 60;
-    let mut max_pending: usize = 64;
-    let mut seconds: f64 = f64::INFINITY;
-    support::read_options(
-        "Sends every datagram back to where it came from. --hz 0 = as fast as it can.",
-        &mut [("listen", &mut listen), ("hz", &mut hz), ("max-pending", &mut max_pending), ("seconds", &mut seconds)],
-    )?;
+    let Options { listen, hz, seconds, send_on_flush, limits, socket } = Options::from_command_line()?;
+    let send_mode = if send_on_flush { SendMode::OnFlush } else { SendMode::Now };
 
-    let limits = Limits::new().max_pending_connections(max_pending);
-    let mut server = UdpServer::with_config(ServerConfig::new().limits(limits));
+    let mut server = UdpServer::with_config(ServerConfig::new().limits(limits).socket(socket).send_mode(send_mode));
+    let stop = support::ctrl_c()?;
     server.listen(&listen)?;
     println!("listening on {}", server.local_addr().ok_or("not listening")?);
 
-    let stop = support::ctrl_c()?;
     let start = Instant::now();
     let mut clock = FrameClock::new(hz);
     let mut peers = Peers::default();
@@ -43,6 +40,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             peers.add(peer);
         }
         peers.echo(&mut server);
+        server.flush()?;
     }
     println!("{}", server.stats());
     Ok(())

@@ -1,0 +1,99 @@
+//! A game server that answers server browsers, also when it is full.
+//!
+//!     cargo run --release --example discovery_server -- --listen 0.0.0.0:4434 --name "My game"
+//!
+//! A browser's query is answered by the filter: it makes no connection, is remembered nowhere, and meets none of the
+//! limits on connections. `discovery_client` is the browser. Ends on Ctrl-C, or after `--seconds`, and prints its
+//! counters.
+
+mod support;
+
+use std::error::Error;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Instant;
+
+use packetpeer::{FirstDatagram, PacketPeerUdp, UdpServer, Verdict};
+use support::FrameClock;
+
+/// A query is this, eight bytes of the browser's choice, and padding.
+const QUERY: &[u8] = b"packetpeer demo?";
+
+/// An answer is this, the query's eight bytes, players and seats as big-endian `u16`, and the name.
+const ANSWER: &[u8] = b"packetpeer demo!";
+
+/// What a player says first.
+const JOIN: &[u8] = b"packetpeer demo+";
+
+/// So that the answer fits a query of 128 bytes.
+const LONGEST_NAME: usize = 128 - ANSWER.len() - 8 - 2 - 2;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut listen = String::from("127.0.0.1:4434");
+    let mut name = String::from("An example game");
+    let mut seats: u16 = 8;
+    let mut seconds: f64 = f64::INFINITY;
+    support::read_options(
+        "A game server that server browsers find, also when it is full (--max-players 0: always).",
+        &mut [("listen", &mut listen), ("name", &mut name), ("max-players", &mut seats), ("seconds", &mut seconds)],
+    )?;
+    if name.len() > LONGEST_NAME {
+        return Err(format!("--name: at most {LONGEST_NAME} bytes").into());
+    }
+
+    let game = Arc::new(Game { name, seats, taken: AtomicU16::new(0) });
+    let mut server = UdpServer::new();
+    let shown = Arc::clone(&game);
+    server.set_filter(move |datagram, reply| shown.judge(datagram, reply));
+    let stop = support::ctrl_c()?;
+    server.listen(&listen)?;
+    println!("listening on {}", server.local_addr().ok_or("not listening")?);
+
+    let start = Instant::now();
+    let mut clock = FrameClock::new(60);
+    let mut players: Vec<PacketPeerUdp> = Vec::new();
+    while !stop.load(Ordering::Relaxed) && start.elapsed().as_secs_f64() < seconds {
+        clock.sleep();
+        // No more may knock than there are seats left; with none, only the filter still listens to strangers.
+        server.set_max_pending_connections(usize::from(seats) - players.len());
+        server.poll()?;
+        while let Some(player) = server.take_connection() {
+            players.push(player);
+        }
+        players.retain_mut(|player| {
+            while let Ok(Some(_packet)) = player.get_packet() {} // the game goes here
+            player.close_reason().is_none()
+        });
+        game.taken.store(players.len() as u16, Ordering::Relaxed);
+    }
+    println!("{}", server.stats());
+    Ok(())
+}
+
+/// What a browser shows of a game.
+struct Game {
+    name: String,
+    seats: u16,
+    taken: AtomicU16,
+}
+
+impl Game {
+    /// Answers browsers, lets players in, and has no ear for anybody else. It never sees what players say once they are
+    /// in, so a player who browses does that from another socket.
+    fn judge(&self, datagram: &FirstDatagram<'_>, reply: &mut Vec<u8>) -> Verdict {
+        let asked = datagram.bytes.strip_prefix(QUERY).and_then(|rest| rest.first_chunk::<8>());
+        if let Some(chosen) = asked {
+            reply.extend_from_slice(ANSWER);
+            reply.extend_from_slice(chosen);
+            reply.extend_from_slice(&self.taken.load(Ordering::Relaxed).to_be_bytes());
+            reply.extend_from_slice(&self.seats.to_be_bytes());
+            reply.extend_from_slice(self.name.as_bytes());
+            // Where that is longer than the query, the server drops it: a query without padding gets no answer.
+            Verdict::Reply
+        } else if datagram.bytes.starts_with(JOIN) {
+            Verdict::Accept
+        } else {
+            Verdict::Ignore
+        }
+    }
+}

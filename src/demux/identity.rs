@@ -1,0 +1,225 @@
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::peer_id::PeerId;
+
+/// By what a server knows a datagram's sender again. See the table "Which identity?" of the crate.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub enum Identity {
+    /// By IP address and port. The default, and Godot's way.
+    #[default]
+    Address,
+    /// By an id inside each datagram.
+    ConnectionId(ConnectionIds),
+}
+
+/// Names a connection inside its datagrams. Draw it from 64 random bits: whoever guesses it can speak for its owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnectionId(pub u64);
+
+impl fmt::Display for ConnectionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// How connection ids are read and what follows from them.
+///
+/// ```
+/// use packetpeer::{ConnectionId, ConnectionIds, Identity, OnMove, ServerConfig};
+///
+/// // The first eight bytes of every datagram.
+/// let ids = ConnectionIds::new(|datagram| {
+///     let id = datagram.first_chunk::<8>()?;
+///     Some(ConnectionId(u64::from_be_bytes(*id)))
+/// });
+/// let config = ServerConfig::new().identity(Identity::ConnectionId(ids.on_move(OnMove::Follow)));
+/// # let _ = config;
+/// ```
+#[derive(Clone)]
+pub struct ConnectionIds {
+    read: Arc<ReadId>,
+    without_id: WithoutId,
+    on_move: OnMove,
+    old_address_grace: Duration,
+}
+
+type ReadId = dyn Fn(&[u8]) -> Option<ConnectionId> + Send + Sync;
+type DecideMove = dyn Fn(&MoveAttempt<'_>, &mut Vec<u8>) -> MoveVerdict + Send + Sync;
+
+/// What becomes of a datagram without an id, in which `read` found none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum WithoutId {
+    /// The [filter](crate::UdpServer::set_filter) may consume or answer it, for instance with an id to use; else it is dropped
+    /// and counted as [`no_id`](crate::ReceiveDrops#structfield.no_id). The default.
+    #[default]
+    Drop,
+    /// Its sender is known by address, beside those known by id.
+    ByAddress,
+}
+
+/// What becomes of a datagram with the id of a known connection, from another address than before: after a NAT has
+/// forgotten it, from Wi-Fi to mobile, or from an attacker.
+#[derive(Clone, Default)]
+#[non_exhaustive]
+pub enum OnMove {
+    /// The connection goes on at the new address. The default: right where ids are 64 random bits and nobody listens in.
+    #[default]
+    Follow,
+    /// Dropped, and counted as [`move_refused`](crate::ReceiveDrops#structfield.move_refused).
+    Refuse,
+    /// A function of the caller's decides; see [`OnMove::ask`].
+    Ask(AskOnMove),
+}
+
+/// The function that decides on moves.
+#[derive(Clone)]
+pub struct AskOnMove(Arc<DecideMove>);
+
+impl OnMove {
+    /// Asks `decide` about each datagram that comes with a known id from a new address. It may demand proof first: what it
+    /// writes into the vector is sent to the new address where it answers [`MoveVerdict::Challenge`], and the answer to that
+    /// comes to it as the next attempt.
+    pub fn ask(decide: impl Fn(&MoveAttempt<'_>, &mut Vec<u8>) -> MoveVerdict + Send + Sync + 'static) -> Self {
+        Self::Ask(AskOnMove(Arc::new(decide)))
+    }
+}
+
+/// A datagram with the id of a known connection, from a new address.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct MoveAttempt<'a> {
+    /// Whose id it carries.
+    pub peer: PeerId,
+    /// Its id.
+    pub id: ConnectionId,
+    /// Where the connection is.
+    pub from: SocketAddr,
+    /// Where the datagram came from, or claims to.
+    pub to: SocketAddr,
+    /// Its payload, id included.
+    pub bytes: &'a [u8],
+    /// The time of the poll that received it.
+    pub received_at: Instant,
+}
+
+/// What is decided on a [`MoveAttempt`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MoveVerdict {
+    /// The connection goes on at the new address, and the datagram is delivered.
+    Follow,
+    /// The datagram is dropped, and counted as [`move_refused`](crate::ReceiveDrops#structfield.move_refused).
+    Refuse,
+    /// What was written is sent to the new address, no more bytes than were received; the datagram goes no further.
+    Challenge,
+}
+
+/// A connection that goes on at a new address; handed over by [`UdpServer::moved`](crate::UdpServer::moved).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Moved {
+    /// The peer.
+    pub peer: PeerId,
+    /// Where it was.
+    pub from: SocketAddr,
+    /// Where it is now.
+    pub to: SocketAddr,
+}
+
+impl ConnectionIds {
+    /// Ids as `read` finds them in a datagram: quick, and without a panic, since it sees what strangers send.
+    pub fn new(read: impl Fn(&[u8]) -> Option<ConnectionId> + Send + Sync + 'static) -> Self {
+        Self {
+            read: Arc::new(read),
+            without_id: WithoutId::default(),
+            on_move: OnMove::default(),
+            old_address_grace: Duration::from_secs(5),
+        }
+    }
+
+    /// What becomes of datagrams without an id. Default: [`WithoutId::Drop`].
+    #[must_use]
+    pub fn without_id(mut self, without_id: WithoutId) -> Self {
+        self.without_id = without_id;
+        self
+    }
+
+    /// What becomes of datagrams with a known id from a new address. Default: [`OnMove::Follow`].
+    #[must_use]
+    pub fn on_move(mut self, on_move: OnMove) -> Self {
+        self.on_move = on_move;
+        self
+    }
+
+    /// How long after a move datagrams from the old address are delivered as stragglers. Default 5 s. Later they count as a
+    /// move back.
+    #[must_use]
+    pub fn old_address_grace(mut self, grace: Duration) -> Self {
+        self.old_address_grace = grace;
+        self
+    }
+
+    pub(super) fn grace(&self) -> Duration {
+        self.old_address_grace
+    }
+
+    pub(super) fn knows_by_address(&self) -> bool {
+        self.without_id == WithoutId::ByAddress
+    }
+
+    pub(super) fn decide(&self, attempt: &MoveAttempt<'_>, reply: &mut Vec<u8>) -> MoveVerdict {
+        match &self.on_move {
+            OnMove::Follow => MoveVerdict::Follow,
+            OnMove::Refuse => MoveVerdict::Refuse,
+            OnMove::Ask(AskOnMove(decide)) => decide(attempt, reply),
+        }
+    }
+}
+
+impl Identity {
+    /// The id in a datagram, where there are any.
+    pub(super) fn read(&self, bytes: &[u8]) -> Option<ConnectionId> {
+        match self {
+            Self::Address => None,
+            Self::ConnectionId(ids) => (ids.read)(bytes),
+        }
+    }
+
+    pub(super) fn ids(&self) -> Option<&ConnectionIds> {
+        match self {
+            Self::Address => None,
+            Self::ConnectionId(ids) => Some(ids),
+        }
+    }
+}
+
+impl fmt::Debug for ConnectionIds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectionIds")
+            .field("without_id", &self.without_id)
+            .field("on_move", &self.on_move)
+            .field("old_address_grace", &self.old_address_grace)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for OnMove {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Follow => "Follow",
+            Self::Refuse => "Refuse",
+            Self::Ask(_) => "Ask",
+        })
+    }
+}
+
+impl fmt::Debug for AskOnMove {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AskOnMove")
+    }
+}
