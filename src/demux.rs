@@ -206,6 +206,37 @@ impl Demux {
         Sorted::Known
     }
 
+    /// Gives a datagram from a socket of the peer's own to that peer. Somebody else's, from before the socket was connected, is
+    /// dropped.
+    pub(crate) fn sort_dedicated(&mut self, peer: PeerId, datagram: &Datagram<'_>) {
+        self.stats.received += 1;
+        self.stats.received_bytes += datagram.bytes.len() as u64;
+        self.report.received += 1;
+        let sender = canonical(datagram.sender);
+        match self.table.mailbox(peer).filter(|mailbox| mailbox.remote() == sender) {
+            Some(mailbox) => {
+                mailbox.set_switched();
+                self.deliver(peer, sender, datagram);
+            }
+            None => self.count_drops(DropReason::Stranger, 1),
+        }
+    }
+
+    /// Ends a peer whose own socket is of no further use.
+    pub(crate) fn fail(&mut self, peer: PeerId) {
+        self.end(peer, CloseReason::SocketFailed);
+    }
+
+    /// Whether a peer has not ended, or its handle's end has not been taken up.
+    pub(crate) fn has(&self, peer: PeerId) -> bool {
+        self.table.mailbox(peer).is_some()
+    }
+
+    /// Whether senders are known by address alone.
+    pub(crate) fn goes_by_address(&self) -> bool {
+        self.identity.ids().is_none()
+    }
+
     /// What a function of the caller's has written, after [`Sorted::Answer`].
     pub(crate) fn reply(&self) -> &[u8] {
         &self.reply

@@ -381,7 +381,7 @@ pub enum ConnectError {
     Bind(BindError),
     /// There is no route to any of the host's addresses.
     Unreachable(io::Error),
-    /// The peer is connected: `connect_to_host` again to change its remote.
+    /// The peer is connected: `connect_to_host` again to change its remote, `close` before anything else.
     Connected,
     /// The server is not listening.
     NotListening,
@@ -479,6 +479,60 @@ impl fmt::Display for WaitError {
 impl Error for WaitError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         if let Self::Io(error) = self { Some(error) } else { None }
+    }
+}
+
+/// Why [`UdpServer::dedicate_socket`](crate::UdpServer::dedicate_socket) gave the peer no socket of its own. It goes on by the
+/// shared one.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum DedicateError {
+    /// The peer has ended, or is not this server's.
+    UnknownPeer(UnknownPeer),
+    /// It has one already.
+    AlreadyDedicated,
+    /// The server goes by connection ids, and a socket knows addresses only.
+    GoesByIds,
+    /// The process or the system has no descriptors left; on Unix raise `ulimit -n`.
+    OutOfDescriptors(io::Error),
+    /// The system has no port left to choose.
+    OutOfPorts(io::Error),
+    /// Something else that the system said.
+    Io(io::Error),
+}
+
+impl DedicateError {
+    pub(crate) fn from_io(error: io::Error) -> Self {
+        if crate::socket::is_out_of_descriptors(&error) {
+            return Self::OutOfDescriptors(error);
+        }
+        match error.kind() {
+            io::ErrorKind::AddrInUse | io::ErrorKind::AddrNotAvailable => Self::OutOfPorts(error),
+            _ => Self::Io(error),
+        }
+    }
+}
+
+impl fmt::Display for DedicateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownPeer(error) => error.fmt(f),
+            Self::AlreadyDedicated => f.write_str("the peer has a socket of its own already"),
+            Self::GoesByIds => f.write_str("the server goes by connection ids, and a socket knows addresses only"),
+            Self::OutOfDescriptors(error) => write!(f, "no descriptor is left: {error}"),
+            Self::OutOfPorts(error) => write!(f, "no port is left: {error}"),
+            Self::Io(error) => write!(f, "the socket could not be opened: {error}"),
+        }
+    }
+}
+
+impl Error for DedicateError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::UnknownPeer(error) => Some(error),
+            Self::OutOfDescriptors(error) | Self::OutOfPorts(error) | Self::Io(error) => Some(error),
+            Self::AlreadyDedicated | Self::GoesByIds => None,
+        }
     }
 }
 

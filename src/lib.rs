@@ -230,12 +230,12 @@ pub use demux::{
     MoveVerdict, Moved, OnMove, QueueLimits, SendMode, Verdict, WhenFull, WithoutId,
 };
 pub use error::{
-    BindError, ConfigError, ConnectError, GetError, GetIntoError, OptionError, PollError, PutError, UnknownPeer,
-    WaitError,
+    BindError, ConfigError, ConnectError, DedicateError, GetError, GetIntoError, OptionError, PollError, PutError,
+    UnknownPeer, WaitError,
 };
 pub use lifetime::{CloseReason, PeerState};
 pub use packet::Packet;
-pub use peer::{PacketPeer, PacketPeerUdp, WaitOutcome, Waker};
+pub use peer::{PacketPeer, PacketPeerUdp, Switch, WaitOutcome, Waker};
 pub use peer_id::PeerId;
 pub use server::{ServerConfig, SocketOptions, UdpServer};
 pub use socket::{Interface, ToBindAddr};

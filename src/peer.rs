@@ -7,6 +7,7 @@ mod udp;
 mod waker;
 
 pub(crate) use send::{reason, send};
+pub use served::Switch;
 pub use udp::PacketPeerUdp;
 pub(crate) use waker::SocketWait;
 pub use waker::{WaitOutcome, Waker};

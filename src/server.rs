@@ -1,6 +1,7 @@
 //! [`UdpServer`]: one socket, sorted into a handle a peer.
 
 mod config;
+mod dedicated;
 mod notices;
 mod outgoing;
 
@@ -13,15 +14,16 @@ pub use config::{ServerConfig, SocketOptions};
 use crate::demux::{
     ConnectionId, Demux, Filter, FirstDatagram, Limits, Moved, NotConnected, Sorted, Verdict, canonical,
 };
-use crate::error::{BindError, ConfigError, ConnectError, PollError, PutError, UnknownPeer, WaitError};
+use crate::error::{BindError, ConfigError, ConnectError, DedicateError, PollError, PutError, UnknownPeer, WaitError};
 use crate::lifetime::CloseReason;
-use crate::peer::{PacketPeerUdp, SocketWait, WaitOutcome, Waker, send};
+use crate::peer::{PacketPeerUdp, SocketWait, Switch, WaitOutcome, Waker, send};
 use crate::peer_id::PeerId;
 use crate::socket::{
-    Datagram, Drained, MAX_PAYLOAD_V4, ReceiveBatch, SharedTransport, Sink, SocketRef, SystemSockets, ToBindAddr,
-    Transport, TransportFactory, TransportOwner, drain,
+    BindAddr, Datagram, Drained, MAX_PAYLOAD_V4, ReceiveBatch, SharedTransport, Sink, SocketRef, SystemSockets,
+    ToBindAddr, Transport, TransportFactory, TransportOwner, drain,
 };
 use crate::stats::{FlushReport, PollReport, ServerStats};
+use dedicated::DedicatedSockets;
 use notices::Notices;
 use outgoing::Outgoing;
 
@@ -63,6 +65,7 @@ pub struct UdpServer {
     listening: Option<Listening>,
     wait: SocketWait,
     outgoing: Outgoing,
+    dedicated: DedicatedSockets,
     notices: Notices,
     /// Of the sockets listened on before the present one.
     kernel_drops: Option<u64>,
@@ -96,6 +99,7 @@ impl UdpServer {
             listening: None,
             wait: SocketWait::default(),
             outgoing: Outgoing::default(),
+            dedicated: DedicatedSockets::default(),
             notices: Notices::new(),
             kernel_drops: None,
         }
@@ -173,16 +177,22 @@ impl UdpServer {
         self.flush()?;
         let Listening { transport, batch } = self.listening.as_mut().ok_or(PollError::NotOpen)?;
         self.demux.begin(now);
+        self.dedicated.release_ended(&self.demux);
+        let max_packet_size = self.config.max_packet_size;
+        // Half of the budget at most for sockets of single peers, so that neither kind starves the other.
+        let budget = self.demux.limits().max_known_per_poll;
+        let (left, own_empty) = self.dedicated.drain(&mut self.demux, batch, max_packet_size, budget.div_ceil(2));
         let mut intake = Intake {
-            known_left: self.demux.limits().max_known_per_poll,
+            known_left: budget - budget.div_ceil(2) + left,
             unknown_left: self.demux.limits().max_unknown_per_poll,
-            max_packet_size: self.config.max_packet_size,
+            max_packet_size,
             transport: transport.get().io(),
             demux: &mut self.demux,
         };
         match drain(transport.get().io(), batch, &mut intake) {
             Ok(drained) => {
-                let report = self.demux.finish(drained == Drained::Empty);
+                let report = self.demux.finish(own_empty && drained == Drained::Empty);
+                self.dedicated.release_ended(&self.demux);
                 if report.dropped > 0 || self.notices.has_more() {
                     self.notices.tell(now, self.demux.drops());
                 }
@@ -205,7 +215,7 @@ impl UdpServer {
     /// counters.
     pub fn flush(&mut self) -> Result<FlushReport, PollError> {
         let transport = self.listening.as_ref().ok_or(PollError::NotOpen)?.transport.get();
-        Ok(self.outgoing.flush(transport, self.demux.shared()))
+        Ok(self.outgoing.flush(transport, &self.dedicated, self.demux.shared()))
     }
 
     /// Sends `bytes` to every peer, as [`put_packet`](PacketPeerUdp::put_packet) on each would, but with one copy of the
@@ -219,7 +229,8 @@ impl UdpServer {
     /// no error: it is counted there.
     pub fn broadcast(&mut self, bytes: &[u8]) -> Result<FlushReport, PutError> {
         let transport = transport_for_broadcast(self.listening.as_ref(), bytes)?;
-        Ok(self.outgoing.broadcast(transport, self.demux.shared(), self.demux.mailboxes(), bytes))
+        let mailboxes = self.demux.mailboxes();
+        Ok(self.outgoing.broadcast(transport, &self.dedicated, self.demux.shared(), mailboxes, bytes))
     }
 
     /// As [`broadcast`](Self::broadcast), to the peers named. Those that have ended get nothing.
@@ -230,7 +241,7 @@ impl UdpServer {
     pub fn broadcast_to(&mut self, ids: &[PeerId], bytes: &[u8]) -> Result<FlushReport, PutError> {
         let transport = transport_for_broadcast(self.listening.as_ref(), bytes)?;
         let mailboxes = ids.iter().filter_map(|&id| self.demux.mailbox(id));
-        Ok(self.outgoing.broadcast(transport, self.demux.shared(), mailboxes, bytes))
+        Ok(self.outgoing.broadcast(transport, &self.dedicated, self.demux.shared(), mailboxes, bytes))
     }
 
     /// The connection that has been pending longest, as a peer; it has received its first packets already. `None` where
@@ -321,6 +332,43 @@ impl UdpServer {
         }
     }
 
+    /// Gives a peer a socket of its own, on the same local address and a port that the system chooses, which is returned. The
+    /// kernel then sorts its datagrams, and the peer's packets leave by the new port: from now on, or from the client's
+    /// first datagram there on, as `switch` says.
+    ///
+    /// Only the peer's remote is heard on the new port. What still reaches the port listened on stays this peer's, for as long
+    /// as it lives: a client that never switches is heard, and makes no second connection. Order is kept on each of
+    /// both ports, not between them. The server's poll receives for both, and closes the socket when the peer ends;
+    /// limits, counters and time-outs are as before. See the table "Which identity?" of the crate.
+    ///
+    /// # Errors
+    ///
+    /// See [`DedicateError`]; the peer stays on the shared socket, unharmed.
+    pub fn dedicate_socket(&mut self, peer: &mut PacketPeerUdp, switch: Switch) -> Result<SocketAddr, DedicateError> {
+        let listening = self.listening.as_ref().ok_or(DedicateError::UnknownPeer(UnknownPeer(peer.id())))?;
+        let mailbox = self.demux.mailbox(peer.id()).filter(|mailbox| peer.is_handle_of(mailbox));
+        let mailbox = mailbox.ok_or(DedicateError::UnknownPeer(UnknownPeer(peer.id())))?;
+        if !self.demux.goes_by_address() {
+            return Err(DedicateError::GoesByIds);
+        }
+        if self.dedicated.contains(peer.id()) {
+            return Err(DedicateError::AlreadyDedicated);
+        }
+        let listens_on = listening.transport.get().local_addr();
+        let ip = if listens_on.ip().is_unspecified() { mailbox.local() } else { Some(listens_on.ip()) };
+        let addr = ip.map_or(BindAddr::Any(0), |ip| BindAddr::Addr(SocketAddr::new(ip.to_canonical(), 0)));
+        let mut options = self.config.bind_options(addr);
+        options.share_port = false;
+        options.pin_reply_address = false;
+        let mut transport = self.factory.bind(&options).map_err(DedicateError::from_io)?;
+        transport.connect(mailbox.remote()).map_err(DedicateError::from_io)?;
+        let transport = TransportOwner::new(transport, false).map_err(DedicateError::from_io)?;
+        let local_addr = canonical(transport.get().local_addr());
+        peer.use_own_socket(transport.share(), switch);
+        self.dedicated.add(peer.id(), switch, transport);
+        Ok(local_addr)
+    }
+
     /// Sends one datagram from the port listened on to anybody, and remembers nothing: for answers to those who are to be no
     /// peers. An answer makes a pending connection, as every unknown sender does.
     ///
@@ -374,7 +422,9 @@ impl UdpServer {
     ///
     /// [`UnknownPeer`] where it has ended already.
     pub fn close(&mut self, id: PeerId) -> Result<(), UnknownPeer> {
-        self.demux.close(id)
+        self.demux.close(id)?;
+        self.dedicated.release_ended(&self.demux);
+        Ok(())
     }
 
     /// Ends all peers, forgets pending connections and closes the port. Their remotes are not told. A second call does
@@ -388,6 +438,7 @@ impl UdpServer {
         // What peers put before they ended is still sent, as far as the system takes it; then it is given up.
         let _ = self.flush();
         self.outgoing.give_up(self.demux.shared());
+        self.dedicated.close_all();
         self.kernel_drops = self.kernel_drops();
         if let Some(listening) = self.listening.take() {
             listening.transport.close();
@@ -402,7 +453,9 @@ impl UdpServer {
     /// See [`WaitError`].
     pub fn wait(&mut self, timeout: Option<Duration>) -> Result<WaitOutcome, WaitError> {
         let listening = self.listening.as_ref().ok_or(WaitError::NotOpen)?;
-        self.wait.wait(listening.transport.get().io(), timeout).map_err(WaitError::Io)
+        let transport = listening.transport.get().io();
+        let dedicated = &mut self.dedicated;
+        self.wait.wait(|interrupt| dedicated.wait(transport, timeout, interrupt)).map_err(WaitError::Io)
     }
 
     /// A handle by which another thread can end a [`wait`](Self::wait).

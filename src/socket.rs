@@ -11,6 +11,7 @@ mod drain;
 mod interrupt;
 mod multicast;
 mod noise;
+mod ready_set;
 mod send_batch;
 mod shared;
 mod sys;
@@ -28,7 +29,8 @@ pub(crate) use drain::{Drained, Sink, drain};
 pub use interrupt::Interrupt;
 pub use multicast::Interface;
 use noise::{Trouble, classify};
-pub(crate) use noise::{blocked_by_missing_broadcast_flag, is_too_large};
+pub(crate) use noise::{blocked_by_missing_broadcast_flag, is_out_of_descriptors, is_too_large};
+pub(crate) use ready_set::ReadySet;
 pub(crate) use send_batch::MAX_MESSAGES;
 pub use send_batch::{Message, SendBatch};
 pub(crate) use shared::{SharedTransport, TransportOwner};
@@ -106,20 +108,7 @@ pub trait Transport: fmt::Debug + Send + Sync {
     ///
     /// That of the first message. One that comes later comes again, as that of the first, when what is left is sent.
     fn send_batch(&self, batch: &SendBatch<'_>) -> io::Result<usize> {
-        for (sent, message) in batch.messages().enumerate() {
-            for datagram in message.datagrams {
-                let result = match message.from {
-                    Some(from) => self.send_from(from, datagram, message.to),
-                    None => self.send_to(datagram, message.to),
-                };
-                match result {
-                    Ok(()) => {}
-                    Err(_) if sent > 0 => return Ok(sent),
-                    Err(error) => return Err(error),
-                }
-            }
-        }
-        Ok(batch.len())
+        send_one_by_one(self, batch)
     }
 
     /// How many datagrams one message of a [`SendBatch`] may consist of: 1 where the system cannot cut a message into
@@ -194,6 +183,24 @@ pub trait Transport: fmt::Debug + Send + Sync {
     fn socket(&self) -> Option<SocketRef<'_>> {
         None
     }
+}
+
+/// A [`Transport::send_batch`] for transports that send one datagram a call.
+fn send_one_by_one(transport: &(impl Transport + ?Sized), batch: &SendBatch<'_>) -> io::Result<usize> {
+    for (sent, message) in batch.messages().enumerate() {
+        for datagram in message.datagrams {
+            let result = match message.from {
+                Some(from) => transport.send_from(from, datagram, message.to),
+                None => transport.send_to(datagram, message.to),
+            };
+            match result {
+                Ok(()) => {}
+                Err(_) if sent > 0 => return Ok(sent),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(batch.len())
 }
 
 /// One option of a [`Transport`], with its new value.

@@ -189,7 +189,7 @@ counters! {
         pending_expired = PendingExpired: "pending expired",
         /// Waited in a pending connection that a lowered cap removed.
         pending_trimmed = PendingTrimmed: "pending trimmed",
-        /// From another sender than the one that a stand-alone peer is connected to.
+        /// From another sender than the one that a stand-alone peer, or a peer's own socket, is connected to.
         stranger = Stranger: "stranger",
         /// Waited in a queue when its owner gave it up: handle dropped, server stopped, peer bound or connected anew.
         unread = Unread: "unread",
@@ -290,6 +290,14 @@ pub struct FlushReport {
     pub failed: usize,
     /// Datagrams that it would not take now. They wait for the next flush.
     pub waiting: usize,
+}
+
+impl FlushReport {
+    pub(crate) fn add(&mut self, other: Self) {
+        self.sent += other.sent;
+        self.failed += other.failed;
+        self.waiting += other.waiting;
+    }
 }
 
 /// What one poll did. Plain counts; a poll allocates nothing for it.

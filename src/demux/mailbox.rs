@@ -25,6 +25,8 @@ pub(crate) struct Mailbox {
     /// Whether the remote is another by now; which, is in the contents.
     has_moved: AtomicBool,
     shared: Arc<Shared>,
+    /// The remote has spoken to the socket that this peer has for itself.
+    switched: AtomicBool,
     /// 0 while open, else a [`CloseReason`]; see `encode`.
     ended: AtomicU8,
     waiting: AtomicU32,
@@ -83,6 +85,7 @@ impl Mailbox {
             connection,
             first_remote: remote,
             has_moved: AtomicBool::new(false),
+            switched: AtomicBool::new(false),
             shared,
             ended: AtomicU8::new(OPEN),
             waiting: AtomicU32::new(0),
@@ -279,6 +282,15 @@ impl Mailbox {
 
     pub(crate) fn id(&self) -> PeerId {
         self.id
+    }
+
+    /// Whether the remote has spoken to the socket that this peer has for itself.
+    pub(crate) fn has_switched(&self) -> bool {
+        self.switched.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_switched(&self) {
+        self.switched.store(true, Ordering::Release);
     }
 
     pub(crate) fn connection(&self) -> Option<ConnectionId> {

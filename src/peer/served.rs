@@ -10,22 +10,52 @@ use crate::lifetime::CloseReason;
 use crate::packet::Packet;
 use crate::socket::SharedTransport;
 
+/// When a peer's packets begin to leave by its own socket; see
+/// [`UdpServer::dedicate_socket`](crate::UdpServer::dedicate_socket).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Switch {
+    /// At once: the client notices by the new port of the first answer.
+    AtOnce,
+    /// With the client's first datagram to the new port, which the game has told it. Until then they leave by the port
+    /// listened on.
+    WithClient,
+}
+
 /// The handle of a peer that was taken from a server: its mailbox, and the way to the server's socket.
 #[derive(Debug)]
 pub(super) struct Served {
     mailbox: Arc<Mailbox>,
     transport: Weak<SharedTransport>,
+    own: Option<Box<OwnSocket>>,
     /// Made by the first wait.
     sleeper: Option<Arc<Sleeper>>,
 }
 
+/// A socket that the peer has for itself.
+#[derive(Debug)]
+struct OwnSocket {
+    transport: Weak<SharedTransport>,
+    switch: Switch,
+}
+
 impl Served {
     pub(super) fn new(mailbox: Arc<Mailbox>, transport: Weak<SharedTransport>) -> Self {
-        Self { mailbox, transport, sleeper: None }
+        Self { mailbox, transport, own: None, sleeper: None }
     }
 
     pub(super) fn mailbox(&self) -> &Mailbox {
         &self.mailbox
+    }
+
+    pub(super) fn use_own_socket(&mut self, transport: Weak<SharedTransport>, switch: Switch) {
+        self.own = Some(Box::new(OwnSocket { transport, switch }));
+    }
+
+    /// The socket by which packets leave now.
+    fn route(&self) -> Option<Arc<SharedTransport>> {
+        let own = self.own.as_ref().filter(|own| own.switch == Switch::AtOnce || self.mailbox.has_switched());
+        own.map_or(&self.transport, |own| &own.transport).upgrade()
     }
 
     pub(super) fn put(&self, bytes: &[u8]) -> Result<(), PutError> {
@@ -49,7 +79,7 @@ impl Served {
         if let Some(reason) = self.mailbox.ended() {
             return Err(PutError::Ended(reason));
         }
-        let transport = self.transport.upgrade().ok_or(PutError::Ended(CloseReason::ServerStopped))?;
+        let transport = self.route().ok_or(PutError::Ended(CloseReason::ServerStopped))?;
         let from = if transport.pins_reply_address() { self.mailbox.local() } else { None };
         send(transport.io(), from, bytes, self.mailbox.remote())
     }
@@ -86,7 +116,7 @@ impl Served {
     }
 
     pub(super) fn local_addr(&self) -> Option<SocketAddr> {
-        self.transport.upgrade().map(|transport| transport.local_addr())
+        self.route().map(|transport| transport.local_addr())
     }
 
     /// Waits for the peer's own queue, not for the server's socket: the server's poll fills it, on another thread.

@@ -31,9 +31,45 @@ pub(super) struct Standalone {
     socket: Socket,
     inbox: Inbox,
     destination: Option<SocketAddr>,
-    connected: bool,
+    source: Source,
+    follow_port: bool,
     broadcast: bool,
     wait: SocketWait,
+}
+
+/// From whom packets are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Anybody,
+    /// From there only; the system filters.
+    Connected(SocketAddr),
+    /// From there, or from the first other port of the same host that sends; filtered here, since the system would let only
+    /// one port pass.
+    Host {
+        first: SocketAddr,
+        then: Option<SocketAddr>,
+    },
+}
+
+impl Source {
+    /// Whether a packet from `sender` is taken; and where packets go from now on, if that changes by it.
+    fn admits(&mut self, sender: SocketAddr) -> (bool, Option<SocketAddr>) {
+        match self {
+            Self::Anybody => (true, None),
+            Self::Connected(remote) => (*remote == sender, None),
+            Self::Host { first, then } => {
+                if sender == *first || Some(sender) == *then {
+                    return (true, None);
+                }
+                let scope = |addr: SocketAddr| if let SocketAddr::V6(addr) = addr { addr.scope_id() } else { 0 };
+                let follows = then.is_none() && sender.ip() == first.ip() && scope(sender) == scope(*first);
+                if follows {
+                    *then = Some(sender);
+                }
+                (follows, *then)
+            }
+        }
+    }
 }
 
 enum Socket {
@@ -75,7 +111,8 @@ impl Standalone {
                 stats: PeerStats::default(),
             },
             destination: None,
-            connected: false,
+            source: Source::Anybody,
+            follow_port: false,
             broadcast: false,
             wait: SocketWait::default(),
         }
@@ -87,7 +124,7 @@ impl Standalone {
         let transport = peer.factory.adopt(socket).map_err(BindError::from_io)?;
         peer.open(transport)?;
         peer.destination = remote;
-        peer.connected = remote.is_some();
+        peer.source = remote.map_or(Source::Anybody, Source::Connected);
         Ok(peer)
     }
 
@@ -100,9 +137,13 @@ impl Standalone {
 
     pub(super) fn connect_to_host(&mut self, host: impl ToSocketAddrs) -> Result<(), ConnectError> {
         let candidates = resolve(host)?;
+        // A connected socket hears one port only, and stays connected.
+        if self.follow_port && matches!(self.source, Source::Connected(_)) {
+            return Err(ConnectError::Connected);
+        }
         let remote = match &mut self.socket {
             Socket::Open(open) => {
-                let remote = connect_to_first(&mut *open.transport, &candidates)?;
+                let remote = connect_to_first(&mut *open.transport, &candidates, self.follow_port)?;
                 open.local_addr = open.transport.local_addr().map_or(open.local_addr, canonical);
                 remote
             }
@@ -111,19 +152,20 @@ impl Standalone {
                 let options = BindOptions::new(BindAddr::Any(0));
                 let bind = self.factory.bind(&options).map_err(BindError::from_io);
                 let mut transport = bind.map_err(ConnectError::Bind)?;
-                let remote = connect_to_first(&mut *transport, &candidates)?;
+                let remote = connect_to_first(&mut *transport, &candidates, self.follow_port)?;
                 self.open(transport).map_err(ConnectError::Bind)?;
                 remote
             }
         };
         self.inbox.discard();
         self.destination = Some(remote);
-        self.connected = true;
+        self.source =
+            if self.follow_port { Source::Host { first: remote, then: None } } else { Source::Connected(remote) };
         Ok(())
     }
 
     pub(super) fn set_dest_address(&mut self, host: impl ToSocketAddrs) -> Result<(), ConnectError> {
-        if self.connected {
+        if self.is_connected() {
             return Err(ConnectError::Connected);
         }
         let mut candidates = resolve(host)?;
@@ -151,7 +193,8 @@ impl Standalone {
         let Socket::Open(open) = &mut self.socket else { return Err(PollError::NotOpen) };
         let mut intake = Intake {
             inbox: &mut self.inbox,
-            only_from: self.destination.filter(|_| self.connected),
+            source: &mut self.source,
+            destination: &mut self.destination,
             now: open.transport.now(),
             left: MAX_PER_POLL,
         };
@@ -225,7 +268,10 @@ impl Standalone {
             return Ok(WaitOutcome::Ready);
         }
         match &self.socket {
-            Socket::Open(open) => self.wait.wait(&*open.transport, timeout).map_err(WaitError::Io),
+            Socket::Open(open) => {
+                let transport = &open.transport;
+                self.wait.wait(|interrupt| transport.wait(timeout, interrupt)).map_err(WaitError::Io)
+            }
             Socket::Unbound => Err(WaitError::NotOpen),
             Socket::Ended(reason) => Err(WaitError::Ended(*reason)),
         }
@@ -254,6 +300,10 @@ impl Standalone {
     pub(super) fn set_option(&self, option: TransportOption) -> Result<(), OptionError> {
         let Socket::Open(open) = &self.socket else { return Err(OptionError::NotOpen) };
         set(&*open.transport, option)
+    }
+
+    pub(super) fn set_follow_port(&mut self, follow: bool) {
+        self.follow_port = follow;
     }
 
     pub(super) fn set_queue_limits(&mut self, limits: QueueLimits) {
@@ -285,7 +335,7 @@ impl Standalone {
     }
 
     pub(super) fn is_connected(&self) -> bool {
-        self.connected
+        self.source != Source::Anybody
     }
 
     pub(super) fn socket(&self) -> Option<SocketRef<'_>> {
@@ -318,7 +368,7 @@ impl Standalone {
     fn end(&mut self, reason: CloseReason) {
         self.socket = Socket::Ended(reason);
         self.destination = None;
-        self.connected = false;
+        self.source = Source::Anybody;
     }
 }
 
@@ -328,7 +378,7 @@ impl fmt::Debug for Standalone {
             .field("state", &self.state())
             .field("local_addr", &self.local_addr())
             .field("destination", &self.destination)
-            .field("connected", &self.connected)
+            .field("source", &self.source)
             .field("waiting", &self.available_packet_count())
             .finish_non_exhaustive()
     }
@@ -357,8 +407,9 @@ impl Inbox {
 /// One poll's way from the socket to the inbox.
 struct Intake<'a> {
     inbox: &'a mut Inbox,
-    /// The remote of a connected peer. The system filters others only from the time of the connect on.
-    only_from: Option<SocketAddr>,
+    /// The system filters others only from the time of the connect on.
+    source: &'a mut Source,
+    destination: &'a mut Option<SocketAddr>,
     now: Instant,
     left: usize,
 }
@@ -375,7 +426,11 @@ impl Sink for Intake<'_> {
         let stats = &mut self.inbox.stats;
         stats.received += 1;
         stats.received_bytes += bytes.len() as u64;
-        if self.only_from.is_some_and(|remote| remote != sender) {
+        let (admitted, follow) = self.source.admits(sender);
+        if follow.is_some() {
+            *self.destination = follow;
+        }
+        if !admitted {
             stats.drops.add(DropReason::Stranger, 1);
         } else if datagram.cut {
             stats.drops.add(DropReason::TooLarge, 1);
@@ -395,11 +450,19 @@ impl Sink for Intake<'_> {
 }
 
 /// Connects to the first of `candidates` to which there is a way.
-fn connect_to_first(transport: &mut dyn Transport, candidates: &[SocketAddr]) -> Result<SocketAddr, ConnectError> {
+fn connect_to_first(
+    transport: &mut dyn Transport,
+    candidates: &[SocketAddr],
+    follow_port: bool,
+) -> Result<SocketAddr, ConnectError> {
     let mut result = Err(ConnectError::WrongFamily);
     for &candidate in candidates {
         if !transport.reaches(candidate) {
             continue;
+        }
+        // The system would keep the answer from another port away.
+        if follow_port {
+            return Ok(candidate);
         }
         match transport.connect(candidate) {
             Ok(()) => return Ok(candidate),

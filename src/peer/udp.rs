@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::PacketPeer;
 use super::send::max_payload;
-use super::served::Served;
+use super::served::{Served, Switch};
 use super::standalone::Standalone;
 use super::waker::{WaitOutcome, Waker};
 use crate::demux::{ConnectionId, Mailbox, QueueLimits};
@@ -88,6 +88,16 @@ impl PacketPeerUdp {
 
     pub(crate) fn served(mailbox: Arc<Mailbox>, transport: Weak<SharedTransport>) -> Self {
         Self { kind: Kind::Served(Served::new(mailbox, transport)), last_sender: None }
+    }
+
+    pub(crate) fn is_handle_of(&self, mailbox: &Arc<Mailbox>) -> bool {
+        matches!(&self.kind, Kind::Served(peer) if std::ptr::eq(peer.mailbox(), Arc::as_ptr(mailbox)))
+    }
+
+    pub(crate) fn use_own_socket(&mut self, transport: Weak<SharedTransport>, switch: Switch) {
+        if let Kind::Served(peer) = &mut self.kind {
+            peer.use_own_socket(transport, switch);
+        }
     }
 
     fn stand_alone(peer: Standalone) -> Self {
@@ -321,6 +331,22 @@ impl PacketPeerUdp {
         self.stand_alone_mut()?.set_option(TransportOption::MulticastLoop(enabled))
     }
 
+    /// Lets the next [`connect_to_host`](Self::connect_to_host) take the server's first answer from another port of the same
+    /// host, and go on with that port: for servers that give each client a socket of its own
+    /// ([`Switch::AtOnce`]). [`remote_addr`](Self::remote_addr) then shows the new port. Off by default.
+    ///
+    /// Only the host connected to is heard, its first port and the one that it answered from first. Whoever can forge that
+    /// host's address can choose the port. A peer that was connected without this has to be closed first. Of a host name's several addresses the first is taken, without asking for a
+    /// way to it.
+    ///
+    /// # Errors
+    ///
+    /// [`OptionError::ServersPeer`].
+    pub fn set_follow_port(&mut self, follow: bool) -> Result<(), OptionError> {
+        self.stand_alone_mut()?.set_follow_port(follow);
+        Ok(())
+    }
+
     /// How much may wait to be taken from a stand-alone peer. A server's peers follow the server's
     /// [`Limits::queue`](crate::Limits#structfield.queue).
     ///
@@ -386,7 +412,8 @@ impl PacketPeerUdp {
         }
     }
 
-    /// Where the socket is bound to: for a server's peer, the server's address. `None` without a socket.
+    /// Where the socket is bound to by which packets leave: for a server's peer, the server's, or its own if it was given
+    /// [one](crate::UdpServer::dedicate_socket). `None` without a socket.
     #[doc(alias = "get_local_port")]
     pub fn local_addr(&self) -> Option<SocketAddr> {
         match &self.kind {

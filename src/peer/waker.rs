@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::demux::Bell;
-use crate::socket::{Interrupt, Transport};
+use crate::socket::Interrupt;
 use crate::sync::{Condvar, Mutex, MutexGuard};
 
 /// How a `wait` ended.
@@ -85,8 +85,9 @@ impl SocketWait {
         Ok(Waker::of_interrupt(Arc::clone(interrupt)))
     }
 
-    pub(crate) fn wait(&self, transport: &dyn Transport, timeout: Option<Duration>) -> io::Result<WaitOutcome> {
-        let readable = transport.wait(timeout, self.interrupt.as_deref())?;
+    /// `wait` waits, until it is interrupted, and says whether there is something to read.
+    pub(crate) fn wait(&self, wait: impl FnOnce(Option<&Interrupt>) -> io::Result<bool>) -> io::Result<WaitOutcome> {
+        let readable = wait(self.interrupt.as_deref())?;
         let woken = self.interrupt.as_ref().is_some_and(|interrupt| interrupt.take());
         Ok(match (woken, readable) {
             (true, _) => WaitOutcome::Woken,

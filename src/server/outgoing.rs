@@ -4,6 +4,7 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::dedicated::DedicatedSockets;
 use crate::demux::{Mailbox, Payload, Posted, SendMode, Shared};
 use crate::peer::reason;
 use crate::socket::{SendBatch, SharedTransport};
@@ -37,16 +38,36 @@ struct Letter {
 
 impl Outgoing {
     /// Sends all that peers have put and that waits. What the system will not take now goes on waiting.
-    pub(super) fn flush(&mut self, transport: &SharedTransport, shared: &Shared) -> FlushReport {
+    pub(super) fn flush(
+        &mut self,
+        transport: &SharedTransport,
+        dedicated: &DedicatedSockets,
+        shared: &Shared,
+    ) -> FlushReport {
         let mut listed = std::mem::take(&mut self.listed);
         shared.swap_to_flush(&mut listed);
+        let mut report = FlushReport::default();
+        listed.retain(|mailbox| {
+            let Some(own) = dedicated.route(mailbox) else { return true };
+            self.collect(mailbox, own);
+            report.add(self.flush_collected(own, shared));
+            false
+        });
         for mailbox in listed.drain(..) {
-            let peer = self.add_peer(mailbox, transport);
-            let letters = &mut self.letters;
-            self.peers[peer].mailbox.take_to_send(|payload| letters.push(Letter { peer, payload }));
+            self.collect(&mailbox, transport);
         }
         self.listed = listed;
+        report.add(self.flush_collected(transport, shared));
+        report
+    }
 
+    fn collect(&mut self, mailbox: &Arc<Mailbox>, transport: &SharedTransport) {
+        let peer = self.add_peer(Arc::clone(mailbox), transport);
+        let letters = &mut self.letters;
+        mailbox.take_to_send(|payload| letters.push(Letter { peer, payload }));
+    }
+
+    fn flush_collected(&mut self, transport: &SharedTransport, shared: &Shared) -> FlushReport {
         let (report, sent) = self.send_all(transport);
         for Letter { peer, payload } in self.letters.drain(sent..).rev() {
             self.peers[peer].mailbox.send_later(payload);
@@ -78,13 +99,14 @@ impl Outgoing {
     pub(super) fn broadcast<'m>(
         &mut self,
         transport: &SharedTransport,
+        dedicated: &DedicatedSockets,
         shared: &Shared,
         mailboxes: impl Iterator<Item = &'m Arc<Mailbox>>,
         bytes: &[u8],
     ) -> FlushReport {
         let payload: Arc<[u8]> = bytes.into();
         if shared.send_mode() == SendMode::Now {
-            return self.broadcast_now(transport, mailboxes, &payload);
+            return self.broadcast_now(transport, dedicated, mailboxes, &payload);
         }
         let mut report = FlushReport::default();
         for mailbox in mailboxes {
@@ -94,7 +116,7 @@ impl Outgoing {
             }
         }
         if shared.send_mode() == SendMode::QueueWhenBlocked {
-            let flushed = self.flush(transport, shared);
+            let flushed = self.flush(transport, dedicated, shared);
             report = FlushReport { failed: report.failed + flushed.failed, ..flushed };
         }
         report
@@ -104,20 +126,36 @@ impl Outgoing {
     fn broadcast_now<'m>(
         &mut self,
         transport: &SharedTransport,
+        dedicated: &DedicatedSockets,
         mailboxes: impl Iterator<Item = &'m Arc<Mailbox>>,
         payload: &Arc<[u8]>,
     ) -> FlushReport {
+        let mut report = FlushReport::default();
         for mailbox in mailboxes {
             let peer = self.add_peer(Arc::clone(mailbox), transport);
-            self.letters.push(Letter { peer, payload: Payload::Shared(Arc::clone(payload)) });
+            let letter = Letter { peer, payload: Payload::Shared(Arc::clone(payload)) };
+            match dedicated.route(mailbox) {
+                None => self.letters.push(letter),
+                Some(own) => {
+                    let others = std::mem::replace(&mut self.letters, vec![letter]);
+                    report.add(self.send_or_lose(own));
+                    self.letters = others;
+                }
+            }
         }
+        report.add(self.send_or_lose(transport));
+        self.peers.clear();
+        report
+    }
+
+    /// Sends what was collected; what the system will not take is lost, and counted.
+    fn send_or_lose(&mut self, transport: &SharedTransport) -> FlushReport {
         let (mut report, done) = self.send_all(transport);
         for Letter { peer, .. } in self.letters.drain(done..) {
             self.peers[peer].mailbox.count_send(Err(SendDropReason::WouldBlock));
         }
         report.failed += std::mem::take(&mut report.waiting);
         self.letters.clear();
-        self.peers.clear();
         report
     }
 

@@ -44,6 +44,11 @@ pub(crate) fn is_too_large(error: &io::Error) -> bool {
     sys::is_too_large(error)
 }
 
+/// Whether a socket could not be made because there are too many.
+pub(crate) fn is_out_of_descriptors(error: &io::Error) -> bool {
+    sys::is_out_of_descriptors(error)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

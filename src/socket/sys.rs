@@ -6,13 +6,14 @@
 //! - `adopt(&UdpSocket)`: the same for a socket somebody else has bound, best effort;
 //! - `dissolve(&UdpSocket)`: undoes a connect;
 //! - `wait(&UdpSocket, Option<&Interrupt>, Option<Duration>)`: blocks until there is something to read;
+//! - `PollSet`: the same for many sockets;
 //! - `bind_device(&Socket, name)`: one network device only;
 //! - `set_dont_fragment(&Socket, v6)`, `share_port(&Socket)`;
 //! - `set_traffic_class_v6(&Socket, class)`: `IPV6_TCLASS`;
 //! - `set_multicast_interface_v4(&UdpSocket, index)`: `IP_MULTICAST_IF` by interface index;
 //! - `interface_index(name)`;
 //! - `is_truncation`, `is_dead_socket`, `is_firewall`, `is_too_large`, `is_family_missing`,
-//!   `is_segmentation_refused`: what error numbers mean;
+//!   `is_segmentation_refused`, `is_out_of_descriptors`: what error numbers mean;
 //!
 //! and, in `linux` or else in `portable`:
 //!

@@ -8,7 +8,7 @@ use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockRef, Socket, Type};
 
 use super::{
     BindAddr, BindOptions, Interface, Interrupt, ReceiveBatch, RefusedOption, SendBatch, Transport, TransportFactory,
-    TransportOption, sys,
+    TransportOption, send_one_by_one, sys,
 };
 
 /// The real thing: UDP sockets of the operating system. What servers and peers use unless told otherwise.
@@ -223,6 +223,10 @@ impl Transport for UdpTransport {
     }
 
     fn send_batch(&self, batch: &SendBatch<'_>) -> io::Result<usize> {
+        // Not every system lets a message name an address on a connected socket.
+        if self.connected.is_some() {
+            return send_one_by_one(self, batch);
+        }
         let result = sys::send_batch(&self.socket, batch, |to| self.native(to));
         if let Err(error) = &result {
             let segmented = batch.messages().next().is_some_and(|message| message.datagrams.len() > 1);
@@ -234,7 +238,7 @@ impl Transport for UdpTransport {
     }
 
     fn max_segments(&self) -> usize {
-        if self.segments.load(Ordering::Relaxed) { MAX_SEGMENTS } else { 1 }
+        if self.connected.is_none() && self.segments.load(Ordering::Relaxed) { MAX_SEGMENTS } else { 1 }
     }
 
     fn connect(&mut self, remote: SocketAddr) -> io::Result<()> {
@@ -315,6 +319,12 @@ impl Transport for UdpTransport {
 /// themselves because both may be without a socket: not open, or on the in-memory network.
 #[derive(Clone, Copy)]
 pub struct SocketRef<'a>(&'a UdpSocket);
+
+impl SocketRef<'_> {
+    pub(super) fn udp(&self) -> &UdpSocket {
+        self.0
+    }
+}
 
 impl fmt::Debug for SocketRef<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

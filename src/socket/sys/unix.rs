@@ -134,28 +134,101 @@ pub(in crate::socket) fn wait(
     interrupt: Option<&Interrupt>,
     timeout: Option<Duration>,
 ) -> io::Result<bool> {
-    let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-    let watch = |fd: RawFd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
     let mut watched =
         [watch(socket.as_raw_fd()), watch(interrupt.map_or(-1, |interrupt| interrupt.reader().as_raw_fd()))];
+    poll(&mut watched, timeout)?;
+    Ok(watched[0].revents != 0)
+}
+
+/// Sockets of which one call asks which are readable.
+#[derive(Debug, Default)]
+pub(in crate::socket) struct PollSet {
+    watched: Vec<Watched>,
+}
+
+/// What poll(2) takes.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct Watched(libc::pollfd);
+
+impl std::fmt::Debug for Watched {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fd.fmt(f)
+    }
+}
+
+impl PollSet {
+    pub(in crate::socket) fn push(&mut self, socket: &UdpSocket) {
+        self.watched.push(Watched(watch(socket.as_raw_fd())));
+    }
+
+    pub(in crate::socket) fn swap_remove(&mut self, place: usize) {
+        self.watched.swap_remove(place);
+    }
+
+    /// Appends to `ready` the places of those that are readable now.
+    pub(in crate::socket) fn check(&mut self, ready: &mut Vec<usize>) -> io::Result<()> {
+        if self.watched.is_empty() {
+            return Ok(());
+        }
+        poll(Watched::as_pollfds(&mut self.watched), Some(Duration::ZERO))?;
+        let places = self.watched.iter().enumerate().filter(|(_, watched)| watched.0.revents != 0);
+        ready.extend(places.map(|(place, _)| place));
+        Ok(())
+    }
+
+    /// As [`wait`], for `socket` and all of the set.
+    pub(in crate::socket) fn wait(
+        &mut self,
+        socket: &UdpSocket,
+        interrupt: Option<&Interrupt>,
+        timeout: Option<Duration>,
+    ) -> io::Result<bool> {
+        let own = self.watched.len();
+        self.push(socket);
+        if let Some(interrupt) = interrupt {
+            self.watched.push(Watched(watch(interrupt.reader().as_raw_fd())));
+        }
+        let result = poll(Watched::as_pollfds(&mut self.watched), timeout);
+        let readable = self.watched[..=own].iter().any(|watched| watched.0.revents != 0);
+        self.watched.truncate(own);
+        result.map(|()| readable)
+    }
+}
+
+impl Watched {
+    fn as_pollfds(watched: &mut [Self]) -> &mut [libc::pollfd] {
+        // SAFETY: `Watched` is a transparent wrapper of `pollfd`, so a slice of the one is a slice of the other, of the same
+        // length; the borrow stays exclusive.
+        unsafe { &mut *(std::ptr::from_mut(watched) as *mut [libc::pollfd]) }
+    }
+}
+
+fn watch(fd: RawFd) -> libc::pollfd {
+    libc::pollfd { fd, events: libc::POLLIN, revents: 0 }
+}
+
+/// Waits until one of `watched` is readable or the time is over.
+fn poll(watched: &mut [libc::pollfd], timeout: Option<Duration>) -> io::Result<()> {
+    let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     loop {
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        // SAFETY: `watched` is an array of initialised `pollfd`s, exclusively borrowed for the call, and the count passed
-        // is its length. The descriptors are open for as long as `socket` and `interrupt` are borrowed; a negative one
-        // is ignored by poll(2).
+        // SAFETY: `watched` is a slice of initialised `pollfd`s, exclusively borrowed for the call, and the count passed is its
+        // length. The callers hold the sockets whose descriptors it names, so they are open; a negative one is ignored
+        // by poll(2).
         let ready = unsafe { libc::poll(watched.as_mut_ptr(), watched.len() as libc::nfds_t, poll_timeout(left)) };
-        if ready >= 0 {
-            let [socket, interrupted] = watched.map(|watched| watched.revents != 0);
-            // An early return of poll, from rounding or from a time-out longer than it can express, is not the end.
-            let over = left.is_some_and(|left| left.is_zero());
-            if socket || interrupted || over {
-                return Ok(socket);
-            }
-            continue;
+        if ready > 0 {
+            return Ok(());
         }
-        let error = io::Error::last_os_error();
-        if error.kind() != io::ErrorKind::Interrupted {
-            return Err(error);
+        // An early return of poll, from rounding or from a time-out longer than it can express, is not the end.
+        if ready == 0 && left.is_some_and(|left| left.is_zero()) {
+            return Ok(());
+        }
+        if ready < 0 {
+            let error = io::Error::last_os_error();
+            if error.kind() != io::ErrorKind::Interrupted {
+                return Err(error);
+            }
         }
     }
 }
@@ -244,4 +317,8 @@ pub(in crate::socket) fn is_family_missing(error: &io::Error) -> bool {
 /// of the one message: its route or its size.
 pub(in crate::socket) fn is_segmentation_refused(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::EIO)
+}
+
+pub(in crate::socket) fn is_out_of_descriptors(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS))
 }

@@ -101,28 +101,78 @@ pub(in crate::socket) fn wait(
     interrupt: Option<&Interrupt>,
     timeout: Option<Duration>,
 ) -> io::Result<bool> {
+    PollSet::default().wait(socket, interrupt, timeout)
+}
+
+/// Sockets of which one call asks which are readable.
+#[derive(Default)]
+pub(in crate::socket) struct PollSet {
+    watched: Vec<WinSock::WSAPOLLFD>,
+}
+
+impl std::fmt::Debug for PollSet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.watched.iter().map(|watched| watched.fd)).finish()
+    }
+}
+
+impl PollSet {
+    pub(in crate::socket) fn push(&mut self, socket: &UdpSocket) {
+        self.watched.push(watch(socket.as_raw_socket()));
+    }
+
+    pub(in crate::socket) fn swap_remove(&mut self, place: usize) {
+        self.watched.swap_remove(place);
+    }
+
+    /// Appends to `ready` the places of those that are readable now.
+    pub(in crate::socket) fn check(&mut self, ready: &mut Vec<usize>) -> io::Result<()> {
+        if self.watched.is_empty() {
+            return Ok(());
+        }
+        poll(&mut self.watched, Some(Duration::ZERO))?;
+        let places = self.watched.iter().enumerate().filter(|(_, watched)| watched.revents != 0);
+        ready.extend(places.map(|(place, _)| place));
+        Ok(())
+    }
+
+    /// As [`wait`], for `socket` and all of the set.
+    pub(in crate::socket) fn wait(
+        &mut self,
+        socket: &UdpSocket,
+        interrupt: Option<&Interrupt>,
+        timeout: Option<Duration>,
+    ) -> io::Result<bool> {
+        let own = self.watched.len();
+        self.push(socket);
+        if let Some(interrupt) = interrupt {
+            self.watched.push(watch(interrupt.reader().as_raw_socket()));
+        }
+        let result = poll(&mut self.watched, timeout);
+        let readable = self.watched[..=own].iter().any(|watched| watched.revents != 0);
+        self.watched.truncate(own);
+        result.map(|()| readable)
+    }
+}
+
+fn watch(socket: RawSocket) -> WinSock::WSAPOLLFD {
+    WinSock::WSAPOLLFD { fd: socket as WinSock::SOCKET, events: WinSock::POLLRDNORM, revents: 0 }
+}
+
+/// Waits until one of `watched` is readable or the time is over.
+fn poll(watched: &mut [WinSock::WSAPOLLFD], timeout: Option<Duration>) -> io::Result<()> {
     let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-    let watch = |socket: RawSocket| WinSock::WSAPOLLFD {
-        fd: socket as WinSock::SOCKET,
-        events: WinSock::POLLRDNORM,
-        revents: 0,
-    };
-    let first = watch(socket.as_raw_socket());
-    let mut watched = [first, interrupt.map_or(first, |interrupt| watch(interrupt.reader().as_raw_socket()))];
-    let count = if interrupt.is_some() { 2 } else { 1 };
+    let count = u32::try_from(watched.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
     loop {
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        // SAFETY: `watched` is an array of initialised WSAPOLLFDs, exclusively borrowed for the call, and at least `count`
-        // long. The sockets are open for as long as `socket` and `interrupt` are borrowed.
+        // SAFETY: `watched` is a slice of initialised WSAPOLLFDs, exclusively borrowed for the call, and the count passed is its
+        // length. The callers hold the sockets that it names, so they are open.
         let ready = unsafe { WinSock::WSAPoll(watched.as_mut_ptr(), count, poll_timeout(left)) };
         if ready < 0 {
             return Err(io::Error::last_os_error());
         }
-        let readable = watched[0].revents != 0;
-        let interrupted = count == 2 && watched[1].revents != 0;
-        let over = left.is_some_and(|left| left.is_zero());
-        if readable || interrupted || over {
-            return Ok(readable);
+        if ready > 0 || left.is_some_and(|left| left.is_zero()) {
+            return Ok(());
         }
     }
 }
@@ -178,4 +228,8 @@ pub(in crate::socket) fn is_family_missing(error: &io::Error) -> bool {
 /// Windows is not asked to segment.
 pub(in crate::socket) fn is_segmentation_refused(_error: &io::Error) -> bool {
     false
+}
+
+pub(in crate::socket) fn is_out_of_descriptors(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(WinSock::WSAEMFILE | WinSock::WSAENOBUFS))
 }

@@ -1,0 +1,160 @@
+//! Sockets that single peers have for themselves.
+
+use std::collections::HashMap;
+use std::io;
+use std::time::Duration;
+
+use crate::demux::{Demux, Mailbox};
+use crate::peer::Switch;
+use crate::peer_id::PeerId;
+use crate::socket::{
+    Datagram, Drained, Interrupt, ReadySet, ReceiveBatch, SharedTransport, Sink, Transport, TransportOwner, drain,
+};
+
+#[derive(Debug, Default)]
+pub(super) struct DedicatedSockets {
+    sockets: Vec<Option<Dedicated>>,
+    by_peer: HashMap<PeerId, usize>,
+    set: ReadySet,
+    ready: Vec<usize>,
+    /// Where the next poll begins, so that the same socket is not always first.
+    turn: usize,
+}
+
+#[derive(Debug)]
+struct Dedicated {
+    peer: PeerId,
+    switch: Switch,
+    transport: TransportOwner,
+}
+
+impl DedicatedSockets {
+    pub(super) fn add(&mut self, peer: PeerId, switch: Switch, transport: TransportOwner) {
+        let token = self.sockets.iter().position(Option::is_none).unwrap_or(self.sockets.len());
+        self.set.add(token, transport.get().io());
+        if token == self.sockets.len() {
+            self.sockets.push(None);
+        }
+        self.sockets[token] = Some(Dedicated { peer, switch, transport });
+        self.by_peer.insert(peer, token);
+    }
+
+    pub(super) fn contains(&self, peer: PeerId) -> bool {
+        self.by_peer.contains_key(&peer)
+    }
+
+    /// The socket by which a peer's packets leave, if it is not the server's.
+    pub(super) fn route(&self, mailbox: &Mailbox) -> Option<&SharedTransport> {
+        // Most servers have none.
+        if self.by_peer.is_empty() {
+            return None;
+        }
+        let dedicated = self.sockets.get(*self.by_peer.get(&mailbox.id())?)?.as_ref()?;
+        let switched = dedicated.switch == Switch::AtOnce || mailbox.has_switched();
+        switched.then(|| dedicated.transport.get())
+    }
+
+    /// Closes the sockets of peers that have ended.
+    pub(super) fn release_ended(&mut self, demux: &Demux) {
+        if self.by_peer.is_empty() {
+            return;
+        }
+        for token in 0..self.sockets.len() {
+            if self.sockets[token].as_ref().is_some_and(|dedicated| !demux.has(dedicated.peer)) {
+                self.close(token);
+            }
+        }
+    }
+
+    pub(super) fn close_all(&mut self) {
+        for token in 0..self.sockets.len() {
+            self.close(token);
+        }
+    }
+
+    fn close(&mut self, token: usize) {
+        let Some(dedicated) = self.sockets[token].take() else { return };
+        self.set.remove(token);
+        self.by_peer.remove(&dedicated.peer);
+        dedicated.transport.close();
+    }
+
+    /// Moves what waits in these sockets to their peers, at most `budget` datagrams. Returns what is left of the budget, and
+    /// whether all were seen empty.
+    pub(super) fn drain(
+        &mut self,
+        demux: &mut Demux,
+        batch: &mut ReceiveBatch,
+        max: usize,
+        mut budget: usize,
+    ) -> (usize, bool) {
+        if self.set.is_empty() {
+            return (budget, true);
+        }
+        let sockets = &self.sockets;
+        let transport = |token: usize| sockets.get(token)?.as_ref().map(|dedicated| dedicated.transport.get().io());
+        if self.set.ready(transport, &mut self.ready).is_err() {
+            return (budget, false);
+        }
+        let count = self.ready.len();
+        self.turn = self.turn.wrapping_add(1);
+        let mut all_empty = true;
+        for step in 0..count {
+            let token = self.ready[(self.turn + step) % count];
+            let Some(dedicated) = &self.sockets[token] else { continue };
+            let peer = dedicated.peer;
+            let mut intake = Intake { demux, peer, max, budget };
+            let drained = drain(dedicated.transport.get().io(), batch, &mut intake);
+            budget = intake.budget;
+            match drained {
+                Ok(drained) => all_empty &= drained == Drained::Empty,
+                Err(_) => {
+                    demux.fail(peer);
+                    self.close(token);
+                }
+            }
+        }
+        (budget, all_empty)
+    }
+
+    /// Waits for the server's socket and for these.
+    pub(super) fn wait(
+        &mut self,
+        first: &dyn Transport,
+        timeout: Option<Duration>,
+        interrupt: Option<&Interrupt>,
+    ) -> io::Result<bool> {
+        let sockets = &self.sockets;
+        let transport = |token: usize| sockets.get(token)?.as_ref().map(|dedicated| dedicated.transport.get().io());
+        self.set.wait(first, transport, timeout, interrupt)
+    }
+}
+
+/// One poll's way from one of these sockets to its peer.
+struct Intake<'a> {
+    demux: &'a mut Demux,
+    peer: PeerId,
+    /// Largest datagram accepted, in bytes.
+    max: usize,
+    budget: usize,
+}
+
+impl Sink for Intake<'_> {
+    fn budget(&self) -> usize {
+        self.budget
+    }
+
+    fn datagram(&mut self, datagram: &Datagram<'_>) {
+        self.budget -= 1;
+        let cut = datagram.cut || datagram.bytes.len() > self.max;
+        self.demux.sort_dedicated(self.peer, &Datagram { cut, ..*datagram });
+    }
+
+    fn truncated(&mut self) {
+        self.demux.count_truncated();
+    }
+
+    fn noise(&mut self) {
+        self.demux.count_noise();
+    }
+}
