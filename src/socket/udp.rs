@@ -264,7 +264,10 @@ impl Transport for UdpTransport {
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.socket.local_addr()
+        let addr = self.socket.local_addr()?;
+        // Connected to an IPv4 address, a dual-stack socket has one itself.
+        let ip = addr.ip().to_canonical();
+        Ok(if ip.is_ipv4() { SocketAddr::new(ip, addr.port()) } else { addr })
     }
 
     fn reaches(&self, to: SocketAddr) -> bool {
