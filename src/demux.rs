@@ -17,6 +17,7 @@ mod prefix;
 mod queue;
 mod refused;
 mod shared;
+mod silence;
 mod table;
 
 use std::net::SocketAddr;
@@ -40,7 +41,7 @@ use crate::error::UnknownPeer;
 use crate::lifetime::CloseReason;
 use crate::packet::Pool;
 use crate::peer_id::PeerId;
-use crate::socket::Datagram;
+use crate::socket::{Datagram, ReceiveBatch};
 use crate::stats::{DropReason, PollReport, ReceiveDrops, SendDropReason, ServerStats};
 use crate::sync::Mutex;
 use crate::sync::mpsc::Receiver;
@@ -48,13 +49,17 @@ use address::Key;
 use pending::Pending;
 use prefix::Origin;
 use refused::Refused;
-use table::Table;
+use table::{LookUp, Table};
 
 /// Sorts the datagrams of one server by sender.
 #[derive(Debug)]
 pub(crate) struct Demux {
     limits: Limits,
     table: Table,
+    /// The batch that is being sorted, as it was looked up, and where in it we are.
+    batch: Vec<Sender>,
+    next_in_batch: usize,
+    looked_up: u64,
     pending: Pending,
     refused: Refused,
     identity: Identity,
@@ -103,6 +108,13 @@ pub(crate) enum NotConnected {
     PeersFull,
 }
 
+/// Who a datagram is from.
+#[derive(Debug, Clone, Copy)]
+struct Sender {
+    connection: Option<ConnectionId>,
+    look_up: LookUp,
+}
+
 /// What becomes of a datagram.
 enum Meeting {
     /// It is this peer's.
@@ -122,6 +134,9 @@ impl Demux {
         Self {
             limits,
             table: Table::default(),
+            batch: Vec::new(),
+            next_in_batch: 0,
+            looked_up: 0,
             pending: Pending::default(),
             refused: Refused::default(),
             identity,
@@ -168,6 +183,19 @@ impl Demux {
         self.now = self.now.max(now);
     }
 
+    /// Looks up whose the datagrams of `batch` are, all at once; [`Demux::sort`] for each of them, in order, comes next.
+    pub(crate) fn look_up(&mut self, batch: &ReceiveBatch) {
+        let identity = &self.identity;
+        self.batch.clear();
+        self.batch.extend(batch.iter().map(|datagram| {
+            let connection = identity.read(datagram.bytes);
+            let key = connection.map_or_else(|| Key::of(datagram.sender), Key::of_connection);
+            Sender { connection, look_up: LookUp::new(key) }
+        }));
+        self.next_in_batch = 0;
+        self.looked_up = self.table.find_all(&mut self.batch, |sender| &mut sender.look_up);
+    }
+
     /// Gives one datagram to its peer, makes a pending connection of it, or drops it; each is counted. One that is cut is too
     /// long, whatever is left of it.
     pub(crate) fn sort(&mut self, datagram: &Datagram<'_>) -> Sorted {
@@ -176,10 +204,17 @@ impl Demux {
         self.stats.received_bytes += bytes.len() as u64;
         self.report.received += 1;
 
+        let Some(&Sender { connection, look_up }) = self.batch.get(self.next_in_batch) else {
+            return Sorted::Unknown;
+        };
         let sender = canonical(datagram.sender);
-        let connection = self.identity.read(bytes);
-        let key = connection.map_or_else(|| Key::of(sender), Key::of_connection);
-        let known = self.look_up(&key);
+        self.next_in_batch += 1;
+        let key = look_up.key;
+        let known = self.table.found(&look_up, self.looked_up).and_then(|id| self.still_open(id));
+        if let (Some(peer), None) = (known, connection) {
+            self.deliver(peer, sender, datagram);
+            return Sorted::Known;
+        }
         let meeting = match (known, connection) {
             (Some(peer), Some(connection)) if !cut => self.meet_again(peer, connection, sender, bytes),
             (Some(peer), _) => Meeting::Known(peer),
@@ -263,7 +298,7 @@ impl Demux {
     /// Ends a poll. Peers are judged idle only where the socket was seen empty: what they sent may still wait there.
     pub(crate) fn finish(&mut self, socket_was_empty: bool) -> PollReport {
         if let (true, Some(timeout)) = (socket_was_empty, self.limits.idle_timeout) {
-            while let Some(id) = self.table.longest_silent(self.now, timeout) {
+            while let Some(id) = self.table.next_silent(self.now, timeout) {
                 self.end(id, CloseReason::Idle);
                 self.report.idle += 1;
             }
@@ -291,7 +326,7 @@ impl Demux {
     ) -> Result<Arc<Mailbox>, NotConnected> {
         let remote = canonical(addr);
         let key = connection.map_or_else(|| Key::of(remote), Key::of_connection);
-        let known = self.look_up(&key);
+        let known = self.table.find(&key).and_then(|id| self.still_open(id));
         let id = match known.map(|id| self.pending.take(id).ok_or(id)) {
             Some(Ok(pending)) => pending,
             Some(Err(peer)) => return Err(NotConnected::Known(peer)),
@@ -363,11 +398,9 @@ impl Demux {
     pub(crate) fn ready(&mut self, out: &mut Vec<PeerId>) {
         let table = &mut self.table;
         self.ready.retain(|&id| {
-            let waits = table.mailbox(id).is_some_and(|mailbox| mailbox.waiting() > 0);
-            if !waits {
-                table.set_listed(id, false);
-            }
-            waits
+            let Some(entry) = table.entry_mut(id) else { return false };
+            entry.listed = entry.mailbox.waiting() > 0;
+            entry.listed
         });
         out.extend_from_slice(&self.ready);
     }
@@ -385,7 +418,7 @@ impl Demux {
     }
 
     pub(crate) fn peer_count(&self) -> usize {
-        self.table.len() - self.pending.len()
+        self.table.peer_count()
     }
 
     /// The peers that were taken and have not ended, and their addresses.
@@ -413,12 +446,12 @@ impl Demux {
 
     /// The mailboxes of the peers that have not ended.
     pub(crate) fn mailboxes(&self) -> impl Iterator<Item = &Arc<Mailbox>> {
-        self.table.peers().filter(|mailbox| mailbox.ended().is_none())
+        self.table.peers().filter(|mailbox| mailbox.is_open())
     }
 
     /// The mailbox of a peer that has not ended.
     pub(crate) fn mailbox(&self, id: PeerId) -> Option<&Arc<Mailbox>> {
-        self.table.mailbox(id).filter(|mailbox| self.table.is_peer(id) && mailbox.ended().is_none())
+        self.table.mailbox(id).filter(|mailbox| self.table.is_peer(id) && mailbox.is_open())
     }
 
     /// What the core itself has dropped; without what handles left unread.
@@ -523,36 +556,40 @@ impl Demux {
 
     fn deliver(&mut self, id: PeerId, sender: SocketAddr, datagram: &Datagram<'_>) {
         let bytes = datagram.bytes;
-        let Some(delivered) = self.table.heard_from(id, self.now, self.polls) else { return };
-        let Some(mailbox) = self.table.mailbox(id) else { return };
-        let over_quota = self.limits.quota_per_poll.is_some_and(|quota| delivered >= quota);
-        let unwanted = if datagram.cut {
-            Some(DropReason::TooLarge)
-        } else if over_quota {
-            Some(DropReason::Quota)
-        } else {
-            None
-        };
-        if let Some(reason) = unwanted {
-            mailbox.count_dropped(reason, bytes.len());
+        let Some(entry) = self.table.entry_mut(id) else { return };
+        entry.last_heard = self.now;
+        if entry.poll != self.polls {
+            (entry.poll, entry.in_poll) = (self.polls, 0);
+        }
+        entry.in_poll += 1;
+        let over_quota = self.limits.quota_per_poll.is_some_and(|quota| entry.in_poll as usize > quota);
+        if datagram.cut || over_quota {
+            let reason = if datagram.cut { DropReason::TooLarge } else { DropReason::Quota };
+            entry.mailbox.count_dropped(reason, bytes.len());
             self.count_drops(reason, 1);
             return;
         }
         let packet = self.shared.pool().packet(bytes, sender, self.now);
-        let overflow = mailbox.push(packet, datagram.local, &self.limits.queue, self.limits.max_queued_bytes);
-        if let Some(lost) = overflow {
-            self.count_drops(lost.bound.into(), lost.packets);
+        let overflow = entry.mailbox.push(packet, datagram.local, &self.limits.queue, self.limits.max_queued_bytes);
+        if entry.is_peer && !entry.listed && entry.mailbox.waiting() > 0 {
+            entry.listed = true;
+            self.forget_ended_on_ready_list();
+            self.ready.push(id);
         }
-        if overflow.is_none_or(|lost| !lost.refused) {
-            self.report.queued += 1;
-            self.list_as_ready(id);
+        match overflow {
+            None => self.report.queued += 1,
+            Some(lost) => {
+                self.count_drops(lost.bound.into(), lost.packets);
+                self.report.queued += usize::from(!lost.refused);
+            }
         }
     }
 
     /// Puts a peer with packets on the list of those; pending connections are nobody's yet.
     fn list_as_ready(&mut self, id: PeerId) {
-        let waits = self.table.mailbox(id).is_some_and(|mailbox| mailbox.waiting() > 0);
-        if waits && self.table.is_peer(id) && self.table.set_listed(id, true) {
+        let Some(entry) = self.table.entry_mut(id) else { return };
+        if entry.is_peer && !entry.listed && entry.mailbox.waiting() > 0 {
+            entry.listed = true;
             self.forget_ended_on_ready_list();
             self.ready.push(id);
         }
@@ -568,8 +605,7 @@ impl Demux {
 
     /// Ends a peer, unless its handle has done so before.
     fn end(&mut self, id: PeerId, reason: CloseReason) {
-        let Some(key) = self.table.key(id) else { return };
-        let Some(mailbox) = self.table.remove(id) else { return };
+        let Some((key, mailbox)) = self.table.remove(id) else { return };
         mailbox.end(reason);
         let reason = mailbox.ended().unwrap_or(reason);
         match reason {
@@ -602,7 +638,7 @@ impl Demux {
     }
 
     fn forget_pending(&mut self, id: PeerId, reason: DropReason) {
-        let Some(mailbox) = self.table.remove(id) else { return };
+        let Some((_, mailbox)) = self.table.remove(id) else { return };
         self.count_drops(reason, mailbox.discard());
     }
 
@@ -611,9 +647,8 @@ impl Demux {
         self.report.dropped += datagrams as usize;
     }
 
-    /// Whose key this is. Somebody whose handle was closed since the poll began is nobody any more.
-    fn look_up(&mut self, key: &Key) -> Option<PeerId> {
-        let id = self.table.find(key)?;
+    /// Somebody whose handle was closed since the poll began is nobody any more.
+    fn still_open(&mut self, id: PeerId) -> Option<PeerId> {
         if self.is_open(id) {
             return Some(id);
         }
@@ -622,7 +657,7 @@ impl Demux {
     }
 
     fn is_open(&self, id: PeerId) -> bool {
-        self.table.mailbox(id).is_some_and(|mailbox| mailbox.ended().is_none())
+        self.table.mailbox(id).is_some_and(|mailbox| mailbox.is_open())
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 /// One received datagram: its bytes, its sender, and when it was received.
@@ -21,13 +21,14 @@ pub(crate) struct Body {
     bytes: Vec<u8>,
     sender: SocketAddr,
     received_at: Instant,
-    home: Weak<Pool>,
+    /// Where the memory goes back to; `None` while it is there.
+    home: Option<Arc<Pool>>,
 }
 
 impl Packet {
     /// A packet with memory of its own, for implementations of [`PacketPeer`](crate::PacketPeer) outside this crate.
     pub fn new(bytes: Vec<u8>, sender: SocketAddr, received_at: Instant) -> Self {
-        Self { body: Some(Box::new(Body { bytes, sender, received_at, home: Weak::new() })) }
+        Self { body: Some(Box::new(Body { bytes, sender, received_at, home: None })) }
     }
 
     /// The address that the datagram came from. IPv4 is shown as IPv4, also where the socket is a dual-stack one.
@@ -63,8 +64,8 @@ impl Packet {
 
 impl Drop for Packet {
     fn drop(&mut self) {
-        let Some(body) = self.body.take() else { return };
-        if let Some(pool) = body.home.upgrade() {
+        let Some(mut body) = self.body.take() else { return };
+        if let Some(pool) = body.home.take() {
             pool.put_back(body);
         }
     }
@@ -133,16 +134,19 @@ impl Pool {
     pub(crate) fn packet(self: &Arc<Self>, bytes: &[u8], sender: SocketAddr, received_at: Instant) -> Packet {
         let size = size_class(bytes.len());
         let recycled = size.and_then(|size| self.idle().take(size));
-        let mut body = recycled.unwrap_or_else(|| {
-            self.misses.fetch_add(1, Ordering::Relaxed);
-            let capacity = size.map_or(bytes.len(), |size| SMALLEST << size);
-            Box::new(Body { bytes: Vec::with_capacity(capacity), sender, received_at, home: Weak::new() })
-        });
+        let mut body = recycled.unwrap_or_else(|| self.make(size, bytes.len(), sender, received_at));
         body.bytes.extend_from_slice(bytes);
         body.sender = sender;
         body.received_at = received_at;
-        body.home = Arc::downgrade(self);
+        body.home = Some(Arc::clone(self));
         Packet { body: Some(body) }
+    }
+
+    #[cold]
+    fn make(&self, size: Option<usize>, len: usize, sender: SocketAddr, received_at: Instant) -> Box<Body> {
+        self.misses.fetch_add(1, Ordering::Relaxed);
+        let capacity = size.map_or(len, |size| SMALLEST << size);
+        Box::new(Body { bytes: Vec::with_capacity(capacity), sender, received_at, home: None })
     }
 
     /// Takes that went to the allocator so far. In a steady state this stands still.
@@ -155,7 +159,6 @@ impl Pool {
         // A buffer that a caller took or grew no longer is of a size of ours.
         let Some(size) = size_class(capacity).filter(|&size| SMALLEST << size == capacity) else { return };
         body.bytes.clear();
-        body.home = Weak::new();
         let mut idle = self.idle();
         if idle.bytes + cost(size) <= self.max_idle_bytes {
             idle.bytes += cost(size);
@@ -194,7 +197,8 @@ const fn cost(size: usize) -> usize {
 
 /// Which of the sizes holds `len` bytes.
 fn size_class(len: usize) -> Option<usize> {
-    (len <= LARGEST).then(|| (len.max(SMALLEST).next_power_of_two() / SMALLEST).ilog2() as usize)
+    // The number of bits above those of the smallest.
+    (len <= LARGEST).then(|| (usize::BITS - (len.max(SMALLEST) - 1).leading_zeros() - SMALLEST.ilog2()) as usize)
 }
 
 #[cfg(test)]

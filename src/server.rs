@@ -621,6 +621,10 @@ impl Sink for Intake<'_> {
         self.known_left.min(self.unknown_left)
     }
 
+    fn batch(&mut self, batch: &ReceiveBatch) {
+        self.demux.look_up(batch);
+    }
+
     fn datagram(&mut self, datagram: &Datagram<'_>) {
         let cut = datagram.cut || datagram.bytes.len() > self.max_packet_size;
         match self.demux.sort(&Datagram { cut, ..*datagram }) {

@@ -17,38 +17,62 @@ pub(crate) fn canonical(addr: SocketAddr) -> SocketAddr {
     }
 }
 
-/// Who somebody is, as 24 bytes that are cheap to hash and to compare: a canonical address (IPv6 or mapped IPv4 address, port,
-/// scope id, a zero), or a connection id (and a one).
+/// Who somebody is, in 24 bytes that are cheap to hash and to compare: an address, or a connection id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Key([u8; 24]);
+pub(super) struct Key {
+    /// Address and port of IPv4; the upper half of an IPv6 address; the connection id.
+    first: u64,
+    /// The lower half of an IPv6 address.
+    second: u64,
+    /// The scope of an IPv6 address.
+    scope: u32,
+    port: u16,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    V4,
+    V6,
+    Connection,
+}
 
 impl Key {
-    /// The key of `addr`, which need not be canonical.
+    /// The key of an address, which need not be canonical.
     pub(super) fn of(addr: SocketAddr) -> Self {
-        let (ip, scope) = match addr {
-            SocketAddr::V4(addr) => (addr.ip().to_ipv6_mapped(), 0),
-            SocketAddr::V6(addr) if addr.ip().to_ipv4_mapped().is_some() => (*addr.ip(), 0),
-            SocketAddr::V6(addr) => (*addr.ip(), addr.scope_id()),
-        };
-        let mut key = [0; 24];
-        key[..16].copy_from_slice(&ip.octets());
-        key[16..18].copy_from_slice(&addr.port().to_be_bytes());
-        key[18..22].copy_from_slice(&scope.to_be_bytes());
-        Self(key)
+        match addr {
+            SocketAddr::V4(addr) => {
+                let first = u64::from(u32::from(*addr.ip())) << 16 | u64::from(addr.port());
+                Self { first, second: 0, scope: 0, port: 0, kind: Kind::V4 }
+            }
+            SocketAddr::V6(addr) => match addr.ip().to_ipv4_mapped() {
+                Some(ip) => Self::of(SocketAddr::new(ip.into(), addr.port())),
+                None => {
+                    let ip = u128::from(*addr.ip());
+                    let (first, second) = ((ip >> 64) as u64, ip as u64);
+                    Self { first, second, scope: addr.scope_id(), port: addr.port(), kind: Kind::V6 }
+                }
+            },
+        }
     }
 
     pub(super) fn of_connection(id: ConnectionId) -> Self {
-        let mut key = [0; 24];
-        key[..8].copy_from_slice(&id.0.to_be_bytes());
-        key[23] = 1;
-        Self(key)
+        Self { first: id.0, second: 0, scope: 0, port: 0, kind: Kind::Connection }
     }
 }
 
 impl Hash for Key {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        // The derived one would hash the length of the array too.
-        state.write(&self.0);
+        // What differs between keys of a kind, in one write and no more of it: each eight bytes are a round of the hash.
+        if self.kind != Kind::V6 {
+            return state.write(&self.first.to_ne_bytes());
+        }
+        let mut bytes = [0; 24];
+        bytes[..8].copy_from_slice(&self.first.to_ne_bytes());
+        bytes[8..16].copy_from_slice(&self.second.to_ne_bytes());
+        bytes[16..20].copy_from_slice(&self.scope.to_ne_bytes());
+        bytes[20..22].copy_from_slice(&self.port.to_ne_bytes());
+        state.write(&bytes);
     }
 }
 

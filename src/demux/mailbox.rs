@@ -2,6 +2,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, PoisonError};
 
+use super::address::Key;
 use super::queue::{Bound, Overflow};
 use super::{ConnectionId, PacketQueue, Payload, QueueLimits, Shared};
 use crate::error::GetIntoError;
@@ -9,7 +10,7 @@ use crate::lifetime::CloseReason;
 use crate::packet::Packet;
 use crate::peer_id::PeerId;
 use crate::stats::{DropReason, PeerStats, ReceiveDrops, SendDropReason, SendDrops};
-use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 
 /// What the server and a peer's handle share: what has been received and not taken, what has been put and not sent,
@@ -30,6 +31,8 @@ pub(crate) struct Mailbox {
     /// 0 while open, else a [`CloseReason`]; see `encode`.
     ended: AtomicU8,
     waiting: AtomicU32,
+    sent: AtomicU64,
+    sent_bytes: AtomicU64,
     contents: Mutex<Contents>,
 }
 
@@ -37,18 +40,11 @@ pub(crate) struct Mailbox {
 struct Contents {
     inbox: PacketQueue<Packet>,
     outbox: Outbox,
-    /// Where the remote is, if it has moved.
-    moved_to: Option<Box<SocketAddr>>,
-    /// Which address of this host the remote spoke to last, where the transport tells.
-    local: Option<IpAddr>,
     received: u64,
     received_bytes: u64,
     delivered: u64,
-    sent: u64,
-    sent_bytes: u64,
-    /// Most peers lose nothing: the counters for it are made by the first drop.
-    drops: Option<Box<Drops>>,
-    bell: Option<Arc<dyn Bell>>,
+    /// Made when it is needed, which for most peers is never.
+    rare: Option<Box<Rare>>,
 }
 
 /// What has been put and not sent. Most servers send at once: it takes memory from the first packet on.
@@ -59,10 +55,16 @@ struct Outbox {
     listed: bool,
 }
 
+/// What most peers do without.
 #[derive(Default)]
-struct Drops {
-    received: ReceiveDrops,
-    sends: SendDrops,
+struct Rare {
+    receive_drops: ReceiveDrops,
+    send_drops: SendDrops,
+    /// Where the remote is, if it has moved.
+    moved_to: Option<SocketAddr>,
+    /// Which address of this host the remote spoke to last, where the transport tells.
+    local: Option<IpAddr>,
+    bell: Option<Arc<dyn Bell>>,
 }
 
 /// Rung when something has changed for whoever waits for a mailbox.
@@ -89,6 +91,8 @@ impl Mailbox {
             shared,
             ended: AtomicU8::new(OPEN),
             waiting: AtomicU32::new(0),
+            sent: AtomicU64::new(0),
+            sent_bytes: AtomicU64::new(0),
             contents: Mutex::default(),
         }
     }
@@ -103,7 +107,9 @@ impl Mailbox {
     ) -> Option<Overflow> {
         let len = packet.len();
         let mut contents = self.contents();
-        contents.local = local;
+        if local.is_some() {
+            contents.rare().local = local;
+        }
         contents.received += 1;
         contents.received_bytes += len as u64;
         let overflow = if self.shared.queued_bytes().saturating_add(len) > max_queued_bytes {
@@ -112,11 +118,11 @@ impl Mailbox {
             contents.inbox.push(packet, limits)
         };
         if let Some(lost) = overflow {
-            contents.drops().received.add(lost.bound.into(), lost.packets);
+            contents.rare().receive_drops.add(lost.bound.into(), lost.packets);
         }
         self.publish_waiting(&contents);
         let refused = overflow.is_some_and(|lost| lost.refused);
-        let bell = if refused { None } else { contents.bell.clone() };
+        let bell = if refused { None } else { contents.bell() };
         drop(contents);
 
         // What was dropped to make room had been counted as queued; the packet itself had not.
@@ -135,7 +141,7 @@ impl Mailbox {
         let mut contents = self.contents();
         contents.received += 1;
         contents.received_bytes += bytes as u64;
-        contents.drops().received.add(reason, 1);
+        contents.rare().receive_drops.add(reason, 1);
     }
 
     /// Takes the packet that has waited longest.
@@ -193,7 +199,7 @@ impl Mailbox {
         };
         sends.count_queued(len);
         if let Some(lost) = overflow {
-            contents.drops().sends.add(lost.bound.into(), lost.packets);
+            contents.rare().send_drops.add(lost.bound.into(), lost.packets);
             sends.count_unqueued(lost.packets, lost.bytes);
             sends.count_drops(lost.bound.into(), lost.packets);
         }
@@ -239,13 +245,12 @@ impl Mailbox {
     /// Counts a datagram that was put: its bytes if it was sent, else why it was not.
     pub(crate) fn count_send(&self, outcome: Result<usize, SendDropReason>) {
         self.shared.sends().count(outcome);
-        let mut contents = self.contents();
         match outcome {
             Ok(bytes) => {
-                contents.sent += 1;
-                contents.sent_bytes += bytes as u64;
+                self.sent.fetch_add(1, Ordering::Relaxed);
+                self.sent_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
             }
-            Err(reason) => contents.drops().sends.add(reason, 1),
+            Err(reason) => self.contents().rare().send_drops.add(reason, 1),
         }
     }
 
@@ -253,7 +258,7 @@ impl Mailbox {
     pub(super) fn end(&self, reason: CloseReason) -> bool {
         let ended = self.ended.compare_exchange(OPEN, encode(reason), Ordering::Release, Ordering::Relaxed).is_ok();
         if ended {
-            let bell = self.contents().bell.clone();
+            let bell = self.contents().bell();
             if let Some(bell) = bell {
                 bell.ring();
             }
@@ -274,6 +279,10 @@ impl Mailbox {
     /// Ask this before asking for packets: whatever was queued before the end is then seen.
     pub(crate) fn ended(&self) -> Option<CloseReason> {
         decode(self.ended.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.ended.load(Ordering::Acquire) == OPEN
     }
 
     pub(crate) fn waiting(&self) -> usize {
@@ -297,16 +306,21 @@ impl Mailbox {
         self.connection
     }
 
+    /// Under which key the server knows this peer; that stays, wherever it moves.
+    pub(super) fn key(&self) -> Key {
+        self.connection.map_or_else(|| Key::of(self.first_remote), Key::of_connection)
+    }
+
     pub(crate) fn remote(&self) -> SocketAddr {
         if self.has_moved.load(Ordering::Acquire) {
-            self.contents().moved_to.as_deref().copied().unwrap_or(self.first_remote)
+            self.contents().rare.as_ref().and_then(|rare| rare.moved_to).unwrap_or(self.first_remote)
         } else {
             self.first_remote
         }
     }
 
     pub(super) fn set_remote(&self, remote: SocketAddr) {
-        self.contents().moved_to = Some(Box::new(remote));
+        self.contents().rare().moved_to = Some(remote);
         self.has_moved.store(true, Ordering::Release);
     }
 
@@ -321,29 +335,29 @@ impl Mailbox {
 
     /// Which address of this host the remote spoke to last, where the transport tells.
     pub(crate) fn local(&self) -> Option<IpAddr> {
-        self.contents().local
+        self.contents().rare.as_ref().and_then(|rare| rare.local)
     }
 
     /// From now on `bell` is rung whenever a packet is queued and when the peer ends.
     pub(crate) fn set_bell(&self, bell: Arc<dyn Bell>) {
-        self.contents().bell = Some(bell);
+        self.contents().rare().bell = Some(bell);
     }
 
     pub(crate) fn stats(&self) -> PeerStats {
         let contents = self.contents();
-        let drops = contents.drops.as_deref();
+        let rare = contents.rare.as_deref();
         PeerStats {
             received: contents.received,
             received_bytes: contents.received_bytes,
             delivered: contents.delivered,
             queued: contents.inbox.len() as u64,
             queued_bytes: contents.inbox.bytes() as u64,
-            drops: drops.map(|drops| drops.received).unwrap_or_default(),
+            drops: rare.map(|rare| rare.receive_drops).unwrap_or_default(),
             noise: 0,
-            sent: contents.sent,
-            sent_bytes: contents.sent_bytes,
+            sent: self.sent.load(Ordering::Relaxed),
+            sent_bytes: self.sent_bytes.load(Ordering::Relaxed),
             send_queued: contents.outbox.queue.as_ref().map_or(0, |queue| queue.len() as u64),
-            send_drops: drops.map(|drops| drops.sends).unwrap_or_default(),
+            send_drops: rare.map(|rare| rare.send_drops).unwrap_or_default(),
         }
     }
 
@@ -365,8 +379,12 @@ impl Mailbox {
 }
 
 impl Contents {
-    fn drops(&mut self) -> &mut Drops {
-        self.drops.get_or_insert_default()
+    fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    fn bell(&self) -> Option<Arc<dyn Bell>> {
+        self.rare.as_ref()?.bell.clone()
     }
 }
 
@@ -406,6 +424,9 @@ fn encode(reason: CloseReason) -> u8 {
 
 fn decode(mark: u8) -> Option<CloseReason> {
     use CloseReason as Reason;
+    if mark == OPEN {
+        return None;
+    }
     [Reason::Closed, Reason::Idle, Reason::ServerStopped, Reason::SocketFailed]
         .into_iter()
         .find(|&reason| encode(reason) == mark)

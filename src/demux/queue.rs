@@ -6,7 +6,9 @@ use super::{QueueLimits, WhenFull};
 /// Packets that wait, to be taken or to be sent; bounded by count and bytes.
 #[derive(Debug)]
 pub(crate) struct PacketQueue<P> {
-    packets: VecDeque<P>,
+    /// The one that has waited longest. Most queues never hold more, and so take no memory beside themselves.
+    first: Option<P>,
+    others: VecDeque<P>,
     bytes: usize,
 }
 
@@ -32,45 +34,62 @@ pub(crate) struct Overflow {
 impl<P: Deref<Target = [u8]>> PacketQueue<P> {
     /// Adds a packet; says what had to go instead, which may be the packet itself.
     pub(crate) fn push(&mut self, packet: P, limits: &QueueLimits) -> Option<Overflow> {
-        let mut overflow: Option<Overflow> = None;
-        while let Some(bound) = self.full(packet.len(), limits) {
-            let lost = overflow.get_or_insert(Overflow { bound, packets: 0, bytes: 0, refused: false });
+        let overflow = self.full(packet.len(), limits).map(|bound| self.make_room(bound, packet.len(), limits));
+        if overflow.is_some_and(|lost| lost.refused) {
+            return overflow;
+        }
+        self.bytes += packet.len();
+        match self.first {
+            None => self.first = Some(packet),
+            Some(_) => self.others.push_back(packet),
+        }
+        overflow
+    }
+
+    /// Drops what has to go for `len` bytes more, or says that these are refused.
+    #[cold]
+    fn make_room(&mut self, bound: Bound, len: usize, limits: &QueueLimits) -> Overflow {
+        let mut lost = Overflow { bound, packets: 0, bytes: 0, refused: false };
+        while self.full(len, limits).is_some() {
             lost.packets += 1;
             // A packet larger than the whole queue may be drops nothing but itself.
             let oldest = match limits.when_full {
-                WhenFull::DropOldest if packet.len() <= limits.bytes && limits.packets > 0 => self.pop(),
+                WhenFull::DropOldest if len <= limits.bytes && limits.packets > 0 => self.pop(),
                 _ => None,
             };
-            let Some(oldest) = oldest else {
-                lost.bytes += packet.len();
-                lost.refused = true;
-                return overflow;
-            };
-            lost.bytes += oldest.len();
+            match oldest {
+                Some(oldest) => lost.bytes += oldest.len(),
+                None => {
+                    lost.bytes += len;
+                    lost.refused = true;
+                    break;
+                }
+            }
         }
-        self.bytes += packet.len();
-        self.packets.push_back(packet);
-        overflow
+        lost
     }
 
     /// Puts back what was popped and could not be sent after all. It had room before, and is given it again.
     pub(crate) fn push_front(&mut self, packet: P) {
         self.bytes += packet.len();
-        self.packets.push_front(packet);
+        if let Some(second) = self.first.replace(packet) {
+            self.others.push_front(second);
+        }
     }
 
     pub(crate) fn pop(&mut self) -> Option<P> {
-        let packet = self.packets.pop_front()?;
+        let packet = self.first.take()?;
+        self.first = self.others.pop_front();
         self.bytes -= packet.len();
         Some(packet)
     }
 
     pub(crate) fn front(&self) -> Option<&P> {
-        self.packets.front()
+        self.first.as_ref()
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.packets.len()
+        usize::from(self.first.is_some()) + self.others.len()
     }
 
     pub(crate) fn bytes(&self) -> usize {
@@ -78,7 +97,7 @@ impl<P: Deref<Target = [u8]>> PacketQueue<P> {
     }
 
     fn full(&self, more: usize, limits: &QueueLimits) -> Option<Bound> {
-        if self.packets.len() >= limits.packets {
+        if self.len() >= limits.packets {
             Some(Bound::Packets)
         } else if self.bytes + more > limits.bytes {
             Some(Bound::Bytes)
@@ -90,7 +109,7 @@ impl<P: Deref<Target = [u8]>> PacketQueue<P> {
 
 impl<P> Default for PacketQueue<P> {
     fn default() -> Self {
-        Self { packets: VecDeque::new(), bytes: 0 }
+        Self { first: None, others: VecDeque::new(), bytes: 0 }
     }
 }
 
@@ -106,7 +125,7 @@ mod tests {
     }
 
     fn contents(queue: &PacketQueue<Packet>) -> Vec<&[u8]> {
-        queue.packets.iter().map(|packet| &**packet).collect()
+        queue.first.iter().chain(&queue.others).map(|packet| &**packet).collect()
     }
 
     fn filled(limits: &QueueLimits, packets: &[&[u8]]) -> PacketQueue<Packet> {

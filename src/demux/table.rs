@@ -1,15 +1,18 @@
+use std::collections::HashMap;
+use std::hash::BuildHasher;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use indexmap::IndexMap;
+use indexmap::map::raw_entry_v1::RawEntryApiV1;
 
 use super::Mailbox;
 use super::address::Key;
+use super::silence::Silence;
 use crate::peer_id::PeerId;
 
-/// Everybody the server knows, peers and pending connections: found by id or by key, and peers in the order in which
-/// they were last heard from.
+/// Everybody the server knows, peers and pending connections: found by id or by key, and peers by their silence.
 ///
 /// The map hashes with the standard library's SipHash under a random key: senders choose their addresses.
 #[derive(Debug, Default)]
@@ -19,6 +22,11 @@ pub(super) struct Table {
     /// Slots without an entry, to be used again last in, first out.
     free: Vec<u32>,
     silence: Silence,
+    /// Where those were who have moved: few ever do.
+    moved: HashMap<PeerId, Previous>,
+    peers: usize,
+    /// Counts changes of who is who; see [`Table::find_all`].
+    changes: u64,
 }
 
 #[derive(Debug)]
@@ -27,22 +35,18 @@ struct Slot {
     entry: Option<Entry>,
 }
 
+/// What the server itself knows of somebody.
 #[derive(Debug)]
-struct Entry {
-    mailbox: Arc<Mailbox>,
-    key: Key,
-    last_heard: Instant,
+pub(super) struct Entry {
+    pub(super) mailbox: Arc<Mailbox>,
+    pub(super) last_heard: Instant,
     /// The poll that last heard from it, and how much it has delivered in that: what a quota is held against.
-    poll: u32,
-    in_poll: u32,
-    /// Taken from among the pending. Only peers are in the order of silence.
-    is_peer: bool,
+    pub(super) poll: u32,
+    pub(super) in_poll: u32,
+    /// Taken from among the pending.
+    pub(super) is_peer: bool,
     /// In the list of peers with packets waiting.
-    listed: bool,
-    quieter: Option<u32>,
-    livelier: Option<u32>,
-    /// Few ever move.
-    moved: Option<Box<Previous>>,
+    pub(super) listed: bool,
 }
 
 /// Where a connection was before it moved, and how long stragglers from there are welcome.
@@ -52,11 +56,18 @@ struct Previous {
     until: Instant,
 }
 
-/// Ends of the doubly linked list of peers, in the order in which they were last heard from.
-#[derive(Debug, Default)]
-struct Silence {
-    quietest: Option<u32>,
-    liveliest: Option<u32>,
+/// A key, and whose it was when a batch was looked up.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LookUp {
+    pub(super) key: Key,
+    hash: u64,
+    found: Option<PeerId>,
+}
+
+impl LookUp {
+    pub(super) fn new(key: Key) -> Self {
+        Self { key, hash: 0, found: None }
+    }
 }
 
 impl Table {
@@ -68,19 +79,10 @@ impl Table {
         });
         let slot = &mut self.slots[index as usize];
         let id = PeerId::new(index, slot.generation);
-        slot.entry = Some(Entry {
-            mailbox: mailbox(id),
-            key,
-            last_heard: now,
-            poll: 0,
-            in_poll: 0,
-            is_peer: false,
-            listed: false,
-            quieter: None,
-            livelier: None,
-            moved: None,
-        });
+        slot.entry =
+            Some(Entry { mailbox: mailbox(id), last_heard: now, poll: 0, in_poll: 0, is_peer: false, listed: false });
         self.by_key.insert(key, id);
+        self.changes += 1;
         id
     }
 
@@ -89,60 +91,44 @@ impl Table {
         let entry = self.entry_mut(id)?;
         entry.is_peer = true;
         entry.last_heard = now;
-        self.append_to_silence(id.slot());
+        self.peers += 1;
+        self.silence.watch(id, now);
         self.mailbox(id)
-    }
-
-    /// Notes that something came; returns how much had come before in the same poll.
-    pub(super) fn heard_from(&mut self, id: PeerId, now: Instant, poll: u32) -> Option<usize> {
-        let entry = self.entry_mut(id)?;
-        let (was, is_peer) = (entry.last_heard, entry.is_peer);
-        entry.last_heard = now;
-        if entry.poll != poll {
-            (entry.poll, entry.in_poll) = (poll, 0);
-        }
-        let before = entry.in_poll;
-        entry.in_poll += 1;
-        let index = id.slot();
-        // Within one poll all times are equal, and so is the place in the order.
-        if is_peer && was != now && self.silence.liveliest != Some(index) {
-            self.unlink_from_silence(index);
-            self.append_to_silence(index);
-        }
-        Some(before as usize)
     }
 
     /// Lets a connection go on at `addr`; stragglers from where it was are welcome until `until`.
     pub(super) fn follow(&mut self, id: PeerId, addr: SocketAddr, until: Instant) {
-        let Some(entry) = self.entry_mut(id) else { return };
-        entry.moved = Some(Box::new(Previous { addr: entry.mailbox.remote(), until }));
-        entry.mailbox.set_remote(addr);
+        let Some(mailbox) = self.mailbox(id).map(Arc::clone) else { return };
+        self.moved.insert(id, Previous { addr: mailbox.remote(), until });
+        mailbox.set_remote(addr);
     }
 
     /// Whether a connection was at `addr` not long ago.
     pub(super) fn was_at(&self, id: PeerId, addr: SocketAddr, now: Instant) -> bool {
-        let previous = self.entry(id).and_then(|entry| entry.moved.as_deref());
-        previous.is_some_and(|previous| previous.addr == addr && now < previous.until)
+        self.moved.get(&id).is_some_and(|previous| previous.addr == addr && now < previous.until)
     }
 
-    /// The peer last heard from the longest time ago, if that is `timeout` or longer.
-    pub(super) fn longest_silent(&self, now: Instant, timeout: Duration) -> Option<PeerId> {
-        let index = self.silence.quietest?;
-        let slot = self.slots.get(index as usize)?;
-        let entry = slot.entry.as_ref()?;
-        (now.saturating_duration_since(entry.last_heard) >= timeout).then(|| PeerId::new(index, slot.generation))
+    /// The peer last heard from the longest time ago, if that is `timeout` or longer. The caller ends it.
+    pub(super) fn next_silent(&mut self, now: Instant, timeout: Duration) -> Option<PeerId> {
+        let slots = &self.slots;
+        self.silence.next(now, timeout, |id| entry_of(slots, id).map(|entry| entry.last_heard))
     }
 
-    pub(super) fn remove(&mut self, id: PeerId) -> Option<Arc<Mailbox>> {
-        if self.entry(id)?.is_peer {
-            self.unlink_from_silence(id.slot());
-        }
-        let slot = self.slots.get_mut(id.index())?;
+    pub(super) fn remove(&mut self, id: PeerId) -> Option<(Key, Arc<Mailbox>)> {
+        let slot = self.slots.get_mut(id.index()).filter(|slot| slot.generation == id.generation())?;
         let entry = slot.entry.take()?;
         slot.generation = next_generation(slot.generation);
-        self.by_key.swap_remove(&entry.key);
+        let key = entry.mailbox.key();
+        self.by_key.swap_remove(&key);
+        self.moved.remove(&id);
         self.free.push(id.slot());
-        Some(entry.mailbox)
+        self.changes += 1;
+        if entry.is_peer {
+            self.peers -= 1;
+            let slots = &self.slots;
+            self.silence.tidy(self.peers, |id| entry_of(slots, id).is_some());
+        }
+        Some((key, entry.mailbox))
     }
 
     /// Somebody, as long as there is anybody.
@@ -150,12 +136,26 @@ impl Table {
         self.by_key.last().map(|(_, &id)| id)
     }
 
-    pub(super) fn key(&self, id: PeerId) -> Option<Key> {
-        self.entry(id).map(|entry| entry.key)
-    }
-
     pub(super) fn find(&self, key: &Key) -> Option<PeerId> {
         self.by_key.get(key).copied()
+    }
+
+    /// Finds whose all these keys are. First all are hashed, then all are looked for, so that the processor fetches what it
+    /// needs for one while it waits for another. Returns what [`Table::found`] asks for.
+    pub(super) fn find_all<T>(&self, batch: &mut [T], look_up: impl Fn(&mut T) -> &mut LookUp) -> u64 {
+        for look_up in batch.iter_mut().map(&look_up) {
+            look_up.hash = self.by_key.hasher().hash_one(look_up.key);
+        }
+        for look_up in batch.iter_mut().map(&look_up) {
+            let found = self.by_key.raw_entry_v1().from_hash(look_up.hash, |key| *key == look_up.key);
+            look_up.found = found.map(|(_, &id)| id);
+        }
+        self.changes
+    }
+
+    /// Whose the key is now, after [`Table::find_all`] has found whose it was.
+    pub(super) fn found(&self, look_up: &LookUp, as_of: u64) -> Option<PeerId> {
+        if as_of == self.changes { look_up.found } else { self.find(&look_up.key) }
     }
 
     pub(super) fn mailbox(&self, id: PeerId) -> Option<&Arc<Mailbox>> {
@@ -166,14 +166,14 @@ impl Table {
         self.entry(id).is_some_and(|entry| entry.is_peer)
     }
 
-    /// Marks whether the peer is in the list of those with packets waiting; returns whether that is a change.
-    pub(super) fn set_listed(&mut self, id: PeerId, listed: bool) -> bool {
-        self.entry_mut(id).is_some_and(|entry| std::mem::replace(&mut entry.listed, listed) != listed)
-    }
-
     /// Peers and pending connections.
     pub(super) fn len(&self) -> usize {
         self.by_key.len()
+    }
+
+    /// Those that were taken.
+    pub(super) fn peer_count(&self) -> usize {
+        self.peers
     }
 
     /// Those that were taken.
@@ -181,41 +181,17 @@ impl Table {
         self.by_key.values().filter_map(|&id| self.entry(id)).filter(|entry| entry.is_peer).map(|entry| &entry.mailbox)
     }
 
-    fn entry(&self, id: PeerId) -> Option<&Entry> {
-        self.slots.get(id.index()).filter(|slot| slot.generation == id.generation())?.entry.as_ref()
+    pub(super) fn entry(&self, id: PeerId) -> Option<&Entry> {
+        entry_of(&self.slots, id)
     }
 
-    fn entry_mut(&mut self, id: PeerId) -> Option<&mut Entry> {
+    pub(super) fn entry_mut(&mut self, id: PeerId) -> Option<&mut Entry> {
         self.slots.get_mut(id.index()).filter(|slot| slot.generation == id.generation())?.entry.as_mut()
     }
+}
 
-    fn append_to_silence(&mut self, index: u32) {
-        let liveliest = self.silence.liveliest.replace(index);
-        match liveliest.and_then(|index| self.at(index)) {
-            Some(before) => before.livelier = Some(index),
-            None => self.silence.quietest = Some(index),
-        }
-        if let Some(entry) = self.at(index) {
-            entry.quieter = liveliest;
-            entry.livelier = None;
-        }
-    }
-
-    fn unlink_from_silence(&mut self, index: u32) {
-        let Some((quieter, livelier)) = self.at(index).map(|entry| (entry.quieter, entry.livelier)) else { return };
-        match quieter.and_then(|index| self.at(index)) {
-            Some(before) => before.livelier = livelier,
-            None => self.silence.quietest = livelier,
-        }
-        match livelier.and_then(|index| self.at(index)) {
-            Some(after) => after.quieter = quieter,
-            None => self.silence.liveliest = quieter,
-        }
-    }
-
-    fn at(&mut self, index: u32) -> Option<&mut Entry> {
-        self.slots.get_mut(index as usize)?.entry.as_mut()
-    }
+fn entry_of(slots: &[Slot], id: PeerId) -> Option<&Entry> {
+    slots.get(id.index()).filter(|slot| slot.generation == id.generation())?.entry.as_ref()
 }
 
 /// After four billion users of one slot an id comes round again; the generation of stand-alone peers is left out.

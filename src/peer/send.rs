@@ -25,10 +25,20 @@ pub(crate) fn send(
     bytes: &[u8],
     to: SocketAddr,
 ) -> Result<(), PutError> {
-    check_size(bytes.len(), to)?;
     if !transport.reaches(to) {
         return Err(PutError::WrongFamily { destination: to });
     }
+    send_back(transport, from, bytes, to)
+}
+
+/// The same to somebody whom the transport is known to reach: they have been heard by it.
+pub(crate) fn send_back(
+    transport: &dyn Transport,
+    from: Option<IpAddr>,
+    bytes: &[u8],
+    to: SocketAddr,
+) -> Result<(), PutError> {
+    check_size(bytes.len(), to)?;
     let sent = match from {
         Some(from) => transport.send_from(from, bytes, to),
         None => transport.send_to(bytes, to),
@@ -37,6 +47,7 @@ pub(crate) fn send(
 }
 
 /// What an error of the system means for a datagram of `size` bytes to `to`.
+#[cold]
 fn explain(transport: &dyn Transport, error: io::Error, size: usize, to: SocketAddr) -> PutError {
     use io::ErrorKind as Kind;
     match error.kind() {

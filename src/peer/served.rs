@@ -2,7 +2,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use super::send::{check_size, send};
+use super::send::{check_size, send_back};
 use super::waker::{Sleeper, WaitOutcome, Waker};
 use crate::demux::{Mailbox, Posted, SendMode};
 use crate::error::{GetError, GetIntoError, PutError, WaitError};
@@ -81,7 +81,7 @@ impl Served {
         }
         let transport = self.route().ok_or(PutError::Ended(CloseReason::ServerStopped))?;
         let from = if transport.pins_reply_address() { self.mailbox.local() } else { None };
-        send(transport.io(), from, bytes, self.mailbox.remote())
+        send_back(transport.io(), from, bytes, self.mailbox.remote())
     }
 
     /// Lets the packet wait for the next flush.

@@ -9,6 +9,8 @@ const MAX_NOISE: usize = 4096;
 pub(crate) trait Sink {
     /// How many more datagrams may be taken.
     fn budget(&self) -> usize;
+    /// Several datagrams were received; each of them comes next, in this order.
+    fn batch(&mut self, _batch: &ReceiveBatch) {}
     /// One datagram.
     fn datagram(&mut self, datagram: &Datagram<'_>);
     /// A datagram that the system only reports as too long.
@@ -40,6 +42,7 @@ pub(crate) fn drain(
     while sink.budget() > 0 && noise_left > 0 {
         batch.clear(sink.budget());
         let result = transport.receive(batch);
+        sink.batch(batch);
         for datagram in batch.iter() {
             sink.datagram(&datagram);
         }

@@ -1,0 +1,361 @@
+//! What the allocator sees: nothing, once everybody is known and has spoken; and little for a peer that is merely known.
+//!
+//! Allocations are counted a thread, so that tests beside one another stay out of it. Not on MinGW, where the variables of a
+//! thread are themselves allocated.
+#![cfg(not(all(windows, target_env = "gnu")))]
+#![allow(unsafe_code, reason = "an allocator is an unsafe trait")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use packetpeer::socket::{BindOptions, Interrupt, ReceiveBatch, Transport, TransportFactory};
+use packetpeer::{Limits, PacketPeerUdp, PeerId, SendMode, ServerConfig, UdpServer};
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+struct Counting;
+
+thread_local! {
+    /// Calls that ask for memory.
+    static CALLS: Cell<u64> = const { Cell::new(0) };
+    /// Bytes asked for and not given back, by this thread.
+    static LIVE: Cell<i64> = const { Cell::new(0) };
+}
+
+fn note(calls: u64, bytes: i64) {
+    // Fails only while a thread ends, when nobody looks any more.
+    let _ = CALLS.try_with(|counter| counter.set(counter.get() + calls));
+    let _ = LIVE.try_with(|counter| counter.set(counter.get() + bytes));
+}
+
+// SAFETY: every call is handed to the system's allocator as it is; the counters are plain numbers of this thread, made at
+// compile time and without a destructor, so that counting allocates nothing.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        note(1, layout.size() as i64);
+        // SAFETY: the caller keeps the contract of `GlobalAlloc::alloc`, which is the same.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        note(1, layout.size() as i64);
+        // SAFETY: as for `alloc`.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        note(1, size as i64 - layout.size() as i64);
+        // SAFETY: `memory` came from `alloc` above with this layout, so from the system's.
+        unsafe { System.realloc(memory, layout, size) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        note(0, -(layout.size() as i64));
+        // SAFETY: as for `realloc`.
+        unsafe { System.dealloc(memory, layout) }
+    }
+}
+
+/// Allocations of this thread during `work`.
+fn allocations(work: impl FnOnce()) -> u64 {
+    let before = CALLS.get();
+    work();
+    CALLS.get() - before
+}
+
+const SIZES: [usize; 2] = [64, 1200];
+const MODES: [SendMode; 3] = [SendMode::Now, SendMode::QueueWhenBlocked, SendMode::OnFlush];
+const WAYS: [Way; 2] = [Way::Packet, Way::Into];
+
+/// How packets are taken.
+#[derive(Debug, Clone, Copy)]
+enum Way {
+    Packet,
+    Into,
+}
+
+/// A game's side of a server: the handles by index, and the memory of a frame.
+struct Game {
+    server: UdpServer,
+    peers: Vec<PacketPeerUdp>,
+    ready: Vec<PeerId>,
+    buffer: Vec<u8>,
+    way: Way,
+}
+
+impl Game {
+    fn new(server: UdpServer, way: Way, peers: usize) -> Self {
+        let (peers, ready) = (Vec::with_capacity(peers), Vec::with_capacity(peers));
+        Self { server, peers, ready, buffer: vec![0; 2048], way }
+    }
+
+    /// One frame of an echo server. Returns how many datagrams came.
+    fn frame(&mut self) -> usize {
+        let received = self.server.poll().unwrap().received;
+        while let Some(peer) = self.server.take_connection() {
+            assert_eq!(peer.id().index(), self.peers.len());
+            self.peers.push(peer);
+        }
+        self.ready.clear();
+        self.server.ready(&mut self.ready);
+        for id in &self.ready {
+            let peer = &mut self.peers[id.index()];
+            match self.way {
+                Way::Packet => {
+                    while let Some(packet) = peer.get_packet().unwrap() {
+                        let _ = peer.put_packet(&packet);
+                    }
+                }
+                Way::Into => {
+                    while let Some(len) = peer.get_packet_into(&mut self.buffer).unwrap() {
+                        let _ = peer.put_packet(&self.buffer[..len]);
+                    }
+                }
+            }
+        }
+        self.server.flush().unwrap();
+        received
+    }
+}
+
+fn config(mode: SendMode, peers: usize) -> ServerConfig {
+    let limits = Limits::new().max_peers(peers).max_pending_connections(peers).max_pending_per_ip(peers);
+    ServerConfig::new().limits(limits.idle_timeout(None)).send_mode(mode)
+}
+
+#[test]
+fn a_steady_state_on_loopback_allocates_nothing() {
+    for size in SIZES {
+        for mode in MODES {
+            for way in WAYS {
+                echo_on_loopback(size, mode, way);
+            }
+        }
+    }
+}
+
+fn echo_on_loopback(size: usize, mode: SendMode, way: Way) {
+    const CLIENTS: usize = 8;
+    const BURST: usize = 3;
+    let mut server = UdpServer::with_config(config(mode, CLIENTS));
+    server.listen("127.0.0.1:0").unwrap();
+    let addr = server.local_addr().unwrap();
+    let clients: Vec<UdpSocket> = (0..CLIENTS)
+        .map(|_| {
+            let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+            client.connect(addr).unwrap();
+            client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+            client
+        })
+        .collect();
+    let mut game = Game::new(server, way, CLIENTS);
+    for frame in 0..20_u8 {
+        let payload = vec![frame; size];
+        for client in &clients {
+            for _ in 0..BURST {
+                client.send(&payload).unwrap();
+            }
+        }
+        let allocations = allocations(|| {
+            let deadline = Instant::now() + Duration::from_secs(10);
+            let mut received = 0;
+            while received < CLIENTS * BURST {
+                assert!(Instant::now() < deadline, "{received} datagrams came");
+                game.server.wait(Some(Duration::from_millis(100))).unwrap();
+                received += game.frame();
+            }
+        });
+        let mut answer = [0; 2048];
+        for client in &clients {
+            for _ in 0..BURST {
+                let len = client.recv(&mut answer).unwrap();
+                assert_eq!(answer[..len], payload);
+            }
+        }
+        if frame >= 3 {
+            assert_eq!(allocations, 0, "{size} bytes, {mode:?}, {way:?}, frame {frame}");
+        }
+    }
+    assert_eq!(game.peers.len(), CLIENTS);
+}
+
+#[test]
+fn a_steady_state_in_memory_allocates_nothing() {
+    for size in SIZES {
+        for mode in MODES {
+            for way in WAYS {
+                echo_in_memory(size, mode, way, [usize::MAX; 3]);
+            }
+        }
+    }
+}
+
+/// Of what is sent in a frame, the system takes only a part: the rest waits for the next poll, or is lost.
+#[test]
+fn a_steady_state_in_which_sends_block_allocates_nothing() {
+    for mode in MODES {
+        for way in WAYS {
+            echo_in_memory(64, mode, way, [200, 500, usize::MAX]);
+        }
+    }
+}
+
+/// In one frame after the other the system takes as many datagrams as `takes` says, and then from the beginning again.
+fn echo_in_memory(size: usize, mode: SendMode, way: Way, takes: [usize; 3]) {
+    const PEERS: usize = 1000;
+    const SPEAKERS: usize = 500;
+    let wire = Arc::new(Wire::new(PEERS, size));
+    let mut server = UdpServer::with_transport(config(mode, PEERS), Wires(Arc::clone(&wire)));
+    server.listen(1).unwrap();
+    let mut game = Game::new(server, way, PEERS);
+    // Every sixth frame the same peers speak and as much is taken: what is not there after twelve, is not needed.
+    for frame in 0..36 {
+        wire.arrive(SPEAKERS, takes[frame % 3]);
+        let allocations = allocations(|| assert_eq!(game.frame(), SPEAKERS));
+        if frame >= 12 {
+            assert_eq!(allocations, 0, "{size} bytes, {mode:?}, {way:?}, frame {frame}");
+        }
+    }
+    assert_eq!(game.peers.len(), PEERS);
+    let stats = game.server.stats();
+    assert_eq!(stats.delivered, stats.sent + stats.send_queued + stats.send_drops.total(), "{stats}");
+    assert_eq!(stats.sent, wire.sent.load(Relaxed) as u64);
+}
+
+#[test]
+fn a_known_peer_takes_at_most_512_bytes() {
+    for mode in MODES {
+        let bytes = bytes_a_known_peer(mode);
+        println!("{mode:?}: {bytes:.0} bytes a known peer, its handle included");
+        assert!(bytes <= 512.0, "{mode:?}: {bytes:.0} bytes");
+    }
+}
+
+/// With 100 000 of them, after traffic and a quiet minute: all that was asked of the allocator since the server listened,
+/// the room that tables have to spare included, and the handle.
+fn bytes_a_known_peer(mode: SendMode) -> f64 {
+    const PEERS: usize = 100_000;
+    const SPEAKERS: usize = 1000;
+    let wire = Arc::new(Wire::new(PEERS, 64));
+    let mut server = UdpServer::with_transport(config(mode, PEERS), Wires(Arc::clone(&wire)));
+    server.listen(1).unwrap();
+    let mut game = Game::new(server, Way::Packet, PEERS);
+    let before = LIVE.get();
+    // The first time around they become known; then they talk.
+    for _ in 0..4 * PEERS / SPEAKERS {
+        wire.arrive(SPEAKERS, usize::MAX);
+        game.frame();
+    }
+    assert_eq!(game.server.peer_count(), PEERS);
+    assert_eq!(wire.sent.load(Relaxed), 4 * PEERS);
+    for _ in 0..60 {
+        wire.advance(Duration::from_secs(1));
+        assert_eq!(game.frame(), 0);
+    }
+    assert_eq!(game.server.peer_count(), PEERS);
+    let heap = (LIVE.get() - before) as f64 / PEERS as f64;
+    heap + size_of::<PacketPeerUdp>() as f64
+}
+
+/// A socket in memory that allocates nothing: it receives from one peer after the other, and drops what is sent.
+#[derive(Debug)]
+struct Wire {
+    start: Instant,
+    milliseconds: AtomicU64,
+    peers: usize,
+    payload: Vec<u8>,
+    arrived: AtomicUsize,
+    next: AtomicUsize,
+    takes: AtomicUsize,
+    sent: AtomicUsize,
+}
+
+impl Wire {
+    fn new(peers: usize, size: usize) -> Self {
+        Self {
+            start: Instant::now(),
+            milliseconds: AtomicU64::new(0),
+            peers,
+            payload: vec![7; size],
+            arrived: AtomicUsize::new(0),
+            next: AtomicUsize::new(0),
+            takes: AtomicUsize::new(0),
+            sent: AtomicUsize::new(0),
+        }
+    }
+
+    /// A frame later, so many datagrams wait, each of another peer; and so many may be sent.
+    fn arrive(&self, datagrams: usize, takes: usize) {
+        self.advance(Duration::from_millis(16));
+        self.arrived.store(datagrams, Relaxed);
+        self.takes.store(takes, Relaxed);
+    }
+
+    fn advance(&self, by: Duration) {
+        self.milliseconds.fetch_add(by.as_millis() as u64, Relaxed);
+    }
+}
+
+#[derive(Debug)]
+struct Wires(Arc<Wire>);
+
+impl TransportFactory for Wires {
+    fn bind(&self, _options: &BindOptions) -> io::Result<Box<dyn Transport>> {
+        Ok(Box::new(End(Arc::clone(&self.0))))
+    }
+
+    fn now(&self) -> Instant {
+        self.0.start
+    }
+}
+
+#[derive(Debug)]
+struct End(Arc<Wire>);
+
+impl Transport for End {
+    fn receive(&self, batch: &mut ReceiveBatch) -> io::Result<()> {
+        let first = u32::from(Ipv4Addr::new(10, 0, 0, 1));
+        let wire = &*self.0;
+        while wire.arrived.load(Relaxed) > 0 && !batch.is_full() {
+            let peer = wire.next.fetch_add(1, Relaxed) % wire.peers;
+            batch.push((Ipv4Addr::from(first + peer as u32), 4433).into(), &wire.payload);
+            wire.arrived.fetch_sub(1, Relaxed);
+        }
+        Ok(())
+    }
+
+    fn send_to(&self, bytes: &[u8], _to: SocketAddr) -> io::Result<()> {
+        let wire = &*self.0;
+        assert_eq!(bytes, wire.payload);
+        let left = wire.takes.load(Relaxed).checked_sub(1).ok_or(io::ErrorKind::WouldBlock)?;
+        wire.takes.store(left, Relaxed);
+        wire.sent.fetch_add(1, Relaxed);
+        Ok(())
+    }
+
+    fn connect(&mut self, _remote: SocketAddr) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Ok((Ipv4Addr::new(10, 0, 0, 0), 1).into())
+    }
+
+    fn now(&self) -> Instant {
+        self.0.start + Duration::from_millis(self.0.milliseconds.load(Relaxed))
+    }
+
+    fn is_virtual(&self) -> bool {
+        true
+    }
+
+    fn wait(&self, _timeout: Option<Duration>, _interrupt: Option<&Interrupt>) -> io::Result<bool> {
+        Ok(self.0.arrived.load(Relaxed) > 0)
+    }
+}
