@@ -42,10 +42,14 @@ struct Entry {
     quieter: Option<u32>,
     livelier: Option<u32>,
     /// Few ever move.
-    moved: Option<Box<Previous>>,
+    trail: Option<Box<Trail>>,
 }
 
-/// Where a connection was before it moved, and how long stragglers from there are welcome.
+/// Where a connection was before it moved, the latest first: what is overtaken on its way may be older than the last move.
+#[derive(Debug, Default)]
+struct Trail([Option<Previous>; 4]);
+
+/// An address that was left, and how long stragglers from there are welcome.
 #[derive(Debug)]
 struct Previous {
     addr: SocketAddr,
@@ -78,7 +82,7 @@ impl Table {
             listed: false,
             quieter: None,
             livelier: None,
-            moved: None,
+            trail: None,
         });
         self.by_key.insert(key, id);
         id
@@ -115,14 +119,17 @@ impl Table {
     /// Lets a connection go on at `addr`; stragglers from where it was are welcome until `until`.
     pub(super) fn follow(&mut self, id: PeerId, addr: SocketAddr, until: Instant) {
         let Some(entry) = self.entry_mut(id) else { return };
-        entry.moved = Some(Box::new(Previous { addr: entry.mailbox.remote(), until }));
+        let Trail(left) = &mut **entry.trail.get_or_insert_default();
+        left.rotate_right(1);
+        left[0] = Some(Previous { addr: entry.mailbox.remote(), until });
         entry.mailbox.set_remote(addr);
     }
 
     /// Whether a connection was at `addr` not long ago.
     pub(super) fn was_at(&self, id: PeerId, addr: SocketAddr, now: Instant) -> bool {
-        let previous = self.entry(id).and_then(|entry| entry.moved.as_deref());
-        previous.is_some_and(|previous| previous.addr == addr && now < previous.until)
+        let trail = self.entry(id).and_then(|entry| entry.trail.as_deref());
+        let mut left = trail.into_iter().flat_map(|Trail(left)| left.iter().flatten());
+        left.any(|previous| previous.addr == addr && now < previous.until)
     }
 
     /// The peer last heard from the longest time ago, if that is `timeout` or longer.
