@@ -1,6 +1,8 @@
 //! What the example programs share and a game would have already: options, Ctrl-C, a frame clock.
 #![allow(dead_code, reason = "no example uses all of it")]
 
+pub(crate) mod streams;
+
 use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,0 +1,115 @@
+//! Runs many connections to a `connection_id_server`, changes their ports in mid-stream, and checks every byte that comes back.
+//!
+//!     cargo run --release --example connection_id_client -- --connect 127.0.0.1:4437 --streams 50 --move-every 5
+//!
+//! Exit code 0 only if all datagrams have come back, each to its own stream.
+
+mod support;
+
+use std::error::Error;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
+
+use packetpeer::{GetError, Packet, PacketPeer, PacketPeerUdp, PollError, PutError};
+use support::streams::{Stream, Summary};
+
+fn main() -> Result<ExitCode, Box<dyn Error>> {
+    let mut connect = SocketAddr::from(([127, 0, 0, 1], 4437));
+    let mut streams: usize = 10;
+    let mut count: u32 = 20;
+    let mut size: usize = 64;
+    let mut give_up_seconds: f64 = 10.0;
+    let mut move_every: u32 = 0;
+    support::read_options(
+        "Sends numbered datagrams on many connections; with --move-every N each goes on from a new port after N of them.",
+        &mut [
+            ("connect", &mut connect),
+            ("streams", &mut streams),
+            ("count", &mut count),
+            ("size", &mut size),
+            ("give-up-seconds", &mut give_up_seconds),
+            ("move-every", &mut move_every),
+        ],
+    )?;
+
+    let mut clients = Vec::new();
+    for _ in 0..streams {
+        clients.push((Stream::new(count, size, give_up_seconds)?, Connection::new(connect)?));
+    }
+    while clients.iter().any(|(stream, _)| !stream.is_over()) {
+        for (stream, connection) in &mut clients {
+            stream.exchange(connection)?;
+            let moves_due = stream.confirmed().checked_div(move_every).unwrap_or(0);
+            if connection.moves() < moves_due && !stream.is_over() {
+                connection.change_port()?;
+            }
+        }
+        thread::sleep(Duration::from_micros(500));
+    }
+
+    let summary = Summary::of(clients.iter().map(|(stream, _)| stream));
+    println!("{summary}, {} moves", clients.iter().map(|(_, connection)| connection.moves()).sum::<u32>());
+    Ok(if summary.is_perfect() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// A connection that is known by its id: a layer that puts the id in front of each packet, and takes it off again.
+struct Connection {
+    id: [u8; 8],
+    server: SocketAddr,
+    socket: PacketPeerUdp,
+    /// The sockets before: held, lest the system gives one of their ports out a second time.
+    left: Vec<PacketPeerUdp>,
+}
+
+impl Connection {
+    fn new(server: SocketAddr) -> Result<Self, Box<dyn Error>> {
+        // From the system's source of secrets: a generator that others could foresee would give the connection away.
+        let mut id = [0; 8];
+        getrandom::fill(&mut id)?;
+        Ok(Self { id, server, socket: connected(server)?, left: Vec::new() })
+    }
+
+    /// As when a NAT gives the client another port. What is on its way to the old one is lost.
+    fn change_port(&mut self) -> Result<(), Box<dyn Error>> {
+        let old = std::mem::replace(&mut self.socket, connected(self.server)?);
+        self.left.push(old);
+        Ok(())
+    }
+
+    fn moves(&self) -> u32 {
+        self.left.len() as u32
+    }
+}
+
+fn connected(server: SocketAddr) -> Result<PacketPeerUdp, Box<dyn Error>> {
+    let mut socket = PacketPeerUdp::new();
+    socket.connect_to_host(server)?;
+    Ok(socket)
+}
+
+impl PacketPeer for Connection {
+    fn poll(&mut self) -> Result<(), PollError> {
+        self.socket.poll()
+    }
+
+    fn get_packet(&mut self) -> Result<Option<Packet>, GetError> {
+        let Some(packet) = self.socket.get_packet()? else { return Ok(None) };
+        // Under another id it is not for us; left as it is, no stream takes it for its own.
+        let payload = packet.strip_prefix(&self.id).unwrap_or(&packet).to_vec();
+        Ok(Some(Packet::new(payload, packet.sender(), packet.received_at())))
+    }
+
+    fn put_packet(&mut self, bytes: &[u8]) -> Result<(), PutError> {
+        self.socket.put_packet(&[&self.id, bytes].concat())
+    }
+
+    fn available_packet_count(&self) -> usize {
+        self.socket.available_packet_count()
+    }
+
+    fn max_packet_size(&self) -> usize {
+        self.socket.max_packet_size() - self.id.len()
+    }
+}

@@ -1,0 +1,97 @@
+//! Knows its clients by an id in each datagram, so that they may change their address in mid-conversation.
+//!
+//!     cargo run --release --example connection_id_server -- --listen 127.0.0.1:4437
+//!
+//! A phone leaves the Wi-Fi, a NAT forgets a quiet client and gives it another port: for a server that knows clients by
+//! address, somebody new speaks. Here each datagram begins with eight bytes that name the connection, both ways, and the
+//! server answers to wherever the last datagram came from.
+//!
+//! **Who draws the id?** The client does, 64 random bits of the system, before its first datagram. The server could do it,
+//! and would have to answer everybody who asks, and remember which ids it gave to whom; as it is, an id that nobody has used
+//! makes a connection, and nothing has to be agreed on. Two clients never draw the same by accident.
+//!
+//! **What can an attacker do?** The id is all that tells a client from somebody else.
+//!
+//! - Who *guesses* an id can speak for its owner. There are 2^64: at a million tries a second, against a thousand clients,
+//!   the first hit takes some 600 years. With 32 bits it would take four seconds, with a counter none.
+//! - Who *overhears* one, on the same Wi-Fi or on the way, can speak for its owner, and take the connection along: answers go to
+//!   the thief until the owner is heard again after the grace for stragglers. Against those ask for a proof
+//!   (`OnMove::ask`), and encrypt: an id is no encryption.
+//! - Who *forges* a victim's address with an id of his own makes answers go to the victim: here as many bytes as came, so that
+//!   nothing is won by it. A server that says more than it hears must first see that the other side receives; see the
+//!   example `cookie_server`.
+//!
+//! So an id is a secret: this server prints its own names for clients instead.
+//!
+//! `connection_id_client` is the other side. Ends on Ctrl-C, or after `--seconds`, and prints its counters.
+
+mod support;
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use packetpeer::{ConnectionId, ConnectionIds, Identity, Limits, PacketPeerUdp, PeerId, ServerConfig, UdpServer};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut listen = String::from("127.0.0.1:4437");
+    let mut idle_seconds: f64 = 5.0;
+    let mut seconds: f64 = f64::INFINITY;
+    support::read_options(
+        "Sends back what comes, to wherever the client is, and tells when one begins, moves or ends.",
+        &mut [("listen", &mut listen), ("idle-seconds", &mut idle_seconds), ("seconds", &mut seconds)],
+    )?;
+
+    let idle = Duration::try_from_secs_f64(idle_seconds).map_err(|why| format!("--idle-seconds: {why}"))?;
+    let config = ServerConfig::new()
+        .identity(Identity::ConnectionId(ConnectionIds::new(read_id)))
+        .limits(Limits::new().idle_timeout(Some(idle)));
+    let mut server = UdpServer::with_config(config);
+    let stop = support::ctrl_c()?;
+    server.listen(&listen)?;
+    println!("listening on {}", server.local_addr().ok_or("not listening")?);
+
+    let start = Instant::now();
+    let mut clients: HashMap<PeerId, PacketPeerUdp> = HashMap::new();
+    let (mut ready, mut moved, mut ended) = (Vec::new(), Vec::new(), Vec::new());
+    while !stop.load(Ordering::Relaxed) && start.elapsed().as_secs_f64() < seconds {
+        server.wait(Some(Duration::from_millis(20)))?;
+        server.poll()?;
+        while let Some(client) = server.take_connection() {
+            println!("{} begins at {}", client.id(), client.remote_addr().ok_or("no address")?);
+            clients.insert(client.id(), client);
+        }
+        // Nothing has to be done: answers go to the new address already.
+        server.moved(&mut moved);
+        for moved in moved.drain(..) {
+            println!("{} moved from {} to {}", moved.peer, moved.from, moved.to);
+        }
+        server.ready(&mut ready);
+        for id in ready.drain(..) {
+            clients.get_mut(&id).map(echo);
+        }
+        server.ended(&mut ended);
+        for (id, reason) in ended.drain(..) {
+            let Some(client) = clients.remove(&id) else { continue };
+            println!("{id} ended after {} datagrams: {reason}", client.stats().received);
+        }
+    }
+    println!("{}", server.stats());
+    Ok(())
+}
+
+/// The id is the first eight bytes. What is shorter has none, and the server drops it.
+fn read_id(datagram: &[u8]) -> Option<ConnectionId> {
+    let id = datagram.first_chunk()?;
+    Some(ConnectionId(u64::from_be_bytes(*id)))
+}
+
+/// Sends back what has come, under the id of the connection that it came on.
+fn echo(client: &mut PacketPeerUdp) {
+    let Some(ConnectionId(id)) = client.connection_id() else { return };
+    while let Ok(Some(packet)) = client.get_packet() {
+        let Some(payload) = packet.get(8..) else { continue };
+        let _ = client.put_packet(&[&id.to_be_bytes(), payload].concat());
+    }
+}
