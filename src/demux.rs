@@ -216,8 +216,8 @@ impl Demux {
             return Sorted::Known;
         }
         let meeting = match (known, connection) {
-            (Some(peer), Some(connection)) if !cut => self.meet_again(peer, connection, sender, bytes),
-            (Some(peer), _) => Meeting::Known(peer),
+            (Some(peer), Some(connection)) => self.meet_again(peer, connection, sender, datagram),
+            (Some(peer), None) => Meeting::Known(peer),
             (None, _) if cut => Meeting::Drop(DropReason::TooLarge),
             (None, connection) => self.meet(key, connection, sender, bytes),
         };
@@ -440,6 +440,10 @@ impl Demux {
         self.table.find(key).filter(|&id| self.table.is_peer(id) && self.is_open(id))
     }
 
+    pub(crate) fn goes_by_ids(&self) -> bool {
+        self.identity.ids().is_some()
+    }
+
     pub(crate) fn shared(&self) -> &Shared {
         &self.shared
     }
@@ -488,7 +492,7 @@ impl Demux {
     }
 
     /// What becomes of a datagram with the id of a connection: it may come from another address than before.
-    fn meet_again(&mut self, peer: PeerId, id: ConnectionId, sender: SocketAddr, bytes: &[u8]) -> Meeting {
+    fn meet_again(&mut self, peer: PeerId, id: ConnectionId, sender: SocketAddr, datagram: &Datagram<'_>) -> Meeting {
         let (Some(ids), Some(from)) = (self.identity.ids(), self.table.mailbox(peer).map(|mailbox| mailbox.remote()))
         else {
             return Meeting::Known(peer);
@@ -496,6 +500,11 @@ impl Demux {
         if from == sender || self.table.was_at(peer, sender, self.now) {
             return Meeting::Known(peer);
         }
+        // What is left of it shows neither that its owner has moved nor that it is still there.
+        if datagram.cut {
+            return Meeting::Drop(DropReason::TooLarge);
+        }
+        let bytes = datagram.bytes;
         self.reply.clear();
         match ids.decide(&MoveAttempt { peer, id, from, to: sender, bytes, received_at: self.now }, &mut self.reply) {
             MoveVerdict::Refuse => Meeting::Drop(DropReason::MoveRefused),

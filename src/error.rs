@@ -389,6 +389,9 @@ pub enum ConnectError {
     AlreadyKnown(PeerId),
     /// The server has [`max_peers`](crate::Limits#structfield.max_peers).
     PeersFull,
+    /// The server knows its peers by address, so an id would never be read: use
+    /// [`UdpServer::connect`](crate::UdpServer::connect).
+    NoConnectionIds,
 }
 
 impl fmt::Display for ConnectError {
@@ -404,6 +407,7 @@ impl fmt::Display for ConnectError {
             Self::NotListening => f.write_str("the server is not listening"),
             Self::AlreadyKnown(id) => write!(f, "the server has a peer of this address already: {id}"),
             Self::PeersFull => f.write_str("the server has as many peers as it may"),
+            Self::NoConnectionIds => f.write_str("the server knows its peers by address, not by connection id"),
         }
     }
 }

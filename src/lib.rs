@@ -83,7 +83,8 @@
 //! A bare port opens one IPv6 socket that serves IPv4 too (dual stack), or an IPv4 socket where the system has no IPv6.
 //! Who somebody is, is decided by one form of an address, the one you see everywhere: IPv4 is IPv4, also where the socket
 //! reports it mapped into IPv6; the IPv6 flow label is left out; the scope of a link-local address stays, so that it can be
-//! answered. A port is exclusive: a second server on it gets [`BindError::AddressInUse`], on every system.
+//! answered. A port is exclusive: a second server on it gets [`BindError::AddressInUse`], on every system. Members of a
+//! multicast group on one host share theirs, by [`PacketPeerUdp::bind_shared`].
 //!
 //! # How large a packet may be
 //!
@@ -170,7 +171,7 @@
 //! | `wait()` | [`PacketPeerUdp::wait`] | has a time-out, and a [`Waker`] ends it |
 //! | `get_local_port()` | [`PacketPeerUdp::local_addr`] | |
 //! | `set_broadcast_enabled(on)` | [`PacketPeerUdp::set_broadcast_enabled`] | holds for a later connect too |
-//! | `join_multicast_group(address, interface)` | [`PacketPeerUdp::join_multicast_group`] | [`Interface::by_name`] for the name; bind first |
+//! | `join_multicast_group(address, interface)` | [`PacketPeerUdp::join_multicast_group`] | [`Interface::by_name`] for the name; bind first, [shared](PacketPeerUdp::bind_shared) for several members on one host |
 //! | `leave_multicast_group(address, interface)` | [`PacketPeerUdp::leave_multicast_group`] | |
 //! | `get_var()`, `put_var()`, `encode_buffer_max_size` | – | bytes only: decoding what strangers send is the game's choice |
 //! | – | [`PacketPeerUdp::poll`] | Godot's getters poll behind your back |

@@ -308,11 +308,15 @@ impl UdpServer {
     }
 
     /// As [`connect`](Self::connect), where the server's [identity](crate::Identity) is a connection id: the peer is known by `id`.
+    /// A pending connection of that id becomes the peer, and stays at the address from which it has spoken.
     ///
     /// # Errors
     ///
-    /// As [`connect`](Self::connect).
+    /// As [`connect`](Self::connect), and [`ConnectError::NoConnectionIds`].
     pub fn connect_as(&mut self, addr: SocketAddr, id: ConnectionId) -> Result<PacketPeerUdp, ConnectError> {
+        if !self.demux.goes_by_ids() {
+            return Err(ConnectError::NoConnectionIds);
+        }
         self.connect_by(addr, Some(id))
     }
 

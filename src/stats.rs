@@ -163,9 +163,9 @@ counters! {
         peers_full = PeersFull: "peers full",
         /// From an unknown sender that the filter ignored.
         filtered = Filtered: "filtered",
-        /// From an unknown sender, which the filter answered with more than was received: no such answer is sent.
+        /// Answered, by the filter or by who decides on moves, with more than was received: no such answer is sent.
         reply_too_long = ReplyTooLong: "reply too long",
-        /// From an unknown sender, which the filter answered, after `max_replies_per_poll` answers in the same poll.
+        /// Answered, by the filter or by who decides on moves, after `max_replies_per_poll` answers in the same poll.
         reply_budget = ReplyBudget: "over reply budget",
         /// From an unknown sender while the server was draining, or pending when that began.
         draining = Draining: "draining",
@@ -173,7 +173,7 @@ counters! {
         no_id = NoId: "no connection id",
         /// With the connection id of a peer, from an address that it may not move to.
         move_refused = MoveRefused: "move refused",
-        /// From the address of a closed peer, while it is refused.
+        /// From the address of a closed peer, or with its connection id, while it is refused.
         refused = Refused: "refused after close",
         /// More from one peer than its quota a poll.
         quota = Quota: "over quota",

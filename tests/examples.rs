@@ -1,21 +1,18 @@
 //! The examples as a newcomer runs them: real processes that talk over the loopback interface, on ports of the system's
 //! choice.
-//!
-//! A plain `cargo test` builds the examples first; `cargo test --test examples` does not, and runs those built last.
 
 #![cfg(unix)] // servers are ended as by Ctrl-C, so that they print their counters
 
-use std::collections::VecDeque;
-use std::env;
-use std::io::{BufRead, BufReader, ErrorKind, Read};
+use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
-use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use packetpeer::{Limits, SocketOptions};
+
+mod process;
+
+use process::{Ended, Process, our_example};
 
 /// How long anything may take, on the busiest of machines.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -319,21 +316,15 @@ impl Server {
     fn start(name: &str, options: &[&str]) -> Self {
         // Should nobody be left to end it, it ends by itself.
         let always = ["--listen", "127.0.0.1:0", "--seconds", "120"];
-        let mut process = Process::start(example(name).args(always).args(options));
-        let line = process.wait_for_line("listening on ");
+        let mut process = Process::start(our_example(name).args(always).args(options));
+        let line = process.wait_for_line("listening on ", PATIENCE).expect("it says where it listens");
         let addr = line["listening on ".len()..].parse().unwrap_or_else(|error| panic!("{line:?}: {error}"));
         Self { process, addr }
     }
 
     /// What it printed when it ended.
     fn stop(mut self) -> Counters {
-        // Every shell has `kill`; not every system has it as a program.
-        let id = self.process.child.id().to_string();
-        let killed = Command::new("sh").args(["-c", "kill -INT \"$0\"", &id]).status().expect("a shell");
-        assert!(killed.success(), "kill: {killed}");
-        let ended = self.process.wait();
-        assert!(ended.status.success(), "{ended:?}");
-        Counters(ended.said)
+        Counters(self.process.interrupt(PATIENCE).said)
     }
 }
 
@@ -389,108 +380,5 @@ fn patiently(what: &str, mut step: impl FnMut() -> bool) {
 
 /// Runs an example that ends by itself.
 fn client(name: &str, options: &[&str]) -> Ended {
-    Process::start(example(name).args(options)).wait()
-}
-
-fn example(name: &str) -> Command {
-    // We are target/<profile>/deps/examples-<hash>, the example is target/<profile>/examples/<name>.
-    let test = env::current_exe().expect("the path of this test");
-    let path =
-        test.parent().and_then(Path::parent).expect("a test lies in target/<profile>/deps").join("examples").join(name);
-    assert!(path.is_file(), "{} is missing: run `cargo build --examples`, or `cargo test`, which does", path.display());
-    Command::new(path)
-}
-
-/// A child process that does not outlive the test; should the test fail, it shows the last of what the process said.
-struct Process {
-    child: Child,
-    program: String,
-    output: Receiver<String>,
-    said: VecDeque<String>,
-}
-
-/// A process that has ended: how, and the lines it wrote, to stdout or stderr, that nobody had waited for.
-#[derive(Debug)]
-struct Ended {
-    status: ExitStatus,
-    said: Vec<String>,
-}
-
-impl Process {
-    fn start(command: &mut Command) -> Self {
-        let program = format!("{command:?}");
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap_or_else(|error| panic!("{program} does not start: {error}"));
-        let (sender, output) = mpsc::channel();
-        let pipes: [Box<dyn Read + Send>; 2] = [
-            Box::new(child.stdout.take().expect("stdout is piped")),
-            Box::new(child.stderr.take().expect("stderr is piped")),
-        ];
-        for pipe in pipes {
-            let sender = sender.clone();
-            thread::spawn(move || {
-                for line in BufReader::new(pipe).lines().map_while(Result::ok) {
-                    if sender.send(line).is_err() {
-                        return;
-                    }
-                }
-            });
-        }
-        Self { child, program, output, said: VecDeque::new() }
-    }
-
-    /// The next line that starts with `prefix`.
-    fn wait_for_line(&mut self, prefix: &str) -> String {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            match self.next_line(deadline) {
-                Ok(line) if line.starts_with(prefix) => return line,
-                Ok(_) => {}
-                Err(why) => panic!("{} did not say {prefix:?}: {why}", self.program),
-            }
-        }
-    }
-
-    fn wait(&mut self) -> Ended {
-        let deadline = Instant::now() + PATIENCE;
-        let mut said = Vec::new();
-        loop {
-            match self.next_line(deadline) {
-                Ok(line) => said.push(line),
-                Err(RecvTimeoutError::Timeout) => panic!("still running after {PATIENCE:?}: {}", self.program),
-                Err(RecvTimeoutError::Disconnected) => break,
-            }
-        }
-        // Its output is closed, so it has ended or is about to.
-        while Instant::now() < deadline {
-            if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
-                return Ended { status, said };
-            }
-            thread::sleep(Duration::from_millis(1));
-        }
-        panic!("closed its output, but still running after {PATIENCE:?}: {}", self.program);
-    }
-
-    fn next_line(&mut self, deadline: Instant) -> Result<String, RecvTimeoutError> {
-        let line = self.output.recv_timeout(deadline.saturating_duration_since(Instant::now()))?;
-        if self.said.len() == 40 {
-            self.said.pop_front();
-        }
-        self.said.push_back(line.clone());
-        Ok(line)
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // Either fails only where the process is gone already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        if thread::panicking() {
-            let deadline = Instant::now() + Duration::from_secs(1);
-            while self.next_line(deadline).is_ok() {}
-            eprintln!("--- {}", self.program);
-            self.said.iter().for_each(|line| eprintln!("{line}"));
-        }
-    }
+    Process::start(our_example(name).args(options)).wait(PATIENCE)
 }

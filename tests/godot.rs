@@ -3,21 +3,20 @@
 //!
 //! Wants Debian's `godot3-server` (Godot 3.2, headless). Where that is missing the tests pass without testing anything,
 //! except in CI (`CI` is set), where they fail.
-//!
-//! A plain `cargo test` builds the examples first; `cargo test --test godot` does not, and runs those built last.
 
 #![cfg(target_os = "linux")]
 
-use std::collections::VecDeque;
 use std::env;
 use std::fs;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Duration;
+
+mod process;
+
+use process::{Process, our_example};
 
 const GODOT: &str = "godot3-server";
 
@@ -61,8 +60,8 @@ fn our_clients_get_their_data_back_from_godots_server() {
         let mut command = our_example("echo_client");
         command.args(["--connect", &addr.to_string(), "--clients", clients]);
         command.args(["--count", count, "--size", size]);
-        let mut client = Process::start(command);
-        let status = client.wait(Duration::from_secs(EXCHANGE_SECONDS) + GRACE);
+        let mut client = Process::start(&mut command);
+        let status = client.wait(Duration::from_secs(EXCHANGE_SECONDS) + GRACE).status;
         assert!(status.success(), "echo_client, {clients} clients × {count} datagrams of {size} bytes: {status}");
     }
 }
@@ -85,7 +84,7 @@ fn our_server(options: &[&str]) -> (Process, SocketAddr) {
     let mut command = our_example("echo_server");
     command.args(["--listen", "127.0.0.1:0"]).args(options);
     command.args(["--seconds", &(2 * EXCHANGE_SECONDS).to_string()]);
-    let mut server = Process::start(command);
+    let mut server = Process::start(&mut command);
     let line = server.wait_for_line("listening on ", STARTUP).expect("echo_server says where it listens");
     let addr = line["listening on ".len()..].trim().parse().unwrap_or_else(|error| panic!("{line:?}: {error}"));
     (server, addr)
@@ -113,113 +112,18 @@ fn godot(test: &str, script: &str, port: u16) -> Process {
     command.current_dir(scratch_directory(test));
     // It complains on stderr about locales like C.UTF-8.
     command.env_remove("LANG");
-    Process::start(command)
+    Process::start(&mut command)
 }
 
 /// The exit code alone proves nothing: Godot exits 0 also when it cannot read or parse the script.
 fn assert_passes(mut script: Process) {
-    let status = script.wait(Duration::from_secs(EXCHANGE_SECONDS) + GRACE);
-    let passed = script.said.iter().any(|line| line.starts_with("PASS "));
+    let ended = script.wait(Duration::from_secs(EXCHANGE_SECONDS) + GRACE);
+    let (status, passed) = (ended.status, ended.said.iter().any(|line| line.starts_with("PASS ")));
     assert!(status.success() && passed, "the script did not pass: {status}");
-}
-
-fn our_example(name: &str) -> Command {
-    // We are target/<profile>/deps/godot-<hash>, the example is target/<profile>/examples/<name>.
-    let test = env::current_exe().expect("the path of this test");
-    let path =
-        test.parent().and_then(Path::parent).expect("a test lies in target/<profile>/deps").join("examples").join(name);
-    assert!(path.is_file(), "{} is missing: run `cargo build --examples`, or `cargo test`, which does", path.display());
-    Command::new(path)
 }
 
 fn scratch_directory(test: &str) -> PathBuf {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("godot").join(test);
     fs::create_dir_all(&path).expect("a scratch directory");
     path
-}
-
-/// A child process that does not outlive the test; should the test fail, it shows the last of what the process said.
-struct Process {
-    child: Child,
-    program: String,
-    output: Receiver<String>,
-    said: VecDeque<String>,
-}
-
-impl Process {
-    fn start(mut command: Command) -> Self {
-        let program = format!("{command:?}");
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap_or_else(|error| panic!("{program} does not start: {error}"));
-        // Bounded, for a script repeats a runtime error every frame. Who says more than we read waits in the write.
-        let (sender, output) = mpsc::sync_channel(64);
-        let pipes: [Box<dyn Read + Send>; 2] = [
-            Box::new(child.stdout.take().expect("stdout is piped")),
-            Box::new(child.stderr.take().expect("stderr is piped")),
-        ];
-        for pipe in pipes {
-            let sender = sender.clone();
-            thread::spawn(move || {
-                for line in BufReader::new(pipe).lines().map_while(Result::ok) {
-                    if sender.send(line).is_err() {
-                        return;
-                    }
-                }
-            });
-        }
-        Self { child, program, output, said: VecDeque::new() }
-    }
-
-    /// The next line that starts with `prefix`, or `None` when the process ended or the time is up.
-    fn wait_for_line(&mut self, prefix: &str, timeout: Duration) -> Option<String> {
-        let deadline = Instant::now() + timeout;
-        while let Ok(line) = self.next_line(deadline) {
-            if line.starts_with(prefix) {
-                return Some(line);
-            }
-        }
-        None
-    }
-
-    fn wait(&mut self, timeout: Duration) -> ExitStatus {
-        let deadline = Instant::now() + timeout;
-        loop {
-            match self.next_line(deadline) {
-                Ok(_) => {}
-                Err(RecvTimeoutError::Timeout) => panic!("still running after {timeout:?}: {}", self.program),
-                Err(RecvTimeoutError::Disconnected) => break,
-            }
-        }
-        // Its output is closed, so it has ended or is about to.
-        while Instant::now() < deadline {
-            if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
-                return status;
-            }
-            thread::sleep(Duration::from_millis(1));
-        }
-        panic!("closed its output, but still running after {timeout:?}: {}", self.program);
-    }
-
-    fn next_line(&mut self, deadline: Instant) -> Result<String, RecvTimeoutError> {
-        let line = self.output.recv_timeout(deadline.saturating_duration_since(Instant::now()))?;
-        if self.said.len() == 40 {
-            self.said.pop_front();
-        }
-        self.said.push_back(line.clone());
-        Ok(line)
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // Either fails only where the process is gone already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        if thread::panicking() {
-            let deadline = Instant::now() + Duration::from_secs(1);
-            while self.next_line(deadline).is_ok() {}
-            eprintln!("--- {}", self.program);
-            self.said.iter().for_each(|line| eprintln!("{line}"));
-        }
-    }
 }

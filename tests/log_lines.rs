@@ -1,6 +1,5 @@
 //! What is logged: one line a kind of trouble and minute, however many datagrams it was, and nothing else.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Once;
 use std::time::Duration;
@@ -12,10 +11,16 @@ use packetpeer::{AfterClose, Limits, PacketPeerUdp, QueueLimits, ServerConfig, S
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-thread_local! {
+#[allow(clippy::missing_const_for_thread_local, reason = "it is const; for Windows the lint does not see that")]
+mod lines {
+    use std::cell::RefCell;
+
+    thread_local! {
     /// What was logged on this thread, which is that of one test.
-    static LINES: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+        pub(crate) static LINES: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+    }
 }
+use lines::LINES;
 
 struct Collector;
 

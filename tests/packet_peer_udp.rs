@@ -644,6 +644,22 @@ fn a_connect_that_fails_leaves_a_closed_peer_as_it_was() {
     assert_eq!(&*peer.get_packet().unwrap().unwrap(), b"unread");
 }
 
+#[test]
+fn a_peer_gets_the_receive_buffer_it_asked_for_before_it_opened() {
+    let mut peer = PacketPeerUdp::new();
+    assert_eq!(peer.receive_buffer_size(), None);
+    peer.set_receive_buffer(Some(64 << 10)).unwrap();
+    let granted = |peer: &PacketPeerUdp| peer.receive_buffer_size().expect("real sockets tell");
+    peer.bind("127.0.0.1:0").unwrap();
+    assert!((64 << 10..=128 << 10).contains(&granted(&peer)), "{}", granted(&peer));
+
+    // The next socket, however it is opened, has what was asked for last.
+    peer.close();
+    peer.set_receive_buffer(Some(16 << 10)).unwrap();
+    peer.connect_to_host(util::closed_port()).unwrap();
+    assert!((16 << 10..=32 << 10).contains(&granted(&peer)), "{}", granted(&peer));
+}
+
 // Multicast.
 
 /// A receiver that has joined `group` on the loopback interface, and a sender to it.
@@ -803,6 +819,7 @@ fn a_servers_peer_refuses_whatever_would_change_the_servers_socket() {
         peer.set_multicast_loop(false),
         peer.set_broadcast_enabled(true),
         peer.set_queue_limits(QueueLimits::new()),
+        peer.set_receive_buffer(Some(1 << 20)),
     ] {
         assert!(matches!(result, Err(OptionError::ServersPeer)), "{result:?}");
     }

@@ -1,7 +1,5 @@
 //! What `SocketOptions` ask of the system, and what it answers.
 
-use std::net::{Ipv4Addr, SocketAddr};
-
 use packetpeer::{BindError, Limits, ServerConfig, SocketOptions, UdpServer};
 
 fn server(options: SocketOptions) -> UdpServer {
@@ -67,6 +65,7 @@ mod linux {
     use super::*;
     use packetpeer::{PacketPeerUdp, PutError};
     use std::io;
+    use std::net::{Ipv4Addr, SocketAddr};
     use std::time::{Duration, Instant};
 
     /// Asks the server's socket.

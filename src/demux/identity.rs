@@ -157,7 +157,7 @@ impl ConnectionIds {
     }
 
     /// How long after a move datagrams from the old address are delivered as stragglers. Default 5 s. Later they count as a
-    /// move back.
+    /// move back. Of one connection the last four addresses it left are remembered.
     #[must_use]
     pub fn old_address_grace(mut self, grace: Duration) -> Self {
         self.old_address_grace = grace;

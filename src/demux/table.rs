@@ -23,7 +23,7 @@ pub(super) struct Table {
     free: Vec<u32>,
     silence: Silence,
     /// Where those were who have moved: few ever do.
-    moved: HashMap<PeerId, Previous>,
+    moved: HashMap<PeerId, Trail>,
     peers: usize,
     /// Counts changes of who is who; see [`Table::find_all`].
     changes: u64,
@@ -49,7 +49,11 @@ pub(super) struct Entry {
     pub(super) listed: bool,
 }
 
-/// Where a connection was before it moved, and how long stragglers from there are welcome.
+/// Where a connection was before it moved, the latest first: what is overtaken on its way may be older than the last move.
+#[derive(Debug, Default)]
+struct Trail([Option<Previous>; 4]);
+
+/// An address that was left, and how long stragglers from there are welcome.
 #[derive(Debug)]
 struct Previous {
     addr: SocketAddr,
@@ -99,13 +103,16 @@ impl Table {
     /// Lets a connection go on at `addr`; stragglers from where it was are welcome until `until`.
     pub(super) fn follow(&mut self, id: PeerId, addr: SocketAddr, until: Instant) {
         let Some(mailbox) = self.mailbox(id).map(Arc::clone) else { return };
-        self.moved.insert(id, Previous { addr: mailbox.remote(), until });
+        let Trail(left) = self.moved.entry(id).or_default();
+        left.rotate_right(1);
+        left[0] = Some(Previous { addr: mailbox.remote(), until });
         mailbox.set_remote(addr);
     }
 
     /// Whether a connection was at `addr` not long ago.
     pub(super) fn was_at(&self, id: PeerId, addr: SocketAddr, now: Instant) -> bool {
-        self.moved.get(&id).is_some_and(|previous| previous.addr == addr && now < previous.until)
+        let mut left = self.moved.get(&id).into_iter().flat_map(|Trail(left)| left.iter().flatten());
+        left.any(|previous| previous.addr == addr && now < previous.until)
     }
 
     /// The peer last heard from the longest time ago, if that is `timeout` or longer. The caller ends it.

@@ -34,6 +34,7 @@ pub(super) struct Standalone {
     source: Source,
     follow_port: bool,
     broadcast: bool,
+    receive_buffer: Option<usize>,
     wait: SocketWait,
 }
 
@@ -114,6 +115,7 @@ impl Standalone {
             source: Source::Anybody,
             follow_port: false,
             broadcast: false,
+            receive_buffer: None,
             wait: SocketWait::default(),
         }
     }
@@ -128,11 +130,13 @@ impl Standalone {
         Ok(peer)
     }
 
-    pub(super) fn bind(&mut self, addr: impl ToBindAddr) -> Result<(), BindError> {
+    pub(super) fn bind(&mut self, addr: impl ToBindAddr, shared: bool) -> Result<(), BindError> {
         if matches!(self.socket, Socket::Open(_)) {
             return Err(BindError::AlreadyOpen);
         }
-        self.bind_to(addr.to_bind_addr()?)
+        let mut options = self.bind_options(addr.to_bind_addr()?);
+        options.reuse_address = shared;
+        self.bind_as(&options)
     }
 
     pub(super) fn connect_to_host(&mut self, host: impl ToSocketAddrs) -> Result<(), ConnectError> {
@@ -149,7 +153,7 @@ impl Standalone {
             }
             // The new socket takes the place of none, or of an ended one, only when it is connected.
             Socket::Unbound | Socket::Ended(_) => {
-                let options = BindOptions::new(BindAddr::Any(0));
+                let options = self.bind_options(BindAddr::Any(0));
                 let bind = self.factory.bind(&options).map_err(BindError::from_io);
                 let mut transport = bind.map_err(ConnectError::Bind)?;
                 let remote = connect_to_first(&mut *transport, &candidates, self.follow_port)?;
@@ -226,7 +230,7 @@ impl Standalone {
         }
         let destination = self.destination.ok_or(PutError::NoDestination)?;
         if matches!(self.socket, Socket::Unbound) {
-            self.bind_to(BindAddr::Any(0)).map_err(PutError::Bind)?;
+            self.bind_as(&self.bind_options(BindAddr::Any(0))).map_err(PutError::Bind)?;
         }
         let Socket::Open(open) = &self.socket else { return Err(PutError::NoDestination) };
         match send(&*open.transport, None, bytes, destination) {
@@ -306,6 +310,10 @@ impl Standalone {
         self.follow_port = follow;
     }
 
+    pub(super) fn set_receive_buffer(&mut self, bytes: Option<usize>) {
+        self.receive_buffer = bytes;
+    }
+
     pub(super) fn set_queue_limits(&mut self, limits: QueueLimits) {
         self.inbox.limits = limits;
     }
@@ -342,6 +350,10 @@ impl Standalone {
         if let Socket::Open(open) = &self.socket { open.transport.socket() } else { None }
     }
 
+    pub(super) fn receive_buffer_size(&self) -> Option<usize> {
+        if let Socket::Open(open) = &self.socket { open.transport.receive_buffer_size() } else { None }
+    }
+
     pub(super) fn stats(&self) -> PeerStats {
         let mut stats = self.inbox.stats;
         stats.queued = self.inbox.queue.len() as u64;
@@ -349,8 +361,14 @@ impl Standalone {
         stats
     }
 
-    fn bind_to(&mut self, addr: BindAddr) -> Result<(), BindError> {
-        let transport = self.factory.bind(&BindOptions::new(addr)).map_err(BindError::from_io)?;
+    fn bind_options(&self, addr: BindAddr) -> BindOptions {
+        let mut options = BindOptions::new(addr);
+        options.receive_buffer = self.receive_buffer;
+        options
+    }
+
+    fn bind_as(&mut self, options: &BindOptions) -> Result<(), BindError> {
+        let transport = self.factory.bind(options).map_err(BindError::from_io)?;
         self.open(transport)
     }
 

@@ -107,7 +107,7 @@ impl PacketPeerUdp {
     /// Opens a socket on an address of this machine; see [`ToBindAddr`] for what an address may be. The port is also the
     /// one that sends leave from.
     ///
-    /// The port is this peer's alone. Needed only to be found at a known port: connecting and sending open a socket by
+    /// The port is this peer's alone, unless all that want it [share](Self::bind_shared) it. Needed only to be found at a known port: connecting and sending open a socket by
     /// themselves.
     ///
     /// # Errors
@@ -116,7 +116,61 @@ impl PacketPeerUdp {
     pub fn bind(&mut self, addr: impl ToBindAddr) -> Result<(), BindError> {
         match &mut self.kind {
             Kind::Served(_) => Err(BindError::ServersPeer),
-            Kind::Standalone(peer) => peer.bind(addr),
+            Kind::Standalone(peer) => peer.bind(addr, false),
+        }?;
+        self.last_sender = None;
+        Ok(())
+    }
+
+    /// As [`bind`](Self::bind), on a port that other sockets may have too, if each of them asks for it (`SO_REUSEADDR`, on
+    /// macOS and BSD with `SO_REUSEPORT`): so that one host can have several members of a multicast group.
+    ///
+    /// Every member receives what is sent to a group that it has [joined](Self::join_multicast_group).
+    ///
+    /// **For multicast only.** What is sent to an address of this host reaches *one* of the sockets on the port, and which one
+    /// is the system's affair. And the port is not protected: on Linux and Windows programs of other users may ask for it
+    /// too. So have unicast on another peer, with a port of its own. To spread clients over several servers there is
+    /// [`SocketOptions::share_port`](crate::SocketOptions#structfield.share_port).
+    ///
+    /// A socket that does not ask keeps the port for itself, and cannot have one that is shared. Name the port: 0 is one of the
+    /// system's choice, for the first member to find one. The in-memory network shares no port.
+    ///
+    /// ```
+    /// use std::net::{IpAddr, Ipv4Addr};
+    /// use std::time::Duration;
+    /// use packetpeer::{Interface, PacketPeerUdp};
+    ///
+    /// let group = IpAddr::from([239, 255, 77, 1]);
+    /// let on = Interface::Addr(Ipv4Addr::LOCALHOST);
+    /// let mut members = [PacketPeerUdp::new(), PacketPeerUdp::new()];
+    /// let mut port = 0;
+    /// for member in &mut members {
+    ///     member.bind_shared((Ipv4Addr::UNSPECIFIED, port))?;
+    ///     member.join_multicast_group(group, on)?;
+    ///     port = member.local_addr().unwrap().port();
+    /// }
+    ///
+    /// let mut sender = PacketPeerUdp::new();
+    /// sender.bind("127.0.0.1:0")?;
+    /// sender.set_multicast_interface(on)?;
+    /// sender.set_dest_address((group, port))?;
+    /// sender.put_packet(b"to all of you")?;
+    /// for member in &mut members {
+    ///     member.wait(Some(Duration::from_secs(5)))?;
+    ///     member.poll()?;
+    ///     assert_eq!(&*member.get_packet()?.unwrap(), b"to all of you");
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// See [`BindError`]; the peer stays as it was.
+    #[doc(alias = "SO_REUSEADDR")]
+    pub fn bind_shared(&mut self, addr: impl ToBindAddr) -> Result<(), BindError> {
+        match &mut self.kind {
+            Kind::Served(_) => Err(BindError::ServersPeer),
+            Kind::Standalone(peer) => peer.bind(addr, true),
         }?;
         self.last_sender = None;
         Ok(())
@@ -285,8 +339,22 @@ impl PacketPeerUdp {
         self.stand_alone_mut()?.set_broadcast_enabled(enabled)
     }
 
-    /// Receives what is sent to a multicast group on this peer's port, from now until it is left or closed. Bind the port
-    /// first; for an IPv4 group bind to an IPv4 address, such as `0.0.0.0`, where it is to work on every system.
+    /// Receives what is sent to a multicast group on this peer's port, from now until it is left or closed.
+    ///
+    /// Bind first, to the group's port:
+    ///
+    /// - of every address of the group's IP version, `0.0.0.0` or `[::]`. That works everywhere. Bound to one address of the
+    ///   host, a peer receives groups on Windows only; bound to the group's own address, it receives on Unix only, and that
+    ///   group alone; and a bare port (both IP versions) has IPv4 groups not on every system;
+    /// - by [`bind_shared`](Self::bind_shared) where others on this host may want the same group and port.
+    ///
+    /// From the first join on, of all groups only those that this peer has joined are received. Before, a peer on every
+    /// address hears on Linux what anybody on the host has joined on that port (`IP_MULTICAST_ALL`). What is sent to an
+    /// address of the host comes as ever.
+    ///
+    /// A membership is of one interface. `interface` says which: on a host with several it is better named than
+    /// [`Default`](Interface::Default). IPv6 takes an [`Index`](Interface::Index) ([`Interface::by_name`]), and needs it for
+    /// groups of the link, `ff02::/16`.
     ///
     /// # Errors
     ///
@@ -295,7 +363,8 @@ impl PacketPeerUdp {
         self.stand_alone_mut()?.join_group(group, interface)
     }
 
-    /// Leaves a multicast group again.
+    /// Leaves a multicast group again, on the interface on which it was joined. What had been received before can still be
+    /// polled and taken.
     ///
     /// # Errors
     ///
@@ -313,7 +382,8 @@ impl PacketPeerUdp {
         self.stand_alone_mut()?.set_option(TransportOption::MulticastInterface(interface))
     }
 
-    /// How many hops multicast packets travel. Default 1: the local network.
+    /// How many hops multicast packets travel. Default 1: the local network; 0: this host, but Linux lets IPv4
+    /// ones out all the same where nobody on it has joined the group.
     ///
     /// # Errors
     ///
@@ -322,7 +392,10 @@ impl PacketPeerUdp {
         self.stand_alone_mut()?.set_option(TransportOption::MulticastTtl(hops))
     }
 
-    /// Whether multicast packets sent here reach members on this very host. Default: yes.
+    /// Whether multicast packets sent here reach members on this very host (`IP_MULTICAST_LOOP`). Default: yes.
+    ///
+    /// On Windows it is the receiver that decides: set it on both. What is sent by the loopback interface comes back in any
+    /// case.
     ///
     /// # Errors
     ///
@@ -336,14 +409,29 @@ impl PacketPeerUdp {
     /// ([`Switch::AtOnce`]). [`remote_addr`](Self::remote_addr) then shows the new port. Off by default.
     ///
     /// Only the host connected to is heard, its first port and the one that it answered from first. Whoever can forge that
-    /// host's address can choose the port. A peer that was connected without this has to be closed first. Of a host name's several addresses the first is taken, without asking for a
-    /// way to it.
+    /// host's address can choose the port. A peer that was connected without this has to be closed first. Of a host name's
+    /// several addresses the first is taken, without asking for a way to it.
     ///
     /// # Errors
     ///
     /// [`OptionError::ServersPeer`].
     pub fn set_follow_port(&mut self, follow: bool) -> Result<(), OptionError> {
         self.stand_alone_mut()?.set_follow_port(follow);
+        Ok(())
+    }
+
+    /// Bytes to ask of the system for datagrams that wait for the next poll (`SO_RCVBUF`), by the sockets that a stand-alone
+    /// peer opens from now on; `None`, the default, leaves the system's own, on Linux some 256 small datagrams.
+    ///
+    /// For who receives more between two polls, as many replies at a time. What is refused is asked for again by half; what
+    /// was granted is in [`receive_buffer_size`](Self::receive_buffer_size). Raise [`set_queue_limits`](Self::set_queue_limits)
+    /// too. A server has [`SocketOptions::receive_buffer`](crate::SocketOptions#structfield.receive_buffer).
+    ///
+    /// # Errors
+    ///
+    /// [`OptionError::ServersPeer`].
+    pub fn set_receive_buffer(&mut self, bytes: Option<usize>) -> Result<(), OptionError> {
+        self.stand_alone_mut()?.set_receive_buffer(bytes);
         Ok(())
     }
 
@@ -448,6 +536,14 @@ impl PacketPeerUdp {
         match &self.kind {
             Kind::Served(_) => None,
             Kind::Standalone(peer) => peer.socket(),
+        }
+    }
+
+    /// Bytes the system granted a stand-alone peer's socket for datagrams that wait for the next poll, where it tells.
+    pub fn receive_buffer_size(&self) -> Option<usize> {
+        match &self.kind {
+            Kind::Served(_) => None,
+            Kind::Standalone(peer) => peer.receive_buffer_size(),
         }
     }
 

@@ -139,6 +139,10 @@ pub struct BindOptions {
     pub dont_fragment: bool,
     /// Let other sockets that ask for it bind the same port, and the system choose who receives what.
     pub share_port: bool,
+    /// Let other sockets that ask for it bind the same address and port, as the members of a multicast group on one host do:
+    /// each receives what is sent to a group, and one of them what is sent to it alone. See
+    /// [`PacketPeerUdp::bind_shared`](crate::PacketPeerUdp::bind_shared).
+    pub reuse_address: bool,
     /// DSCP of what is sent, 0 to 63; `None` leaves the system's.
     pub traffic_class: Option<u8>,
     /// Name of the one network device to use.
@@ -155,6 +159,7 @@ impl BindOptions {
             pin_reply_address: false,
             dont_fragment: false,
             share_port: false,
+            reuse_address: false,
             traffic_class: None,
             device: None,
         }

@@ -2,8 +2,9 @@
 //!
 //! Every system supplies, by the same names, in `unix` or `windows`:
 //!
-//! - `prepare(&Socket)`: options a fresh socket needs before it is bound;
+//! - `prepare(&Socket)`: what a fresh socket needs before it is bound;
 //! - `adopt(&UdpSocket)`: the same for a socket somebody else has bound, best effort;
+//! - `bind_exclusively(&Socket)`, `reuse_address(&Socket)`: whether others may bind the same port;
 //! - `dissolve(&UdpSocket)`: undoes a connect;
 //! - `wait(&UdpSocket, Option<&Interrupt>, Option<Duration>)`: blocks until there is something to read;
 //! - `PollSet`: the same for many sockets;
@@ -11,6 +12,7 @@
 //! - `set_dont_fragment(&Socket, v6)`, `share_port(&Socket)`;
 //! - `set_traffic_class_v6(&Socket, class)`: `IPV6_TCLASS`;
 //! - `set_multicast_interface_v4(&UdpSocket, index)`: `IP_MULTICAST_IF` by interface index;
+//! - `receive_joined_groups_only(&UdpSocket)`: and not those of the host's other sockets;
 //! - `interface_index(name)`;
 //! - `is_truncation`, `is_dead_socket`, `is_firewall`, `is_too_large`, `is_family_missing`,
 //!   `is_segmentation_refused`, `is_out_of_descriptors`: what error numbers mean;

@@ -75,7 +75,12 @@ fn open(options: &BindOptions, family: Family) -> io::Result<UdpSocket> {
         socket.set_only_v6(family == Family::V6)?;
     }
     socket.set_nonblocking(true)?;
-    sys::prepare(&socket)?;
+    sys::prepare(&socket);
+    if options.reuse_address {
+        sys::reuse_address(&socket)?;
+    } else {
+        sys::bind_exclusively(&socket)?;
+    }
     if let Some(size) = options.receive_buffer {
         ask_for_buffer(size, |size| socket.set_recv_buffer_size(size));
     }
@@ -286,7 +291,11 @@ impl Transport for UdpTransport {
         let socket = SockRef::from(&self.socket);
         match option {
             TransportOption::Broadcast(on) => socket.set_broadcast(on),
-            TransportOption::JoinGroup(group, interface) => self.change_membership(group, interface, true),
+            TransportOption::JoinGroup(group, interface) => {
+                self.change_membership(group, interface, true)?;
+                sys::receive_joined_groups_only(&self.socket);
+                Ok(())
+            }
             TransportOption::LeaveGroup(group, interface) => self.change_membership(group, interface, false),
             TransportOption::MulticastInterface(interface) => self.set_multicast_interface(interface),
             TransportOption::MulticastTtl(ttl) => self.family.each(|v6| {

@@ -22,12 +22,32 @@ pub(in crate::socket) fn dissolve(socket: &UdpSocket) {
     }
 }
 
+pub(in crate::socket) fn prepare(_socket: &Socket) {}
+
+pub(in crate::socket) fn adopt(_socket: &UdpSocket) {}
+
 /// Nothing to do: without `SO_REUSEADDR`, binding is exclusive on Unix.
-pub(in crate::socket) fn prepare(_socket: &Socket) -> io::Result<()> {
+pub(in crate::socket) fn bind_exclusively(_socket: &Socket) -> io::Result<()> {
     Ok(())
 }
 
-pub(in crate::socket) fn adopt(_socket: &UdpSocket) {}
+/// Linux shares among sockets with `SO_REUSEADDR`. The BSDs ask for `SO_REUSEPORT` as well, unless what is bound to is a
+/// group; on Linux that one would spread unicast over the sockets, and shut out those who ask for the other alone.
+pub(in crate::socket) fn reuse_address(socket: &Socket) -> io::Result<()> {
+    #[cfg(any(
+        target_os = "freebsd",
+        target_os = "dragonfly",
+        target_os = "netbsd",
+        target_os = "openbsd",
+        target_os = "macos",
+        target_os = "ios",
+        target_os = "tvos",
+        target_os = "watchos",
+        target_os = "visionos"
+    ))]
+    socket.set_reuse_port(true)?;
+    socket.set_reuse_address(true)
+}
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(in crate::socket) fn bind_device(socket: &Socket, name: &str) -> io::Result<()> {
@@ -280,6 +300,17 @@ pub(in crate::socket) fn set_multicast_interface_v4(socket: &UdpSocket, index: u
 pub(in crate::socket) fn set_multicast_interface_v4(_socket: &UdpSocket, _index: u32) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
+
+/// Linux delivers what is sent to a group to every socket on the port that is bound to all addresses, if anybody on the host
+/// has joined. Best effort: an IPv4 socket has no option of IPv6, and before Linux 4.20 no socket had.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(in crate::socket) fn receive_joined_groups_only(socket: &UdpSocket) {
+    let _ = set_int(socket.as_raw_fd(), libc::IPPROTO_IP, libc::IP_MULTICAST_ALL, 0);
+    let _ = set_int(socket.as_raw_fd(), libc::IPPROTO_IPV6, libc::IPV6_MULTICAST_ALL, 0);
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(in crate::socket) fn receive_joined_groups_only(_socket: &UdpSocket) {}
 
 pub(in crate::socket) fn interface_index(name: &str) -> io::Result<u32> {
     let name = CString::new(name)?;

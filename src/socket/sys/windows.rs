@@ -24,12 +24,17 @@ pub(in crate::socket) fn dissolve(socket: &UdpSocket) {
     let _ = socket.connect(nobody);
 }
 
-/// Binds exclusively, which on Windows has to be asked for, and turns the reset errors off.
-pub(in crate::socket) fn prepare(socket: &Socket) -> io::Result<()> {
-    let raw = socket.as_raw_socket();
-    set_on(raw, WinSock::SOL_SOCKET, WinSock::SO_EXCLUSIVEADDRUSE)?;
-    silence_resets(raw);
-    Ok(())
+pub(in crate::socket) fn prepare(socket: &Socket) {
+    silence_resets(socket.as_raw_socket());
+}
+
+/// Without it, a socket with `SO_REUSEADDR` could take the port over.
+pub(in crate::socket) fn bind_exclusively(socket: &Socket) -> io::Result<()> {
+    set_on(socket.as_raw_socket(), WinSock::SOL_SOCKET, WinSock::SO_EXCLUSIVEADDRUSE)
+}
+
+pub(in crate::socket) fn reuse_address(socket: &Socket) -> io::Result<()> {
+    socket.set_reuse_address(true)
 }
 
 pub(in crate::socket) fn adopt(socket: &UdpSocket) {
@@ -190,6 +195,9 @@ pub(in crate::socket) fn set_multicast_interface_v4(socket: &UdpSocket, index: u
     }
     SockRef::from(socket).set_multicast_if_v4(&Ipv4Addr::from(index))
 }
+
+/// Windows delivers to members only.
+pub(in crate::socket) fn receive_joined_groups_only(_socket: &UdpSocket) {}
 
 pub(in crate::socket) fn interface_index(name: &str) -> io::Result<u32> {
     let name = CString::new(name)?;

@@ -1,0 +1,20 @@
+//! Several hosts on one: network namespaces, joined by a veth pair, with the examples as programs on them.
+//!
+//! Wants root and `ip` (package iproute2). Where either is missing the tests pass without testing anything, except that in CI
+//! (`CI` is set) root has to get its namespaces. Addresses are those of documentation (RFC 5737, RFC 3849), and nothing
+//! leaves the namespaces, which go when a test ends.
+//!
+//! A plain `cargo test` builds the examples first; `cargo test --test netns` does not, and runs those built last.
+
+#![cfg(target_os = "linux")]
+
+mod process;
+
+mod netns {
+    mod hosts;
+    mod multicast;
+}
+
+/// The same tests once more, to be run on a host whose loopback interface has a way to IPv6 groups.
+#[path = "multicast.rs"]
+mod on_loopback;
