@@ -10,6 +10,9 @@
 //! front of *clients* let nothing like that in, and the client hears nothing at all. It is for clients that can be
 //! reached: other servers, a local network. For all others there is the example `port_switch_server`.
 //!
+//! **What can an attacker do?** Make a socket here with each address that he forges, until there are no more. A server on the
+//! public internet gives sockets only to those who have shown that they receive what is sent to them; see `cookie_server`.
+//!
 //! **When a NAT gives the client another port** in mid-stream, its socket here does not hear it any more. The client has
 //! to speak to the port listened on again, where it is somebody new; the old stream ends by its timer.
 //!

@@ -21,6 +21,9 @@
 //! - The *server's* firewall, if it lets clients in to the port listened on alone, and not to all that the system may
 //!   choose.
 //!
+//! **What can an attacker do?** Make a socket here with each address that he forges, until there are no more. A server on the
+//! public internet gives sockets only to those who have shown that they receive what is sent to them; see `cookie_server`.
+//!
 //! **When a NAT gives the client another port** in mid-stream, its socket here does not hear it any more. The client has
 //! to speak to the port listened on again, where it is somebody new; the old stream ends by its timer. Where that
 //! happens often, let an id tell clients apart: see `connection_id_server`.
