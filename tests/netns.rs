@@ -1,8 +1,9 @@
-//! Several hosts on one: network namespaces, joined by a veth pair, with the examples as programs on them.
+//! Several hosts on one: network namespaces, joined by veth pairs, with the examples as programs on them.
 //!
-//! Wants root and `ip` (package iproute2). Where either is missing the tests pass without testing anything, except that in CI
-//! (`CI` is set) root has to get its namespaces. Addresses are those of documentation (RFC 5737, RFC 3849), and nothing
-//! leaves the namespaces, which go when a test ends.
+//! Wants root and `ip` (package iproute2), and for a NAT `nft` and `conntrack` (packages nftables and conntrack). Where any is
+//! missing the tests pass without testing anything, except that in CI (`CI` is set) root has to get its namespaces and
+//! tools. Addresses are those of documentation (RFC 5737, RFC 3849), and nothing leaves the namespaces, which go when a test
+//! ends.
 //!
 //! A plain `cargo test` builds the examples first; `cargo test --test netns` does not, and runs those built last.
 
@@ -13,6 +14,7 @@ mod process;
 mod netns {
     mod hosts;
     mod multicast;
+    mod nat;
 }
 
 /// The same tests once more, to be run on a host whose loopback interface has a way to IPv6 groups.

@@ -1,0 +1,238 @@
+//! Clients behind a NAT that forgets them in mid-stream and gives them other ports, and what each kind of server makes of it.
+
+use std::env;
+use std::process::Command;
+use std::time::Duration;
+
+use super::hosts::{Host, two_hosts};
+use crate::process::Process;
+
+/// How long anything may take, on the busiest of machines.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+const STREAMS: usize = 5;
+
+/// So many datagrams that a stream still goes on when the NAT has forgotten it: at least half a millisecond each.
+const COUNT: usize = 4_000;
+
+/// The ports that the NAT gives out at first, and when it has forgotten.
+const BEFORE: &str = "20000-24999";
+const AFTER: &str = "25000-32767";
+
+/// How a NAT chooses the port that it gives a client (RFC 4787, 4.1).
+#[derive(Clone, Copy)]
+enum Mapping {
+    /// One for all destinations.
+    PerClient,
+    /// Another for each destination, be it another port of the same host.
+    PerDestination,
+}
+
+/// What ends a stream of which nothing comes.
+const IDLE: &str = "1.5";
+
+#[test]
+fn by_address_a_client_from_a_new_port_is_somebody_new() {
+    let Some(net) = BehindNat::new("na", Mapping::PerDestination) else { return };
+    let (mut server, mut client) = net.start("pseudo_connection", &["--fall-silent"]);
+    net.forget_when(&mut server, " begins");
+    assert_success(&mut client);
+
+    server.wait_for_lines(2 * STREAMS, |line| line.contains(" ended after "), PATIENCE);
+    let said = server.interrupt(PATIENCE).said;
+    assert_eq!((ports(&said, "begins", BEFORE), ports(&said, "begins", AFTER)), (STREAMS, STREAMS), "{said:#?}");
+    assert_eq!((ports(&said, "ended", BEFORE), ports(&said, "ended", AFTER)), (STREAMS, STREAMS), "{said:#?}");
+}
+
+#[test]
+fn by_id_the_same_connection_goes_on_from_a_new_port() {
+    let Some(net) = BehindNat::new("ni", Mapping::PerDestination) else { return };
+    let (mut server, mut client) = net.start("connection_id", &[]);
+    net.forget_when(&mut server, " begins at ");
+    assert_success(&mut client);
+
+    server.wait_for_lines(STREAMS, |line| line.contains(" ended after "), PATIENCE);
+    let said = server.interrupt(PATIENCE).said;
+    let of = |what: &str| said.iter().filter(|line| line.contains(what)).collect::<Vec<_>>();
+    assert_eq!((of(" begins at ").len(), of(" ended after ").len()), (STREAMS, STREAMS), "{said:#?}");
+    let moved = of(" moved from ");
+    assert_eq!(moved.len(), STREAMS, "{said:#?}");
+    for line in moved {
+        let (_, way) = line.split_once(" moved from ").expect("it is such a line");
+        let (from, to) = way.split_once(" to ").expect("a way leads somewhere");
+        assert!(is_from(from, BEFORE) && is_from(to, AFTER), "{line}");
+    }
+    let counted = of("connections ")[0];
+    assert!(counted.contains(&format!("opened {STREAMS}, ")), "{counted}");
+    assert!(counted.contains(&format!("moved {STREAMS}")), "{counted}");
+}
+
+/// As documented: the client's first answer comes from where it has not sent to.
+#[test]
+fn a_socket_of_its_own_that_answers_at_once_is_not_heard_behind_a_nat() {
+    let Some(net) = BehindNat::new("nd", Mapping::PerClient) else { return };
+    let (mut server, mut client) = net.start("dedicated_socket", &["--give-up-seconds", "1"]);
+    let ended = client.wait(PATIENCE);
+    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+    assert!(ended.said[0].starts_with(&format!("0 of {STREAMS} streams complete, 0 ")), "{ended:?}");
+
+    server.wait_for_lines(STREAMS, |line| line.contains(" ended after "), PATIENCE);
+    let said = server.interrupt(PATIENCE).said;
+    assert_eq!(ports(&said, "begins", BEFORE), STREAMS, "what is sent again is the same streams': {said:#?}");
+}
+
+/// As documented: a socket of a stream's own is connected, and hears the old address and port only.
+#[test]
+fn a_socket_of_its_own_does_not_hear_a_client_from_a_new_port() {
+    let Some(net) = BehindNat::new("np", Mapping::PerClient) else { return };
+    let (mut server, mut client) = net.start("port_switch", &["--give-up-seconds", "2"]);
+    net.forget_when(&mut server, " goes on at ");
+    let ended = client.wait(PATIENCE);
+    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+    assert!(ended.said[0].starts_with(&format!("0 of {STREAMS} streams complete, ")), "{ended:?}");
+
+    server.wait_for_lines(STREAMS, |line| line.contains(" ended after "), PATIENCE);
+    let said = server.interrupt(PATIENCE).said;
+    assert_eq!((ports(&said, "begins", BEFORE), ports(&said, "begins", AFTER)), (STREAMS, 0), "{said:#?}");
+}
+
+#[test]
+fn with_sockets_of_their_own_clients_start_over_at_the_port_listened_on() {
+    let Some(net) = BehindNat::new("ns", Mapping::PerClient) else { return };
+    let (mut server, mut client) = net.start("port_switch", &["--start-over-seconds", "1"]);
+    net.forget_when(&mut server, " goes on at ");
+    let summary = assert_success(&mut client);
+    assert_eq!(count(&summary, " streams switched to a new port"), STREAMS, "{summary}");
+    let started_over = count(&summary, " times started over");
+    assert!(started_over >= STREAMS, "{summary}");
+
+    server.wait_for_lines(STREAMS + started_over, |line| line.contains(" ended after "), PATIENCE);
+    let said = server.interrupt(PATIENCE).said;
+    assert_eq!((ports(&said, "begins", BEFORE), ports(&said, "begins", AFTER)), (STREAMS, started_over), "{said:#?}");
+    assert_eq!((ports(&said, "ended", BEFORE), ports(&said, "ended", AFTER)), (STREAMS, started_over), "{said:#?}");
+}
+
+/// As documented: for its new socket the client is somebody else, so it has to stay where it began.
+#[test]
+fn behind_a_nat_with_a_port_for_each_destination_clients_stay_at_the_port_listened_on() {
+    let Some(net) = BehindNat::new("nm", Mapping::PerDestination) else { return };
+    let (mut server, mut client) = net.start("port_switch", &["--start-over-seconds", "1", "--may-stay"]);
+    let summary = assert_success(&mut client);
+    assert_eq!(count(&summary, " streams switched to a new port"), 0, "{summary}");
+    assert!(count(&summary, " times started over") >= STREAMS, "{summary}");
+    let said = server.interrupt(PATIENCE).said;
+    assert!(!said.iter().any(|line| line.contains(" goes on at ")), "{said:#?}");
+}
+
+/// Asserts that every datagram has come back, to its own stream and whole; returns the summary.
+#[track_caller]
+fn assert_success(client: &mut Process) -> String {
+    let mut ended = client.wait(PATIENCE);
+    assert!(ended.status.success(), "{ended:?}");
+    assert!(ended.said[0].starts_with(&format!("{STREAMS} of {STREAMS} streams complete, ")), "{ended:?}");
+    ended.said.swap_remove(0)
+}
+
+/// The number before these words.
+#[track_caller]
+fn count(summary: &str, words: &str) -> usize {
+    let (before, _) = summary.split_once(words).unwrap_or_else(|| panic!("no {words:?} in {summary:?}"));
+    let number = before.rsplit(' ').next().and_then(|number| number.parse().ok());
+    number.unwrap_or_else(|| panic!("no number before {words:?} in {summary:?}"))
+}
+
+/// How many lines tell of this, of clients from these ports of the NAT.
+fn ports(said: &[String], what: &str, range: &str) -> usize {
+    let tells = |line: &&String| {
+        line.split_once(' ').is_some_and(|(who, happens)| happens.starts_with(what) && is_from(who, range))
+    };
+    said.iter().filter(tells).count()
+}
+
+fn is_from(addr: &str, range: &str) -> bool {
+    let port: Option<u16> = addr.strip_prefix("198.51.100.1:").and_then(|port| port.parse().ok());
+    let (first, last) = range.split_once('-').expect("a range");
+    let (first, last) = (first.parse().expect("a port"), last.parse().expect("a port"));
+    port.is_some_and(|port| (first..=last).contains(&port))
+}
+
+/// Three hosts in a row: the client at 192.0.2.2, the NAT, and the server at 198.51.100.2, which knows the way to the NAT's
+/// 198.51.100.1 only.
+struct BehindNat {
+    client: Host,
+    nat: Host,
+    server: Host,
+    mapping: Mapping,
+}
+
+impl BehindNat {
+    /// `None` where this machine does not let us.
+    fn new(label: &str, mapping: Mapping) -> Option<Self> {
+        let [nat, server] = two_hosts(label)?;
+        let net = Self { client: Host::new(&format!("{label}c"))?, nat, server, mapping };
+        let name = net.nat.ip("netns identify");
+        net.client.ip(&format!("link add veth0 type veth peer name inside netns {}", name.trim()));
+        for (host, interface, number) in [(&net.nat, "inside", 1), (&net.client, "veth0", 2)] {
+            host.ip(&format!("addr add 192.0.2.{number}/24 dev {interface}"));
+            host.ip(&format!("link set {interface} up"));
+        }
+        net.client.ip("route add default via 192.0.2.1");
+        write(&net.nat, "/proc/sys/net/ipv4/ip_forward", "1");
+        // 0xa000 to 0xafff, of which a NAT that has a port for each client keeps the last three digits.
+        write(&net.client, "/proc/sys/net/ipv4/ip_local_port_range", "40960 45055");
+        if let Err(why) = net.give_out(BEFORE).and_then(|()| net.forget()) {
+            assert!(env::var_os("CI").is_none(), "no NAT: {why}");
+            eprintln!("skipped: no NAT, for which the packages nftables and conntrack are wanted: {why}");
+            return None;
+        }
+        Some(net)
+    }
+
+    /// Starts the two examples of a pair.
+    fn start(&self, pair: &str, options: &[&str]) -> (Process, Process) {
+        let listen = ["--listen", "198.51.100.2:0", "--idle-seconds", IDLE, "--seconds", "200"];
+        let mut server = self.server.start(&format!("{pair}_server"), &listen);
+        let line = server.wait_for_line("listening on ", PATIENCE).expect("it says where it listens");
+        let (streams, count) = (STREAMS.to_string(), COUNT.to_string());
+        let connect = ["--connect", &line["listening on ".len()..], "--streams", &streams, "--count", &count];
+        let client = self.client.start(&format!("{pair}_client"), &[&connect[..], options].concat());
+        (server, client)
+    }
+
+    /// Lets the NAT forget all clients as soon as the server has said this of each.
+    fn forget_when(&self, server: &mut Process, said: &str) {
+        server.wait_for_lines(STREAMS, |line| line.contains(said), PATIENCE);
+        self.give_out(AFTER).and_then(|()| self.forget()).unwrap_or_else(|why| panic!("{why}"));
+    }
+
+    fn forget(&self) -> Result<(), String> {
+        run(&self.nat, "conntrack", &["-F"])
+    }
+
+    /// The ports that clients get whom the NAT does not know.
+    fn give_out(&self, ports: &str) -> Result<(), String> {
+        let (port, how) = match (self.mapping, ports) {
+            (Mapping::PerDestination, _) => (ports, "random"),
+            (Mapping::PerClient, BEFORE) => ("udp sport & 0x0fff | 0x5000", ""),
+            (Mapping::PerClient, _) => ("udp sport & 0x0fff | 0x7000", ""),
+        };
+        let rule = format!("oifname \"veth0\" ip protocol udp masquerade to :{port} {how}");
+        let table = format!("table ip nat {{ chain out {{ type nat hook postrouting priority 100; {rule}; }}; }}");
+        run(&self.nat, "nft", &[&format!("flush ruleset; {table}")])
+    }
+}
+
+#[track_caller]
+fn write(host: &Host, file: &str, value: &str) {
+    run(host, "sh", &["-c", &format!("echo {value} >{file}")]).unwrap_or_else(|why| panic!("{why}"));
+}
+
+fn run(host: &Host, program: &str, args: &[&str]) -> Result<(), String> {
+    let mut command = Command::new(program);
+    command.args(args);
+    let output = host.command(command).output().map_err(|error| error.to_string())?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(format!("{program} {args:?}: {} {}", output.status, String::from_utf8_lossy(&output.stderr).trim()))
+}
