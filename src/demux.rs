@@ -74,6 +74,7 @@ pub(crate) struct Demux {
     /// Who has ended, and why. Those before `ended_seen` have been there since the last poll, and go with the next.
     ended: Vec<(PeerId, CloseReason)>,
     ended_seen: usize,
+    ended_so_far: u64,
     /// The same for who has moved to another address.
     moved: Vec<Moved>,
     moved_seen: usize,
@@ -146,6 +147,7 @@ impl Demux {
             draining: false,
             ended: Vec::new(),
             ended_seen: 0,
+            ended_so_far: 0,
             moved: Vec::new(),
             moved_seen: 0,
             polls: 0,
@@ -265,6 +267,11 @@ impl Demux {
     /// Whether a peer has not ended, or its handle's end has not been taken up.
     pub(crate) fn has(&self, peer: PeerId) -> bool {
         self.table.mailbox(peer).is_some()
+    }
+
+    /// How many peers have ended, one by one.
+    pub(crate) fn ended_so_far(&self) -> u64 {
+        self.ended_so_far
     }
 
     /// Whether senders are known by address alone.
@@ -623,6 +630,7 @@ impl Demux {
             CloseReason::ServerStopped | CloseReason::SocketFailed => {}
         }
         self.ended.push((id, reason));
+        self.ended_so_far += 1;
         if let (CloseReason::Closed, AfterClose::Refuse(time)) = (reason, self.limits.after_close) {
             self.refused.refuse(key, far_after(self.now, time), self.limits.max_refused_addresses);
         }

@@ -112,6 +112,28 @@
 //! questions, or demand proof of the address first, as the example `cookie_server` does, so that spoofed senders cost
 //! neither memory nor a place in the queue. [`UdpServer::connect`] is the other way round: the server speaks first.
 //!
+//! # Which identity?
+//!
+//! By what a server knows a sender again is a setting, [`ServerConfig::identity`]; a socket of its own is given to single
+//! peers, by [`UdpServer::dedicate_socket`]. The times are processor time a datagram of 200 bytes over loopback, at 1 000 peers
+//! who all speak in a frame, on 2 virtual cores; trust the ratios.
+//!
+//! | | [address](Identity::Address) | [connection id](Identity::ConnectionId) | [socket of its own](Switch) |
+//! |---|---|---|---|
+//! | known by | IP address and port | 64 bits in each datagram, read by your function | address and port, sorted by the kernel |
+//! | to receive a datagram | 0.75 µs | 0.75 µs, and 8 bytes more on the wire | 1.6 µs; 8 µs where 1 of 100 speaks |
+//! | a poll that finds nothing | 0.7 µs | 0.7 µs | 62 µs for 1 000 such sockets |
+//! | to be known | 440 bytes | the same; 200 to 500 more once it has moved | a descriptor, a port, 3 KB in the kernel, a receive buffer |
+//! | client behind a NAT | works | works | [`WithClient`](Switch::WithClient): where the NAT keeps one port for all destinations; [`AtOnce`](Switch::AtOnce): where it lets answers in from any port, which most do not |
+//! | the NAT gives it another port | a new connection; the old one ends by its idle timeout | the same connection, reported by [`UdpServer::moved`] | not heard on its own port any more; a new connection at the shared one |
+//! | firewall of the server | one port | one port | `AtOnce`: one port and answers; `WithClient`: all ports that the system may choose |
+//! | who forges the address | is that peer | is nobody without the id | is that peer; with `AtOnce` also chooses the client's port; and uses up sockets where they are given to all |
+//! | who guesses or overhears the id | – | is that peer, and moves it, unless [a proof is asked for](OnMove::ask) | – |
+//! | choose it for | the default: LAN, short sessions, clients in Godot | phones, long sessions, whatever crosses NATs | few peers that must not share a buffer with the others: a server's servers, spectators' relays |
+//!
+//! An id is all that tells its client from somebody else: draw it from the system's source of randomness and do not log it, as
+//! the example `connection_id_client` does. It is no encryption. Sockets of their own buy isolation and not speed.
+//!
 //! # When to send
 //!
 //! [`put_packet`](PacketPeerUdp::put_packet) sends at once. [`SendMode`] has two more ways: what the system will not take

@@ -343,7 +343,9 @@ impl UdpServer {
     /// Only the peer's remote is heard on the new port. What still reaches the port listened on stays this peer's, for as long
     /// as it lives: a client that never switches is heard, and makes no second connection. Order is kept on each of
     /// both ports, not between them. The server's poll receives for both, and closes the socket when the peer ends;
-    /// limits, counters and time-outs are as before. See the table "Which identity?" of the crate.
+    /// limits, counters and time-outs are as before. Give sockets only to clients that have shown that they receive, for
+    /// instance by an answer to something you sent: forged first datagrams would use them up. See "Which identity?" of the
+    /// crate.
     ///
     /// # Errors
     ///

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::peer_id::PeerId;
 
-/// By what a server knows a datagram's sender again. See the table "Which identity?" of the crate.
+/// By what a server knows a datagram's sender again. See [Which identity?](crate#which-identity) for what to choose.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub enum Identity {

@@ -17,6 +17,8 @@ pub(super) struct DedicatedSockets {
     by_peer: HashMap<PeerId, usize>,
     set: ReadySet,
     ready: Vec<usize>,
+    /// How many peers had ended when the sockets of those that had were closed.
+    ended: u64,
     /// Where the next poll begins, so that the same socket is not always first.
     turn: usize,
 }
@@ -56,7 +58,8 @@ impl DedicatedSockets {
 
     /// Closes the sockets of peers that have ended.
     pub(super) fn release_ended(&mut self, demux: &Demux) {
-        if self.by_peer.is_empty() {
+        let ended = demux.ended_so_far();
+        if self.by_peer.is_empty() || std::mem::replace(&mut self.ended, ended) == ended {
             return;
         }
         for token in 0..self.sockets.len() {
