@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError};
 
 use super::address::Key;
 use super::queue::{Bound, Overflow};
-use super::{ConnectionId, PacketQueue, Payload, QueueLimits, Shared};
+use super::{ConnectionId, PacketQueue, Payload, QueueLimits, SendMode, Shared};
 use crate::error::GetIntoError;
 use crate::lifetime::CloseReason;
 use crate::packet::Packet;
@@ -218,38 +218,51 @@ impl Mailbox {
         self.contents().outbox.listed
     }
 
-    /// Takes all that waits to be sent, the oldest first, for a flush. Until [`Mailbox::flushed`] says so, what is put waits
+    /// Takes all that waits to be sent, the oldest first, for a flush, which counts it as waiting no more. Until [`Mailbox::flushed`] says so, what is put waits
     /// behind it.
     pub(crate) fn take_to_send(&self, mut each: impl FnMut(Payload)) {
         let mut contents = self.contents();
+        // Where nothing is sent past a flush, what is put in the meantime waits for the next one anyway.
+        contents.outbox.listed = self.shared.send_mode() != SendMode::OnFlush;
         let Some(queue) = &mut contents.outbox.queue else { return };
-        self.shared.sends().count_unqueued(queue.len() as u64, queue.bytes());
         while let Some(payload) = queue.pop() {
             each(payload);
         }
     }
 
     /// Gives back what could not be sent yet; the last first, so that the order is as before.
-    pub(crate) fn send_later(&self, payload: Payload) {
+    pub(crate) fn send_later(self: &Arc<Self>, payload: Payload) {
         self.shared.sends().count_queued(payload.len());
-        self.contents().outbox.queue.get_or_insert_default().push_front(payload);
+        let mut contents = self.contents();
+        contents.outbox.queue.get_or_insert_default().push_front(payload);
+        if !std::mem::replace(&mut contents.outbox.listed, true) {
+            self.shared.list_to_flush(Arc::clone(self));
+        }
     }
 
-    /// Ends this peer's part of a flush. Returns whether something waits again.
-    pub(crate) fn flushed(&self) -> bool {
+    /// Ends this peer's part of a flush.
+    pub(crate) fn flushed(self: &Arc<Self>) {
+        if self.shared.send_mode() == SendMode::OnFlush {
+            return;
+        }
         let mut contents = self.contents();
         contents.outbox.listed = contents.outbox.queue.as_ref().is_some_and(|queue| queue.len() > 0);
-        contents.outbox.listed
+        if contents.outbox.listed {
+            self.shared.list_to_flush(Arc::clone(self));
+        }
+    }
+
+    /// Counts a datagram of a flush that was sent; the flush counts for the server.
+    pub(crate) fn count_flushed(&self, bytes: usize) {
+        self.sent.fetch_add(1, Ordering::Relaxed);
+        self.sent_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     /// Counts a datagram that was put: its bytes if it was sent, else why it was not.
     pub(crate) fn count_send(&self, outcome: Result<usize, SendDropReason>) {
         self.shared.sends().count(outcome);
         match outcome {
-            Ok(bytes) => {
-                self.sent.fetch_add(1, Ordering::Relaxed);
-                self.sent_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-            }
+            Ok(bytes) => self.count_flushed(bytes),
             Err(reason) => self.contents().rare().send_drops.add(reason, 1),
         }
     }

@@ -16,9 +16,14 @@ use crate::sync::{Mutex, MutexGuard};
 pub(crate) struct Shared {
     /// A handle that ends tells the next poll by this: no lock, no system call, from whatever thread.
     closed: Sender<PeerId>,
+    /// What has been queued so far. Only the server's thread writes these two, so they need no read-modify-write.
     queued: AtomicU64,
     queued_bytes: AtomicU64,
+    /// What of that is queued no more: delivered, or removed for another reason.
     delivered: AtomicU64,
+    delivered_bytes: AtomicU64,
+    removed: AtomicU64,
+    removed_bytes: AtomicU64,
     unread: AtomicU64,
     sends: SendCounters,
     pool: Arc<Pool>,
@@ -50,24 +55,30 @@ impl Shared {
             queued: AtomicU64::new(0),
             queued_bytes: AtomicU64::new(0),
             delivered: AtomicU64::new(0),
+            delivered_bytes: AtomicU64::new(0),
+            removed: AtomicU64::new(0),
+            removed_bytes: AtomicU64::new(0),
             unread: AtomicU64::new(0),
             sends: SendCounters::default(),
         };
         (Arc::new(shared), receiver)
     }
 
+    /// Bytes that wait in all queues together.
     pub(super) fn queued_bytes(&self) -> usize {
-        usize::try_from(self.queued_bytes.load(Relaxed)).unwrap_or(usize::MAX)
+        let gone = self.delivered_bytes.load(Relaxed) + self.removed_bytes.load(Relaxed);
+        usize::try_from(self.queued_bytes.load(Relaxed).saturating_sub(gone)).unwrap_or(usize::MAX)
     }
 
+    /// For the server's thread only.
     pub(super) fn count_queued(&self, bytes: usize) {
-        self.queued.fetch_add(1, Relaxed);
-        self.queued_bytes.fetch_add(bytes as u64, Relaxed);
+        self.queued.store(self.queued.load(Relaxed) + 1, Relaxed);
+        self.queued_bytes.store(self.queued_bytes.load(Relaxed) + bytes as u64, Relaxed);
     }
 
     pub(super) fn count_delivered(&self, bytes: usize) {
-        self.count_unqueued(1, bytes);
         self.delivered.fetch_add(1, Relaxed);
+        self.delivered_bytes.fetch_add(bytes as u64, Relaxed);
     }
 
     pub(super) fn count_unread(&self, packets: u64, bytes: usize) {
@@ -76,8 +87,8 @@ impl Shared {
     }
 
     pub(super) fn count_unqueued(&self, packets: u64, bytes: usize) {
-        self.queued.fetch_sub(packets, Relaxed);
-        self.queued_bytes.fetch_sub(bytes as u64, Relaxed);
+        self.removed.fetch_add(packets, Relaxed);
+        self.removed_bytes.fetch_add(bytes as u64, Relaxed);
     }
 
     /// Tells the server's next poll that this peer's handle has ended it.
@@ -126,9 +137,10 @@ impl Shared {
     }
 
     pub(super) fn add_to(&self, stats: &mut ServerStats) {
-        stats.queued = self.queued.load(Relaxed);
-        stats.queued_bytes = self.queued_bytes.load(Relaxed);
         stats.delivered = self.delivered.load(Relaxed);
+        let gone = stats.delivered + self.removed.load(Relaxed);
+        stats.queued = self.queued.load(Relaxed).saturating_sub(gone);
+        stats.queued_bytes = self.queued_bytes() as u64;
         stats.drops.unread += self.unread.load(Relaxed);
         let sends = self.sends.read();
         stats.sent = sends.sent;
@@ -152,12 +164,15 @@ impl SendCounters {
     /// Counts one datagram: its bytes if it was sent, else why it was not.
     pub(crate) fn count(&self, outcome: Result<usize, SendDropReason>) {
         match outcome {
-            Ok(bytes) => {
-                self.sent.fetch_add(1, Relaxed);
-                self.sent_bytes.fetch_add(bytes as u64, Relaxed);
-            }
+            Ok(bytes) => self.count_sent(1, bytes as u64),
             Err(reason) => self.count_drops(reason, 1),
         }
+    }
+
+    /// Counts several datagrams that were sent.
+    pub(crate) fn count_sent(&self, datagrams: u64, bytes: u64) {
+        self.sent.fetch_add(datagrams, Relaxed);
+        self.sent_bytes.fetch_add(bytes, Relaxed);
     }
 
     pub(super) fn count_drops(&self, reason: SendDropReason, datagrams: u64) {
@@ -169,7 +184,7 @@ impl SendCounters {
         self.queued_bytes.fetch_add(bytes as u64, Relaxed);
     }
 
-    pub(super) fn count_unqueued(&self, packets: u64, bytes: usize) {
+    pub(crate) fn count_unqueued(&self, packets: u64, bytes: usize) {
         self.queued.fetch_sub(packets, Relaxed);
         self.queued_bytes.fetch_sub(bytes as u64, Relaxed);
     }

@@ -68,15 +68,15 @@ impl Outgoing {
     }
 
     fn flush_collected(&mut self, transport: &SharedTransport, shared: &Shared) -> FlushReport {
+        let bytes = self.letters.iter().map(|letter| letter.payload.len()).sum();
+        shared.sends().count_unqueued(self.letters.len() as u64, bytes);
         let (report, sent) = self.send_all(transport);
         for Letter { peer, payload } in self.letters.drain(sent..).rev() {
             self.peers[peer].mailbox.send_later(payload);
         }
         self.letters.clear();
         for Addressee { mailbox, .. } in self.peers.drain(..) {
-            if mailbox.flushed() {
-                shared.list_to_flush(mailbox);
-            }
+            mailbox.flushed();
         }
         report
     }
@@ -86,8 +86,12 @@ impl Outgoing {
         let mut listed = Vec::new();
         shared.swap_to_flush(&mut listed);
         for mailbox in listed {
-            let mut unsent = 0;
-            mailbox.take_to_send(|_| unsent += 1);
+            let (mut unsent, mut bytes) = (0, 0);
+            mailbox.take_to_send(|payload| {
+                unsent += 1;
+                bytes += payload.len();
+            });
+            shared.sends().count_unqueued(unsent, bytes);
             for _ in 0..unsent {
                 mailbox.count_send(Err(SendDropReason::Unsent));
             }
@@ -168,6 +172,7 @@ impl Outgoing {
     /// Sends letters until all are sent or the system takes no more; returns how many are done with, sent or failed.
     fn send_all(&mut self, transport: &SharedTransport) -> (FlushReport, usize) {
         let mut report = FlushReport::default();
+        let mut bytes = 0;
         let mut done = 0;
         while done < self.letters.len() {
             let (batch, ends) = self.next_batch(done, transport.io().max_segments());
@@ -179,7 +184,8 @@ impl Outgoing {
                     let sent = done..ends[messages - 1];
                     report.sent += sent.len();
                     for Letter { peer, payload } in &self.letters[sent] {
-                        self.peers[*peer].mailbox.count_send(Ok(payload.len()));
+                        self.peers[*peer].mailbox.count_flushed(payload.len());
+                        bytes += payload.len() as u64;
                     }
                     done = ends[messages - 1];
                 }
@@ -193,6 +199,9 @@ impl Outgoing {
                     done += 1;
                 }
             }
+        }
+        if let Some(Addressee { mailbox, .. }) = self.peers.first() {
+            mailbox.shared().sends().count_sent(report.sent as u64, bytes);
         }
         report.waiting = self.letters.len() - done;
         (report, done)
