@@ -3,10 +3,10 @@
 //!     cargo bench
 //!     benches/callgrind              # instructions a datagram; wants valgrind
 //!
-//! Datagrams come from a list, and what is sent is only counted, so the times are those of looking up the sender, queueing,
-//! handing out and counting, with one copy into the batch, which in real life the kernel makes. At 100 000 peers, 1 000
-//! speak in a frame, others each frame, in random order. Medians over the repetitions; the smallest beside it says how
-//! quiet the machine was.
+//! Datagrams come from a list, and what is sent is only counted, so the times are those of looking up the sender,
+//! queueing, handing out and counting, with one copy into the batch, which in real life the kernel makes. At 100 000
+//! peers, 1 000 speak in a frame, others each frame, in random order. Medians over the repetitions; the smallest beside
+//! it says how quiet the machine was.
 
 use std::error::Error;
 use std::io;

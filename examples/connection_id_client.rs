@@ -1,4 +1,5 @@
-//! Runs many connections to a `connection_id_server`, changes their ports in mid-stream, and checks every byte that comes back.
+//! Runs many connections to a `connection_id_server`, changes their ports in mid-stream, and checks every byte that
+//! comes back.
 //!
 //!     cargo run --release --example connection_id_client -- --connect 127.0.0.1:4437 --streams 50 --move-every 5
 //!

@@ -3,23 +3,23 @@
 //!     cargo run --release --example connection_id_server -- --listen 127.0.0.1:4437
 //!
 //! A phone leaves the Wi-Fi, a NAT forgets a quiet client and gives it another port: for a server that knows clients by
-//! address, somebody new speaks. Here each datagram begins with eight bytes that name the connection, both ways, and the
-//! server answers to wherever the last datagram came from.
+//! address, somebody new speaks. Here each datagram begins with eight bytes that name the connection, both ways, and
+//! the server answers to wherever the last datagram came from.
 //!
-//! **Who draws the id?** The client does, 64 random bits of the system, before its first datagram. The server could do it,
-//! and would have to answer everybody who asks, and remember which ids it gave to whom; as it is, an id that nobody has used
-//! makes a connection, and nothing has to be agreed on. Two clients never draw the same by accident.
+//! **Who draws the id?** The client does, 64 random bits of the system, before its first datagram. The server could do
+//! it, and would have to answer everybody who asks, and remember which ids it gave to whom; as it is, an id that nobody
+//! has used makes a connection, and nothing has to be agreed on. Two clients never draw the same by accident.
 //!
 //! **What can an attacker do?** The id is all that tells a client from somebody else.
 //!
-//! - Who *guesses* an id can speak for its owner. There are 2^64: at a million tries a second, against a thousand clients,
-//!   the first hit takes some 600 years. With 32 bits it would take four seconds, with a counter none.
-//! - Who *overhears* one, on the same Wi-Fi or on the way, can speak for its owner, and take the connection along: answers go to
-//!   the thief until the owner is heard again after the grace for stragglers. Against those ask for a proof
-//!   (`OnMove::ask`), and encrypt: an id is no encryption.
-//! - Who *forges* a victim's address with an id of his own makes answers go to the victim: here as many bytes as came, so that
-//!   nothing is won by it. A server that says more than it hears must first see that the other side receives; see the
-//!   example `cookie_server`.
+//! - Who *guesses* an id can speak for its owner. There are 2^64: at a million tries a second, against a thousand
+//!   clients, the first hit takes some 600 years. With 32 bits it would take four seconds, with a counter none.
+//! - Who *overhears* one, on the same Wi-Fi or on the way, can speak for its owner, and take the connection along:
+//!   answers go to the thief until the owner is heard again after the grace for stragglers. Against those ask for a
+//!   proof (`OnMove::ask`), and encrypt: an id is no encryption.
+//! - Who *forges* a victim's address with an id of his own makes answers go to the victim: here as many bytes as came,
+//!   so that nothing is won by it. A server that says more than it hears must first see that the other side receives;
+//!   see the example `cookie_server`.
 //!
 //! So an id is a secret: this server prints its own names for clients instead.
 //!

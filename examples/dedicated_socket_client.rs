@@ -1,10 +1,11 @@
-//! Runs many streams to a `dedicated_socket_server`, follows each to the port it is answered from, and checks every byte
-//! that comes back.
+//! Runs many streams to a `dedicated_socket_server`, follows each to the port it is answered from, and checks every
+//! byte that comes back.
 //!
 //!     cargo run --release --example dedicated_socket_client -- --connect 127.0.0.1:4438 --streams 50
 //!
-//! Exit code 0 only if all datagrams have come back, each to its own stream, and each stream was answered from one new port
-//! throughout; with `--may-stay` also if that is the port it began with, as on a server that has no more sockets to give.
+//! Exit code 0 only if all datagrams have come back, each to its own stream, and each stream was answered from one new
+//! port throughout; with `--may-stay` also if that is the port it began with, as on a server that has no more sockets
+//! to give.
 
 mod support;
 

@@ -2,19 +2,20 @@
 //!
 //!     cargo run --release --example dedicated_socket_server -- --listen 127.0.0.1:4438
 //!
-//! What comes to the new port is sorted by the kernel: a socket that is connected hears its client only. Each stream costs a
-//! descriptor and some memory of the kernel; when there are no more, streams stay on the port listened on, and nobody is
-//! worse off.
+//! What comes to the new port is sorted by the kernel: a socket that is connected hears its client only. Each stream
+//! costs a descriptor and some memory of the kernel; when there are no more, streams stay on the port listened on, and
+//! nobody is worse off.
 //!
-//! **Where it fails.** The client's first answer comes from a port that it has never sent to. Most NATs and firewalls in
-//! front of *clients* let nothing like that in, and the client hears nothing at all. It is for clients that can be
+//! **Where it fails.** The client's first answer comes from a port that it has never sent to. Most NATs and firewalls
+//! in front of *clients* let nothing like that in, and the client hears nothing at all. It is for clients that can be
 //! reached: other servers, a local network. For all others there is the example `port_switch_server`.
 //!
-//! **What can an attacker do?** Make a socket here with each address that he forges, until there are no more. A server on the
-//! public internet gives sockets only to those who have shown that they receive what is sent to them; see `cookie_server`.
+//! **What can an attacker do?** Make a socket here with each address that he forges, until there are no more. A server
+//! on the public internet gives sockets only to those who have shown that they receive what is sent to them; see
+//! `cookie_server`.
 //!
-//! **When a NAT gives the client another port** in mid-stream, its socket here does not hear it any more. The client has
-//! to speak to the port listened on again, where it is somebody new; the old stream ends by its timer.
+//! **When a NAT gives the client another port** in mid-stream, its socket here does not hear it any more. The client
+//! has to speak to the port listened on again, where it is somebody new; the old stream ends by its timer.
 //!
 //! `dedicated_socket_client` is the other side. Ends on Ctrl-C, or after `--seconds`, and prints its counters.
 

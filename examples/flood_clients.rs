@@ -2,8 +2,8 @@
 //!
 //!     cargo run --release --example flood_clients -- --connect 198.51.100.2:6000 --clients 200 --seconds 10
 //!
-//! Each says hello until it is welcome, with the token that it is given; then all wait for `--settle` seconds and send data
-//! for `--seconds`. Prints a line when all are in, and one `summary` of `name=value` pairs at the end.
+//! Each says hello until it is welcome, with the token that it is given; then all wait for `--settle` seconds and send
+//! data for `--seconds`. Prints a line when all are in, and one `summary` of `name=value` pairs at the end.
 
 mod support;
 

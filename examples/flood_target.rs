@@ -2,12 +2,13 @@
 //!
 //!     cargo run --release --example flood_target -- --listen '*:6000' --cookie
 //!
-//! It is a game that does nothing: it welcomes whoever it is given, and counts what they say. One line a second, and one
-//! `summary` of `name=value` pairs at the end, which comes when nothing has been received for three seconds.
+//! It is a game that does nothing: it welcomes whoever it is given, and counts what they say. One line a second, and
+//! one `summary` of `name=value` pairs at the end, which comes when nothing has been received for three seconds.
 //!
-//! The first byte of a datagram says what it is: `H` a hello and a token of 8 bytes, `T` a token, `W` welcome, `D` data.
-//! Hello and data are padded by the [client](flood_clients.rs). With `--cookie` a hello is let in only with the token of
-//! its address, which is sent back, and not remembered, where it is missing: who cannot receive there gets no further.
+//! The first byte of a datagram says what it is: `H` a hello and a token of 8 bytes, `T` a token, `W` welcome, `D`
+//! data. Hello and data are padded by the [client](flood_clients.rs). With `--cookie` a hello is let in only with the
+//! token of its address, which is sent back, and not remembered, where it is missing: who cannot receive there gets no
+//! further.
 
 mod support;
 
@@ -71,9 +72,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         server.receive_buffer_size().unwrap_or(0)
     );
 
-    // What the limits come to. A peer and its handle cost less than 640 bytes; a small packet takes 128 and its bookkeeping,
-    // and as many bytes as may wait may lie idle in the pool; the receive slots are as large as the largest datagram. The
-    // last is for code that has not run yet.
+    // What the limits come to. A peer and its handle cost less than 640 bytes; a small packet takes 128 and its
+    // bookkeeping, and as many bytes as may wait may lie idle in the pool; the receive slots are as large as the
+    // largest datagram. The last is for code that has not run yet.
     let ceiling = memory("VmRSS") + 640 * peers + 256 * (queued_bytes / PAYLOAD) + queued_bytes + slots + (1 << 20);
 
     let start = Instant::now();

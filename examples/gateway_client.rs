@@ -2,9 +2,9 @@
 //!
 //!     cargo run --release --example gateway_client -- --connect 127.0.0.1:4437 --clients 50 --count 100
 //!
-//! The upstream server is expected to reply with what it was sent. No two requests have the same number or body, so that an
-//! answer to somebody else, or a second one, is recognised. Exit code 0 only if every request was answered, once, and every
-//! reply was the right one; "timed out" and "busy" are answers.
+//! The upstream server is expected to reply with what it was sent. No two requests have the same number or body, so
+//! that an answer to somebody else, or a second one, is recognised. Exit code 0 only if every request was answered,
+//! once, and every reply was the right one; "timed out" and "busy" are answers.
 
 mod support;
 #[path = "gateway/wire.rs"]

@@ -2,9 +2,10 @@
 //!
 //!     cargo run --release --example multicast_client -- --group 239.255.77.1:4436 --interface 127.0.0.1 --members 8
 //!
-//! Any number of these may run on one host: they share the port. `multicast_server` sends. Ends when each member has heard
-//! `--count` datagrams; with `--leave-after`, each leaves after so many, and then must hear nothing more for `--quiet-ms`.
-//! Exit code 0 only if that is how it went, or Ctrl-C has cut it short, and nothing was missing, damaged or somebody else's.
+//! Any number of these may run on one host: they share the port. `multicast_server` sends. Ends when each member has
+//! heard `--count` datagrams; with `--leave-after`, each leaves after so many, and then must hear nothing more for
+//! `--quiet-ms`. Exit code 0 only if that is how it went, or Ctrl-C has cut it short, and nothing was missing, damaged
+//! or somebody else's.
 
 mod multicast;
 mod support;

@@ -1,14 +1,15 @@
-//! Runs many streams to a `port_switch_server`, goes with each to the port that it is told, and checks every byte that comes
-//! back.
+//! Runs many streams to a `port_switch_server`, goes with each to the port that it is told, and checks every byte that
+//! comes back.
 //!
 //!     cargo run --release --example port_switch_client -- --connect 127.0.0.1:4439 --streams 50
 //!
-//! A stream that hears nothing for `--start-over-seconds` begins anew at the first port: a NAT may have given it another
-//! port in mid-stream, to which its socket at the server does not listen. By default it does not. If nothing was ever
-//! heard from the new port, it stays at the first one then: there are NATs and firewalls with which it works no other way.
+//! A stream that hears nothing for `--start-over-seconds` begins anew at the first port: a NAT may have given it
+//! another port in mid-stream, to which its socket at the server does not listen. By default it does not. If nothing
+//! was ever heard from the new port, it stays at the first one then: there are NATs and firewalls with which it works
+//! no other way.
 //!
-//! Exit code 0 only if all datagrams have come back, each to its own stream, and each stream went on at a new port; with
-//! `--may-stay` also if streams stayed at the first.
+//! Exit code 0 only if all datagrams have come back, each to its own stream, and each stream went on at a new port;
+//! with `--may-stay` also if streams stayed at the first.
 
 mod support;
 

@@ -13,19 +13,20 @@
 //! them may get lost. Answers leave by the old port as long, so nothing stands still meanwhile.
 //!
 //! **Where it works.** The client sends to the new port before anything comes from there, which opens the NATs and
-//! firewalls on *its* side; `dedicated_socket_server` fails there. Two things can still be in the way, and then the client has
-//! to stay at the port listened on, where it is heard as before:
+//! firewalls on *its* side; `dedicated_socket_server` fails there. Two things can still be in the way, and then the
+//! client has to stay at the port listened on, where it is heard as before:
 //!
-//! - A NAT that gives the client another port for each port that it sends to ("symmetric"): to the stream's socket it is
-//!   somebody else.
+//! - A NAT that gives the client another port for each port that it sends to ("symmetric"): to the stream's socket it
+//!   is somebody else.
 //! - The *server's* firewall, if it lets clients in to the port listened on alone, and not to all that the system may
 //!   choose.
 //!
-//! **What can an attacker do?** Make a socket here with each address that he forges, until there are no more. A server on the
-//! public internet gives sockets only to those who have shown that they receive what is sent to them; see `cookie_server`.
+//! **What can an attacker do?** Make a socket here with each address that he forges, until there are no more. A server
+//! on the public internet gives sockets only to those who have shown that they receive what is sent to them; see
+//! `cookie_server`.
 //!
-//! **When a NAT gives the client another port** in mid-stream, its socket here does not hear it any more. The client has
-//! to speak to the port listened on again, where it is somebody new; the old stream ends by its timer. Where that
+//! **When a NAT gives the client another port** in mid-stream, its socket here does not hear it any more. The client
+//! has to speak to the port listened on again, where it is somebody new; the old stream ends by its timer. Where that
 //! happens often, let an id tell clients apart: see `connection_id_server`.
 //!
 //! `port_switch_client` is the other side. Ends on Ctrl-C, or after `--seconds`, and prints its counters.

@@ -1,9 +1,10 @@
-//! Runs many streams to a `pseudo_connection_server`, each from a port of its own, and checks every byte that comes back.
+//! Runs many streams to a `pseudo_connection_server`, each from a port of its own, and checks every byte that comes
+//! back.
 //!
 //!     cargo run --release --example pseudo_connection_client -- --connect 127.0.0.1:4436 --streams 50 --fall-silent
 //!
-//! At its end a stream says goodbye, or with `--fall-silent` nothing more: then the server's read timer ends it. Exit code 0
-//! only if all datagrams have come back, each to its own stream.
+//! At its end a stream says goodbye, or with `--fall-silent` nothing more: then the server's read timer ends it. Exit
+//! code 0 only if all datagrams have come back, each to its own stream.
 
 mod support;
 

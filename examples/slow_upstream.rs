@@ -2,8 +2,8 @@
 //!
 //!     cargo run --release --example slow_upstream -- --listen 127.0.0.1:4433 --max-delay-ms 200 --drop-percent 10
 //!
-//! Each reply is what came, after a delay drawn anew. The same `--seed` and the same requests make the same delays. `gateway`
-//! is made for it. Ends on Ctrl-C, or after `--seconds`, and prints its counters.
+//! Each reply is what came, after a delay drawn anew. The same `--seed` and the same requests make the same delays.
+//! `gateway` is made for it. Ends on Ctrl-C, or after `--seconds`, and prints its counters.
 
 mod support;
 

@@ -1,7 +1,7 @@
 //! The core: who is a peer, who is pending, what waits where, who went idle.
 //!
-//! It has no socket, no clock and no `unsafe`: datagrams and times are given to it, so that everything it decides can be
-//! tested exactly. One poll is [`Demux::begin`], [`Demux::sort`] for each datagram, [`Demux::finish`].
+//! It has no socket, no clock and no `unsafe`: datagrams and times are given to it, so that everything it decides can
+//! be tested exactly. One poll is [`Demux::begin`], [`Demux::sort`] for each datagram, [`Demux::finish`].
 //!
 //! The server's thread owns the [`Demux`]. What it shares with the handles of its peers, which may be on other threads,
 //! is one [`Mailbox`] a peer and one [`Shared`] a server.
@@ -64,8 +64,8 @@ pub(crate) struct Demux {
     refused: Refused,
     identity: Identity,
     filter: Option<Filter>,
-    /// What a function of the caller's writes its reply into: one buffer for all, so that a flood of questions allocates
-    /// nothing.
+    /// What a function of the caller's writes its reply into: one buffer for all, so that a flood of questions
+    /// allocates nothing.
     reply: Vec<u8>,
     /// Answers that may be sent in this poll.
     replies_left: usize,
@@ -185,7 +185,8 @@ impl Demux {
         self.now = self.now.max(now);
     }
 
-    /// Looks up whose the datagrams of `batch` are, all at once; [`Demux::sort`] for each of them, in order, comes next.
+    /// Looks up whose the datagrams of `batch` are, all at once; [`Demux::sort`] for each of them, in order, comes
+    /// next.
     pub(crate) fn look_up(&mut self, batch: &ReceiveBatch) {
         let identity = &self.identity;
         self.batch.clear();
@@ -198,8 +199,8 @@ impl Demux {
         self.looked_up = self.table.find_all(&mut self.batch, |sender| &mut sender.look_up);
     }
 
-    /// Gives one datagram to its peer, makes a pending connection of it, or drops it; each is counted. One that is cut is too
-    /// long, whatever is left of it.
+    /// Gives one datagram to its peer, makes a pending connection of it, or drops it; each is counted. One that is cut
+    /// is too long, whatever is left of it.
     pub(crate) fn sort(&mut self, datagram: &Datagram<'_>) -> Sorted {
         let Datagram { bytes, cut, .. } = *datagram;
         self.stats.received += 1;
@@ -243,8 +244,8 @@ impl Demux {
         Sorted::Known
     }
 
-    /// Gives a datagram from a socket of the peer's own to that peer. Somebody else's, from before the socket was connected, is
-    /// dropped.
+    /// Gives a datagram from a socket of the peer's own to that peer. Somebody else's, from before the socket was
+    /// connected, is dropped.
     pub(crate) fn sort_dedicated(&mut self, peer: PeerId, datagram: &Datagram<'_>) {
         self.stats.received += 1;
         self.stats.received_bytes += datagram.bytes.len() as u64;
@@ -477,8 +478,8 @@ impl Demux {
         stats
     }
 
-    /// What becomes of the datagram of somebody unknown. The filter comes before the caps, so that it works when they are
-    /// reached.
+    /// What becomes of the datagram of somebody unknown. The filter comes before the caps, so that it works when they
+    /// are reached.
     fn meet(&mut self, key: Key, id: Option<ConnectionId>, sender: SocketAddr, bytes: &[u8]) -> Meeting {
         if self.refused.contains(&key, self.now) {
             return Meeting::Drop(DropReason::Refused);

@@ -88,7 +88,8 @@ impl fmt::Display for ConfigError {
 
 impl Error for ConfigError {}
 
-/// Why [`UdpServer::listen`](crate::UdpServer::listen) or [`PacketPeerUdp::bind`](crate::PacketPeerUdp::bind) opened nothing.
+/// Why [`UdpServer::listen`](crate::UdpServer::listen) or [`PacketPeerUdp::bind`](crate::PacketPeerUdp::bind) opened
+/// nothing.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum BindError {
@@ -100,7 +101,8 @@ pub enum BindError {
     InvalidAddress(InvalidAddress),
     /// A value of the server's configuration makes no sense.
     InvalidConfig(ConfigError),
-    /// The system cannot do what the named [`SocketOptions`](crate::SocketOptions) field asks for, or does not permit it.
+    /// The system cannot do what the named [`SocketOptions`](crate::SocketOptions) field asks for, or does not permit
+    /// it.
     OptionRefused {
         /// The field.
         option: &'static str,
@@ -234,8 +236,8 @@ impl Error for GetError {}
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum GetIntoError {
-    /// The next packet has `size` bytes and the buffer only `room`. The packet stays where it is: come again with a larger
-    /// buffer, or take it by `get_packet`.
+    /// The next packet has `size` bytes and the buffer only `room`. The packet stays where it is: come again with a
+    /// larger buffer, or take it by `get_packet`.
     BufferTooSmall {
         /// Bytes of the packet.
         size: usize,
@@ -293,8 +295,8 @@ pub enum PutError {
         /// Bytes that would have been accepted.
         limit: usize,
     },
-    /// Larger than the network on the way carries, or the system's limits allow, in one piece. Send less at a time; 1 200
-    /// bytes pass nearly everywhere.
+    /// Larger than the network on the way carries, or the system's limits allow, in one piece. Send less at a time; 1
+    /// 200 bytes pass nearly everywhere.
     ExceedsMtu {
         /// Bytes of the packet.
         size: usize,
@@ -306,8 +308,8 @@ pub enum PutError {
     /// As much waits to be sent as the server's [`send_queue`](crate::Limits#structfield.send_queue) or
     /// [`max_queued_bytes`](crate::Limits#structfield.max_queued_bytes) allow: flush, and send later, or less.
     QueueFull,
-    /// The host answered that nobody listens on that port. Said of an earlier datagram; this one was not sent, and the next
-    /// may be.
+    /// The host answered that nobody listens on that port. Said of an earlier datagram; this one was not sent, and the
+    /// next may be.
     Refused,
     /// The destination is a broadcast address: `set_broadcast_enabled(true)` first.
     BroadcastNotEnabled,
@@ -486,8 +488,8 @@ impl Error for WaitError {
     }
 }
 
-/// Why [`UdpServer::dedicate_socket`](crate::UdpServer::dedicate_socket) gave the peer no socket of its own. It goes on by the
-/// shared one.
+/// Why [`UdpServer::dedicate_socket`](crate::UdpServer::dedicate_socket) gave the peer no socket of its own. It goes on
+/// by the shared one.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum DedicateError {

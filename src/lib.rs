@@ -1,8 +1,8 @@
 //! A Godot-style, polled UDP library for games.
 //!
-//! A non-blocking [`UdpServer`] sorts datagrams by sender into [`PacketPeerUdp`] handles, with a capped queue of pending
-//! connections; a client is a [`PacketPeerUdp`] with a socket of its own. Everything advances in one explicit `poll()` that
-//! the game calls once a frame. There is no thread, no async runtime and no wire format in it.
+//! A non-blocking [`UdpServer`] sorts datagrams by sender into [`PacketPeerUdp`] handles, with a capped queue of
+//! pending connections; a client is a [`PacketPeerUdp`] with a socket of its own. Everything advances in one explicit
+//! `poll()` that the game calls once a frame. There is no thread, no async runtime and no wire format in it.
 //!
 //! # A server
 //!
@@ -75,35 +75,36 @@
 //! | ended | [`close`](PacketPeerUdp::close), the drop of the handle, [`UdpServer::close`], [`UdpServer::stop`], silence for [`Limits::idle_timeout`] | what was received can still be taken, then [`GetError::Ended`] says why; puts are errors |
 //!
 //! The handle is the connection: as long as it lives the address is known, and when it is dropped the peer has ended.
-//! UDP has no goodbye: the other side is not told, unless your protocol tells it before. The address is forgotten at the
-//! next poll, and its next datagram makes a new connection.
+//! UDP has no goodbye: the other side is not told, unless your protocol tells it before. The address is forgotten at
+//! the next poll, and its next datagram makes a new connection.
 //!
 //! # Addresses
 //!
 //! A bare port opens one IPv6 socket that serves IPv4 too (dual stack), or an IPv4 socket where the system has no IPv6.
-//! Who somebody is, is decided by one form of an address, the one you see everywhere: IPv4 is IPv4, also where the socket
-//! reports it mapped into IPv6; the IPv6 flow label is left out; the scope of a link-local address stays, so that it can be
-//! answered. A port is exclusive: a second server on it gets [`BindError::AddressInUse`], on every system. Members of a
-//! multicast group on one host share theirs, by [`PacketPeerUdp::bind_shared`].
+//! Who somebody is, is decided by one form of an address, the one you see everywhere: IPv4 is IPv4, also where the
+//! socket reports it mapped into IPv6; the IPv6 flow label is left out; the scope of a link-local address stays, so
+//! that it can be answered. A port is exclusive: a second server on it gets [`BindError::AddressInUse`], on every
+//! system. Members of a multicast group on one host share theirs, by [`PacketPeerUdp::bind_shared`].
 //!
 //! # How large a packet may be
 //!
-//! A datagram carries up to 65 507 bytes over IPv4 and 65 527 over IPv6, and the crate takes all of them; one byte more is
-//! [`PutError::TooLarge`]. What is larger than some 1 200 bytes travels in fragments on many ways, is lost if one of
-//! them is, and does not pass every router. An empty datagram is a datagram: it is sent, received, and makes a connection.
+//! A datagram carries up to 65 507 bytes over IPv4 and 65 527 over IPv6, and the crate takes all of them; one byte more
+//! is [`PutError::TooLarge`]. What is larger than some 1 200 bytes travels in fragments on many ways, is lost if one of
+//! them is, and does not pass every router. An empty datagram is a datagram: it is sent, received, and makes a
+//! connection.
 //!
 //! # What is dropped, and where it is counted
 //!
-//! Nothing here grows without bound, and nothing is lost in silence. Each datagram that nobody gets is counted under one
-//! reason in [`ServerStats::drops`] and, where there is a peer, in [`PeerStats::drops`]; see [`ReceiveDrops`] for the
-//! reasons and [`Limits`] for what sets them. [`ServerStats::send_drops`] has what was not sent. At any time
-//! *received = delivered + queued + consumed + Σ drops*, and *put = sent + waiting + Σ send drops*. What the kernel drops because
-//! its own buffer is full between two polls is no received datagram; Linux tells how many these were
-//! ([`ServerStats::kernel_drops`]). Poll often enough for [`UdpServer::receive_buffer_size`], and read that after `listen`.
-//! A limit that is reached is also logged, by one line a kind and minute at most (`log::warn!`).
+//! Nothing here grows without bound, and nothing is lost in silence. Each datagram that nobody gets is counted under
+//! one reason in [`ServerStats::drops`] and, where there is a peer, in [`PeerStats::drops`]; see [`ReceiveDrops`] for
+//! the reasons and [`Limits`] for what sets them. [`ServerStats::send_drops`] has what was not sent. At any time
+//! *received = delivered + queued + consumed + Σ drops*, and *put = sent + waiting + Σ send drops*. What the kernel
+//! drops because its own buffer is full between two polls is no received datagram; Linux tells how many these were
+//! ([`ServerStats::kernel_drops`]). Poll often enough for [`UdpServer::receive_buffer_size`], and read that after
+//! `listen`. A limit that is reached is also logged, by one line a kind and minute at most (`log::warn!`).
 //!
-//! ICMP answers to something sent earlier, resets, interrupted calls: counted as [noise](ServerStats#structfield.noise),
-//! and the poll goes on to the next datagram.
+//! ICMP answers to something sent earlier, resets, interrupted calls: counted as
+//! [noise](ServerStats#structfield.noise), and the poll goes on to the next datagram.
 //!
 //! # Strangers
 //!
@@ -114,9 +115,9 @@
 //!
 //! # Which identity?
 //!
-//! By what a server knows a sender again is a setting, [`ServerConfig::identity`]; a socket of its own is given to single
-//! peers, by [`UdpServer::dedicate_socket`]. The times are processor time a datagram of 200 bytes over loopback, at 1 000 peers
-//! who all speak in a frame, on 2 virtual cores; trust the ratios.
+//! By what a server knows a sender again is a setting, [`ServerConfig::identity`]; a socket of its own is given to
+//! single peers, by [`UdpServer::dedicate_socket`]. The times are processor time a datagram of 200 bytes over loopback,
+//! at 1 000 peers who all speak in a frame, on 2 virtual cores; trust the ratios.
 //!
 //! | | [address](Identity::Address) | [connection id](Identity::ConnectionId) | [socket of its own](Switch) |
 //! |---|---|---|---|
@@ -131,22 +132,23 @@
 //! | who guesses or overhears the id | – | is that peer, and moves it, unless [a proof is asked for](OnMove::ask) | – |
 //! | choose it for | the default: LAN, short sessions, clients in Godot | phones, long sessions, whatever crosses NATs | few peers that must not share a buffer with the others: a server's servers, spectators' relays |
 //!
-//! An id is all that tells its client from somebody else: draw it from the system's source of randomness and do not log it, as
-//! the example `connection_id_client` does. It is no encryption. Sockets of their own buy isolation and not speed.
+//! An id is all that tells its client from somebody else: draw it from the system's source of randomness and do not log
+//! it, as the example `connection_id_client` does. It is no encryption. Sockets of their own buy isolation and not
+//! speed.
 //!
 //! # When to send
 //!
-//! [`put_packet`](PacketPeerUdp::put_packet) sends at once. [`SendMode`] has two more ways: what the system will not take
-//! waits, or everything waits for [`UdpServer::flush`] at the end of the frame, which costs less where several packets go
-//! to one peer. [`UdpServer::broadcast`] sends to all.
+//! [`put_packet`](PacketPeerUdp::put_packet) sends at once. [`SendMode`] has two more ways: what the system will not
+//! take waits, or everything waits for [`UdpServer::flush`] at the end of the frame, which costs less where several
+//! packets go to one peer. [`UdpServer::broadcast`] sends to all.
 //!
 //! # Threads
 //!
 //! Everything public is `Send + Sync`. The server polls on one thread, its peers may be on others: each handle and the
 //! server share one mailbox, locked for the move of one packet and never across a call of the system. Slow work on one
-//! player then delays neither the poll nor the others; the example `worker_pool` shows it. [`PacketPeerUdp::wait`] sleeps
-//! until the server's poll has something for that peer, and [`UdpServer::wait`] until the socket has. For more than one
-//! thread can poll, several servers share a port: [`SocketOptions::share_port`].
+//! player then delays neither the poll nor the others; the example `worker_pool` shows it. [`PacketPeerUdp::wait`]
+//! sleeps until the server's poll has something for that peer, and [`UdpServer::wait`] until the socket has. For more
+//! than one thread can poll, several servers share a port: [`SocketOptions::share_port`].
 //!
 //! # Errors and panics
 //!
@@ -159,8 +161,8 @@
 //!
 //! # What it is not
 //!
-//! - Not a protocol: no reliability, no ordering, no fragmentation, no handshake. ENet-, renet- or home-made protocols go on
-//!   top, through [`PacketPeer`].
+//! - Not a protocol: no reliability, no ordering, no fragmentation, no handshake. ENet-, renet- or home-made protocols
+//!   go on top, through [`PacketPeer`].
 //! - Not encryption: whoever can send from an address *is* that address. Put DTLS or another layer above.
 //! - Not TCP, not WebSocket, not QUIC; and not async: a runtime's own sockets serve it better.
 //!
@@ -202,19 +204,19 @@
 //!
 //! The differences that are meant, and which trap each removes:
 //!
-//! - A client's socket is read by [`PacketPeerUdp::poll`] only. In Godot counting or taking packets reads it, and an error of
-//!   the socket hides what is queued.
+//! - A client's socket is read by [`PacketPeerUdp::poll`] only. In Godot counting or taking packets reads it, and an
+//!   error of the socket hides what is queued.
 //! - Counts are counts, errors are typed: no -1, no `FAILED` for everything.
-//! - Dropping a handle ends the connection, as in Godot, where it surprises; here [`take_connection`](UdpServer::take_connection)
-//!   is `#[must_use]`, and keeping the handle keeps the player.
+//! - Dropping a handle ends the connection, as in Godot, where it surprises; here
+//!   [`take_connection`](UdpServer::take_connection) is `#[must_use]`, and keeping the handle keeps the player.
 //! - After `close` or `stop`, puts are errors. Godot opens a new socket and sends from another port.
 //! - `close` and `connect_to_host` leave no packets of the past behind, whole or phantom.
 //! - Silent players end after [`Limits::idle_timeout`], 30 seconds, and connections nobody takes after
 //!   [`Limits::pending_lifetime`], 10 seconds. `None` gives Godot's way: never.
 //! - A poll takes at most a budget of datagrams, so that a flood does not stop the frame.
 //! - A second server on the same port is an error. In Godot on Linux it takes the first one's traffic.
-//! - A peer's queue holds 512 packets or 256 KiB, and takes memory only for what waits. Godot's ring is 64 KiB, and 192 KiB
-//!   are taken at once.
+//! - A peer's queue holds 512 packets or 256 KiB, and takes memory only for what waits. Godot's ring is 64 KiB, and 192
+//!   KiB are taken at once.
 //! - Finding the sender's peer is a hash look-up. In Godot it walks a list.
 //!
 //! # The rooms of the house

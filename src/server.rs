@@ -32,8 +32,8 @@ const BATCH: usize = 64;
 
 /// Listens on one UDP port and sorts what comes by sender, into a [`PacketPeerUdp`] each.
 ///
-/// Godot's `UDPServer`. Everything advances in [`poll`](Self::poll): call it once a frame, then take new connections, then
-/// read from the peers. Nothing happens between polls, on no thread.
+/// Godot's `UDPServer`. Everything advances in [`poll`](Self::poll): call it once a frame, then take new connections,
+/// then read from the peers. Nothing happens between polls, on no thread.
 ///
 /// A datagram from an unknown address makes a *pending connection*; the next
 /// [`take_connection`](Self::take_connection) makes a peer of it, and hands out a handle that has the datagram already.
@@ -105,8 +105,8 @@ impl UdpServer {
         }
     }
 
-    /// Opens the port. A bare port number means every address of both IP versions; see [`ToBindAddr`] for the rest. Port 0
-    /// lets the system choose; [`local_port`](Self::local_port) tells.
+    /// Opens the port. A bare port number means every address of both IP versions; see [`ToBindAddr`] for the rest.
+    /// Port 0 lets the system choose; [`local_port`](Self::local_port) tells.
     ///
     /// The port is this server's alone, on every system.
     ///
@@ -153,22 +153,23 @@ impl UdpServer {
         Ok(())
     }
 
-    /// Takes what has arrived from the socket and sorts it; ends what has gone idle. Call it once a frame, or more often.
+    /// Takes what has arrived from the socket and sorts it; ends what has gone idle. Call it once a frame, or more
+    /// often.
     ///
     /// It takes at most what [`Limits`] allow a poll. Noise of the network, such as answers that a client is gone, is
     /// counted and never ends it.
     ///
     /// # Errors
     ///
-    /// [`PollError::NotOpen`] when not listening. [`PollError::SocketFailed`] when the socket is of no further use: it has
-    /// been closed and all peers have ended.
+    /// [`PollError::NotOpen`] when not listening. [`PollError::SocketFailed`] when the socket is of no further use: it
+    /// has been closed and all peers have ended.
     pub fn poll(&mut self) -> Result<PollReport, PollError> {
         let now = self.listening.as_ref().ok_or(PollError::NotOpen)?.transport.get().io().now();
         self.poll_at(now)
     }
 
-    /// As [`poll`](Self::poll), at a time of the caller's: for replays, for tests, and for a clock that stands still while
-    /// a debugger does. A time before that of the last poll counts as that.
+    /// As [`poll`](Self::poll), at a time of the caller's: for replays, for tests, and for a clock that stands still
+    /// while a debugger does. A time before that of the last poll counts as that.
     ///
     /// # Errors
     ///
@@ -205,28 +206,28 @@ impl UdpServer {
         }
     }
 
-    /// Sends what waits to be sent, in the [modes](crate::SendMode) that let something wait: call it at the end of a frame.
-    /// In the others there is nothing to do. What the system will not take now waits for the next flush or poll; it
-    /// never blocks and never spins.
+    /// Sends what waits to be sent, in the [modes](crate::SendMode) that let something wait: call it at the end of a
+    /// frame. In the others there is nothing to do. What the system will not take now waits for the next flush or poll;
+    /// it never blocks and never spins.
     ///
     /// # Errors
     ///
-    /// [`PollError::NotOpen`] when not listening. That something was not sent is no error: the report tells, and the peers'
-    /// counters.
+    /// [`PollError::NotOpen`] when not listening. That something was not sent is no error: the report tells, and the
+    /// peers' counters.
     pub fn flush(&mut self) -> Result<FlushReport, PollError> {
         let transport = self.listening.as_ref().ok_or(PollError::NotOpen)?.transport.get();
         Ok(self.outgoing.flush(transport, &self.dedicated, self.demux.shared()))
     }
 
-    /// Sends `bytes` to every peer, as [`put_packet`](PacketPeerUdp::put_packet) on each would, but with one copy of the
-    /// payload and few calls of the system. Pending connections get nothing.
+    /// Sends `bytes` to every peer, as [`put_packet`](PacketPeerUdp::put_packet) on each would, but with one copy of
+    /// the payload and few calls of the system. Pending connections get nothing.
     ///
     /// Returns what was sent, refused and, in the modes that let something wait, left waiting.
     ///
     /// # Errors
     ///
-    /// [`PutError::NotListening`], or [`PutError::TooLarge`], and then nobody gets anything. What goes wrong with a peer is
-    /// no error: it is counted there.
+    /// [`PutError::NotListening`], or [`PutError::TooLarge`], and then nobody gets anything. What goes wrong with a
+    /// peer is no error: it is counted there.
     pub fn broadcast(&mut self, bytes: &[u8]) -> Result<FlushReport, PutError> {
         let transport = transport_for_broadcast(self.listening.as_ref(), bytes)?;
         let mailboxes = self.demux.mailboxes();
@@ -247,26 +248,26 @@ impl UdpServer {
     /// The connection that has been pending longest, as a peer; it has received its first packets already. `None` where
     /// none is pending.
     ///
-    /// Dropping the handle ends the peer: that is how a connection is refused. Its next datagram makes a new connection,
-    /// also one that was on its way when the peer said goodbye, so expect first packets that are no hello; or set
-    /// [`Limits::after_close`].
+    /// Dropping the handle ends the peer: that is how a connection is refused. Its next datagram makes a new
+    /// connection, also one that was on its way when the peer said goodbye, so expect first packets that are no hello;
+    /// or set [`Limits::after_close`].
     #[must_use = "dropping the handle ends the connection"]
     pub fn take_connection(&mut self) -> Option<PacketPeerUdp> {
         let transport = self.listening.as_ref()?.transport.share();
         self.demux.take().map(|mailbox| PacketPeerUdp::served(mailbox, transport))
     }
 
-    /// Appends to `ids` the peers that have packets waiting, each once, in no particular order. A peer is listed until it
-    /// has been drained; one that is taken with packets waiting is listed at once.
+    /// Appends to `ids` the peers that have packets waiting, each once, in no particular order. A peer is listed until
+    /// it has been drained; one that is taken with packets waiting is listed at once.
     ///
     /// With it a frame's work follows the traffic and not the number of peers.
     pub fn ready(&mut self, ids: &mut Vec<PeerId>) {
         self.demux.ready(ids);
     }
 
-    /// Appends to `ended` who has ended since this was asked last, and why: peers gone idle, peers closed by their handle or
-    /// by the server, and on [`stop`](Self::stop) all of them. Ask after each poll: what one poll has found, the next
-    /// forgets.
+    /// Appends to `ended` who has ended since this was asked last, and why: peers gone idle, peers closed by their
+    /// handle or by the server, and on [`stop`](Self::stop) all of them. Ask after each poll: what one poll has found,
+    /// the next forgets.
     ///
     /// ```
     /// # use packetpeer::{PeerId, UdpServer};
@@ -287,28 +288,30 @@ impl UdpServer {
         self.demux.ended(ended);
     }
 
-    /// Appends to `moved` the connections that have gone on at another address since this was asked last, where the server's
-    /// [identity](crate::Identity) is a connection id. Their handles send there already. Ask after each poll: what one poll has
-    /// found, the next forgets.
+    /// Appends to `moved` the connections that have gone on at another address since this was asked last, where the
+    /// server's [identity](crate::Identity) is a connection id. Their handles send there already. Ask after each poll:
+    /// what one poll has found, the next forgets.
     pub fn moved(&mut self, moved: &mut Vec<Moved>) {
         self.demux.moved(moved);
     }
 
-    /// Makes a peer of `addr` from this side: to speak first from the port listened on, as hole punching and server browsers
-    /// do. Nothing is sent. A pending connection of that address becomes the peer, with what it has received.
+    /// Makes a peer of `addr` from this side: to speak first from the port listened on, as hole punching and server
+    /// browsers do. Nothing is sent. A pending connection of that address becomes the peer, with what it has received.
     ///
     /// The idle timeout counts from now.
     ///
     /// # Errors
     ///
-    /// [`ConnectError::AlreadyKnown`], [`PeersFull`](ConnectError::PeersFull), [`NotListening`](ConnectError::NotListening),
-    /// [`NoPort`](ConnectError::NoPort) or [`WrongFamily`](ConnectError::WrongFamily).
+    /// [`ConnectError::AlreadyKnown`], [`PeersFull`](ConnectError::PeersFull),
+    /// [`NotListening`](ConnectError::NotListening), [`NoPort`](ConnectError::NoPort) or
+    /// [`WrongFamily`](ConnectError::WrongFamily).
     pub fn connect(&mut self, addr: SocketAddr) -> Result<PacketPeerUdp, ConnectError> {
         self.connect_by(addr, None)
     }
 
-    /// As [`connect`](Self::connect), where the server's [identity](crate::Identity) is a connection id: the peer is known by `id`.
-    /// A pending connection of that id becomes the peer, and stays at the address from which it has spoken.
+    /// As [`connect`](Self::connect), where the server's [identity](crate::Identity) is a connection id: the peer is
+    /// known by `id`. A pending connection of that id becomes the peer, and stays at the address from which it has
+    /// spoken.
     ///
     /// # Errors
     ///
@@ -336,16 +339,16 @@ impl UdpServer {
         }
     }
 
-    /// Gives a peer a socket of its own, on the same local address and a port that the system chooses, which is returned. The
-    /// kernel then sorts its datagrams, and the peer's packets leave by the new port: from now on, or from the client's
-    /// first datagram there on, as `switch` says.
+    /// Gives a peer a socket of its own, on the same local address and a port that the system chooses, which is
+    /// returned. The kernel then sorts its datagrams, and the peer's packets leave by the new port: from now on, or
+    /// from the client's first datagram there on, as `switch` says.
     ///
-    /// Only the peer's remote is heard on the new port. What still reaches the port listened on stays this peer's, for as long
-    /// as it lives: a client that never switches is heard, and makes no second connection. Order is kept on each of
-    /// both ports, not between them. The server's poll receives for both, and closes the socket when the peer ends;
-    /// limits, counters and time-outs are as before. Give sockets only to clients that have shown that they receive, for
-    /// instance by an answer to something you sent: forged first datagrams would use them up. See "Which identity?" of the
-    /// crate.
+    /// Only the peer's remote is heard on the new port. What still reaches the port listened on stays this peer's, for
+    /// as long as it lives: a client that never switches is heard, and makes no second connection. Order is kept on
+    /// each of both ports, not between them. The server's poll receives for both, and closes the socket when the peer
+    /// ends; limits, counters and time-outs are as before. Give sockets only to clients that have shown that they
+    /// receive, for instance by an answer to something you sent: forged first datagrams would use them up. See "Which
+    /// identity?" of the crate.
     ///
     /// # Errors
     ///
@@ -375,8 +378,8 @@ impl UdpServer {
         Ok(local_addr)
     }
 
-    /// Sends one datagram from the port listened on to anybody, and remembers nothing: for answers to those who are to be no
-    /// peers. An answer makes a pending connection, as every unknown sender does.
+    /// Sends one datagram from the port listened on to anybody, and remembers nothing: for answers to those who are to
+    /// be no peers. An answer makes a pending connection, as every unknown sender does.
     ///
     /// # Errors
     ///
@@ -386,13 +389,13 @@ impl UdpServer {
         send_stateless(transport, &self.demux, None, bytes, addr)
     }
 
-    /// Asks `filter` about each datagram of somebody unknown, before anything is remembered of them and before the limits on
-    /// connections, so that it works when these are reached. It replaces the filter before it.
+    /// Asks `filter` about each datagram of somebody unknown, before anything is remembered of them and before the
+    /// limits on connections, so that it works when these are reached. It replaces the filter before it.
     ///
     /// Refused addresses (see [`AfterClose`](crate::AfterClose)) are dropped before it.
     ///
-    /// What the filter writes into the vector is sent back where it answers [`Verdict::Reply`]. It runs within `poll`, for
-    /// each datagram of a flood too: it should be quick, and must not block.
+    /// What the filter writes into the vector is sent back where it answers [`Verdict::Reply`]. It runs within `poll`,
+    /// for each datagram of a flood too: it should be quick, and must not block.
     ///
     /// ```
     /// use packetpeer::{UdpServer, Verdict};
@@ -416,8 +419,8 @@ impl UdpServer {
         self.demux.set_filter(None);
     }
 
-    /// Admits nobody new from now on, and forgets who has not been taken; peers go on as before. For a server that is to be
-    /// taken down when the last match is over: see [`is_drained`](Self::is_drained). Until [`stop`](Self::stop).
+    /// Admits nobody new from now on, and forgets who has not been taken; peers go on as before. For a server that is
+    /// to be taken down when the last match is over: see [`is_drained`](Self::is_drained). Until [`stop`](Self::stop).
     pub fn drain(&mut self) {
         self.demux.drain();
     }
@@ -451,8 +454,8 @@ impl UdpServer {
         }
     }
 
-    /// Blocks until a datagram has come, a [`Waker`] wakes, or `timeout` is over (`None` = never): for servers that have
-    /// nothing to do between datagrams. Poll afterwards. On the in-memory network it never blocks.
+    /// Blocks until a datagram has come, a [`Waker`] wakes, or `timeout` is over (`None` = never): for servers that
+    /// have nothing to do between datagrams. Poll afterwards. On the in-memory network it never blocks.
     ///
     /// # Errors
     ///
@@ -473,7 +476,8 @@ impl UdpServer {
         self.wait.waker().map_err(WaitError::Io)
     }
 
-    /// Changes the limits. They hold from now on; pending connections beyond a lowered cap are forgotten, the newest first.
+    /// Changes the limits. They hold from now on; pending connections beyond a lowered cap are forgotten, the newest
+    /// first.
     ///
     /// # Errors
     ///
@@ -484,8 +488,8 @@ impl UdpServer {
         Ok(())
     }
 
-    /// Changes [`Limits::max_pending_connections`] alone. Raising it keeps all that are pending; lowering it forgets the
-    /// newest beyond it, and counts them.
+    /// Changes [`Limits::max_pending_connections`] alone. Raising it keeps all that are pending; lowering it forgets
+    /// the newest beyond it, and counts them.
     #[doc(alias = "max_pending_connections")]
     pub fn set_max_pending_connections(&mut self, connections: usize) {
         self.demux.set_limits(self.limits().clone().max_pending_connections(connections));
@@ -538,7 +542,8 @@ impl UdpServer {
         self.demux.find(addr)
     }
 
-    /// The peer of this connection id, if there is one; where the server's [identity](crate::Identity) is a connection id.
+    /// The peer of this connection id, if there is one; where the server's [identity](crate::Identity) is a connection
+    /// id.
     pub fn find_connection(&self, id: ConnectionId) -> Option<PeerId> {
         self.demux.find_connection(id)
     }

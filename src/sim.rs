@@ -1,7 +1,7 @@
 //! An in-memory network in virtual time, for tests of netcode without sockets, sleeps or luck.
 //!
-//! Servers and peers are the very [`UdpServer`](crate::UdpServer) and [`PacketPeerUdp`](crate::PacketPeerUdp) that a game
-//! ships with; only their sockets come from a [`Host`] of a [`Network`]. Time stands still until
+//! Servers and peers are the very [`UdpServer`](crate::UdpServer) and [`PacketPeerUdp`](crate::PacketPeerUdp) that a
+//! game ships with; only their sockets come from a [`Host`] of a [`Network`]. Time stands still until
 //! [`Network::advance`] moves it, datagrams arrive at once and in order, and nothing blocks.
 //!
 //! ```
@@ -110,8 +110,8 @@ impl Network {
         self.wires().elapsed
     }
 
-    /// Datagrams that reached nobody: nobody was bound there, the receiver's buffer was full, it was connected to somebody
-    /// else, or it closed before it had received them.
+    /// Datagrams that reached nobody: nobody was bound there, the receiver's buffer was full, it was connected to
+    /// somebody else, or it closed before it had received them.
     pub fn lost(&self) -> u64 {
         self.wires().lost
     }

@@ -92,8 +92,8 @@ pub trait Transport: fmt::Debug + Send + Sync {
     /// What the system answers; [`io::ErrorKind::WouldBlock`] where its queue is full.
     fn send_to(&self, bytes: &[u8], to: SocketAddr) -> io::Result<()>;
 
-    /// As [`send_to`](Self::send_to), from `from`, an address of this host. A transport that knows only one address, or was
-    /// not asked for [`pin_reply_address`](BindOptions#structfield.pin_reply_address), may ignore it.
+    /// As [`send_to`](Self::send_to), from `from`, an address of this host. A transport that knows only one address, or
+    /// was not asked for [`pin_reply_address`](BindOptions#structfield.pin_reply_address), may ignore it.
     ///
     /// # Errors
     ///
@@ -141,8 +141,8 @@ pub trait Transport: fmt::Debug + Send + Sync {
         Instant::now()
     }
 
-    /// Whether [`now`](Self::now) is a clock that stands still until somebody moves it; waiting would then never end, so
-    /// nobody waits.
+    /// Whether [`now`](Self::now) is a clock that stands still until somebody moves it; waiting would then never end,
+    /// so nobody waits.
     fn is_virtual(&self) -> bool {
         false
     }

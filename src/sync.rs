@@ -1,7 +1,7 @@
 //! The locks and atomics of what threads share: the standard library's, or loom's, which tries every interleaving.
 //!
-//! `RUSTFLAGS="--cfg loom" cargo test --lib --target-dir target/loom` runs the models at the end of `demux/mailbox.rs` and
-//! `peer/waker.rs`.
+//! `RUSTFLAGS="--cfg loom" cargo test --lib --target-dir target/loom` runs the models at the end of `demux/mailbox.rs`
+//! and `peer/waker.rs`.
 
 #[cfg(not(all(loom, test)))]
 pub(crate) use std::sync::{Condvar, Mutex, MutexGuard, atomic, mpsc};

@@ -1,7 +1,8 @@
-//! What the allocator sees: nothing, once everybody is known and has spoken; and little for a peer that is merely known.
+//! What the allocator sees: nothing, once everybody is known and has spoken; and little for a peer that is merely
+//! known.
 //!
-//! Allocations are counted a thread, so that tests beside one another stay out of it. Not on MinGW, where the variables of a
-//! thread are themselves allocated.
+//! Allocations are counted a thread, so that tests beside one another stay out of it. Not on MinGW, where the variables
+//! of a thread are themselves allocated.
 #![cfg(not(all(windows, target_env = "gnu")))]
 #![allow(unsafe_code, reason = "an allocator is an unsafe trait")]
 
@@ -34,8 +35,8 @@ fn note(calls: u64, bytes: i64) {
     let _ = LIVE.try_with(|counter| counter.set(counter.get() + bytes));
 }
 
-// SAFETY: every call is handed to the system's allocator as it is; the counters are plain numbers of this thread, made at
-// compile time and without a destructor, so that counting allocates nothing.
+// SAFETY: every call is handed to the system's allocator as it is; the counters are plain numbers of this thread, made
+// at compile time and without a destructor, so that counting allocates nothing.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         note(1, layout.size() as i64);
@@ -237,8 +238,8 @@ fn a_known_peer_takes_at_most_512_bytes() {
     }
 }
 
-/// With 100 000 of them, after traffic and a quiet minute: all that was asked of the allocator since the server listened,
-/// the room that tables have to spare included, and the handle.
+/// With 100 000 of them, after traffic and a quiet minute: all that was asked of the allocator since the server
+/// listened, the room that tables have to spare included, and the handle.
 fn bytes_a_known_peer(mode: SendMode) -> f64 {
     const PEERS: usize = 100_000;
     const SPEAKERS: usize = 1000;

@@ -1,5 +1,5 @@
-//! Servers that know their peers by an id in each datagram, over the in-memory network: who is who, who moves where, and
-//! what is counted, exactly. At the end a random test against a small model of who is where.
+//! Servers that know their peers by an id in each datagram, over the in-memory network: who is who, who moves where,
+//! and what is counted, exactly. At the end a random test against a small model of who is where.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::env;
@@ -471,8 +471,8 @@ fn without_a_grace_the_last_word_says_where_a_connection_is() {
     assert_eq!(anna.remote_addr(), Some(addr(AWAY)));
 }
 
-/// It was remembered of the last move alone where a connection had been, so that what had been overtaken by two moves took
-/// it back to an address where nobody was any more, for the length of the grace.
+/// It was remembered of the last move alone where a connection had been, so that what had been overtaken by two moves
+/// took it back to an address where nobody was any more, for the length of the grace.
 #[test]
 fn a_straggler_from_before_the_last_move_but_one_moves_nobody() {
     let mut world = world(ids());

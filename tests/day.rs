@@ -1,5 +1,5 @@
-//! A day in the life of a server, in virtual time: ten thousand people join, talk, fall silent and leave. What the server
-//! keeps, and what the program has allocated, depends on who is there and not on how long it has run.
+//! A day in the life of a server, in virtual time: ten thousand people join, talk, fall silent and leave. What the
+//! server keeps, and what the program has allocated, depends on who is there and not on how long it has run.
 //!
 //! `PACKETPEER_SEED` sets the seed.
 
@@ -29,7 +29,8 @@ struct Counting;
 
 static LIVE_BYTES: AtomicUsize = AtomicUsize::new(0);
 
-// SAFETY: every call is passed on unchanged to the system's allocator, which keeps the contract; counting allocates nothing.
+// SAFETY: every call is passed on unchanged to the system's allocator, which keeps the contract; counting allocates
+// nothing.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         LIVE_BYTES.fetch_add(layout.size(), Ordering::Relaxed);

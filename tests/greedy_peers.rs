@@ -1,5 +1,5 @@
-//! One peer takes more than its share, and the others notice nothing. All in memory and in virtual time, so every number
-//! is exact.
+//! One peer takes more than its share, and the others notice nothing. All in memory and in virtual time, so every
+//! number is exact.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;

@@ -1,8 +1,8 @@
-//! The server against a model of it: random things are done to both, and after each they have to agree in everything that
-//! can be seen from outside, down to the last counter.
+//! The server against a model of it: random things are done to both, and after each they have to agree in everything
+//! that can be seen from outside, down to the last counter.
 //!
-//! A run has 10 000 cases. `PACKETPEER_CASES` sets another number, and `PACKETPEER_SEED` the seed of the first; each next
-//! case has the next seed. A case that fails prints its seed and the shortest list of steps that still fails.
+//! A run has 10 000 cases. `PACKETPEER_CASES` sets another number, and `PACKETPEER_SEED` the seed of the first; each
+//! next case has the next seed. A case that fails prints its seed and the shortest list of steps that still fails.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Debug;
@@ -61,8 +61,8 @@ struct Setup {
     receive_buffer: Option<usize>,
 }
 
-/// One thing that is done. Handles, peers and clients are meant modulo how many there are, so that a list of steps stays a
-/// list of steps when some are left out.
+/// One thing that is done. Handles, peers and clients are meant modulo how many there are, so that a list of steps
+/// stays a list of steps when some are left out.
 #[derive(Debug, Clone)]
 enum Step {
     Send { client: usize, kind: u8, size: usize, count: usize },
@@ -1393,8 +1393,8 @@ fn the_server_does_what_the_model_does() {
 
     let seen = seen.into_inner().unwrap();
     println!("{seen:?}");
-    // A stand-alone peer's; those of servers that go by ids; those of servers that let sends wait; and the in-memory network
-    // never has enough.
+    // A stand-alone peer's; those of servers that go by ids; those of servers that let sends wait; and the in-memory
+    // network never has enough.
     let impossible = [
         ("received", "stranger"),
         ("received", "no connection id"),

@@ -25,8 +25,8 @@ impl Place {
         }
     }
 
-    /// `None` where the loopback interface has no way to IPv6 groups: as a rule on Linux, but for a network namespace where
-    /// somebody has added one (`ip -6 route add local ff00::/8 dev lo table local`).
+    /// `None` where the loopback interface has no way to IPv6 groups: as a rule on Linux, but for a network namespace
+    /// where somebody has added one (`ip -6 route add local ff00::/8 dev lo table local`).
     fn v6(test: u8) -> Option<Self> {
         let names = ["lo", "lo0"];
         let named = names.iter().find_map(|name| Interface::by_name(name).ok());

@@ -1,9 +1,9 @@
 //! Several hosts on one: network namespaces, joined by veth pairs, with the examples as programs on them.
 //!
-//! Wants root and `ip` (package iproute2), and for a NAT `nft` and `conntrack` (packages nftables and conntrack). Where any is
-//! missing the tests pass without testing anything, except that in CI (`CI` is set) root has to get its namespaces and
-//! tools. Addresses are those of documentation (RFC 5737, RFC 3849), and nothing leaves the namespaces, which go when a test
-//! ends.
+//! Wants root and `ip` (package iproute2), and for a NAT `nft` and `conntrack` (packages nftables and conntrack). Where
+//! any is missing the tests pass without testing anything, except that in CI (`CI` is set) root has to get its
+//! namespaces and tools. Addresses are those of documentation (RFC 5737, RFC 3849), and nothing leaves the namespaces,
+//! which go when a test ends.
 //!
 //! A plain `cargo test` builds the examples first; `cargo test --test netns` does not, and runs those built last.
 

@@ -1,7 +1,7 @@
-//! Fifty streams at once between the examples that give each stream a port of its own, as real processes over the loopback
-//! interface: directly, through a relay that behaves as most NATs do, and on a server with too few descriptors. The
-//! clients check every byte and where it came from; here it is checked that the servers saw each stream begin and end
-//! exactly once.
+//! Fifty streams at once between the examples that give each stream a port of its own, as real processes over the
+//! loopback interface: directly, through a relay that behaves as most NATs do, and on a server with too few
+//! descriptors. The clients check every byte and where it came from; here it is checked that the servers saw each
+//! stream begin and end exactly once.
 
 #![cfg(unix)] // servers are ended as by Ctrl-C, so that they print their counters
 
@@ -90,7 +90,8 @@ fn streams_for_which_no_descriptor_is_left_stay_on_the_shared_socket_unharmed() 
     assert!(said.ends_with(&followed), "{said}, of which {stayed} stayed");
 }
 
-/// Runs a client with all streams. That it succeeds says that every datagram has come back, to its own stream and whole.
+/// Runs a client with all streams. That it succeeds says that every datagram has come back, to its own stream and
+/// whole.
 #[track_caller]
 fn run_client(name: &str, to: SocketAddr, options: &[&str]) -> String {
     let mut ended = start_client(name, to, options).wait(PATIENCE);
@@ -146,10 +147,10 @@ impl Server {
 
 // ---------------------------------------------------------------------------------------------------------------------
 
-/// A NAT between clients and a server, with a port of its own for each client's. As most do, it lets in to that port only what
-/// comes from where the client has sent to. It has a port for each of the server's too, and puts that in the place of the
-/// server's in messages that tell clients to change. It may lose, double and reorder, both ways. It ends with its handle, and by
-/// itself if that is forgotten.
+/// A NAT between clients and a server, with a port of its own for each client's. As most do, it lets in to that port
+/// only what comes from where the client has sent to. It has a port for each of the server's too, and puts that in the
+/// place of the server's in messages that tell clients to change. It may lose, double and reorder, both ways. It ends
+/// with its handle, and by itself if that is forgotten.
 struct Relay {
     addr: SocketAddr,
     stop: Arc<AtomicBool>,

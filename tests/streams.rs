@@ -1,6 +1,6 @@
 //! Fifty streams at once between the examples that tell streams apart, as real processes over the loopback interface:
-//! directly, and through a relay that loses, doubles and reorders. The clients check every byte; here it is checked that the
-//! servers saw each stream begin and end exactly once.
+//! directly, and through a relay that loses, doubles and reorders. The clients check every byte; here it is checked
+//! that the servers saw each stream begin and end exactly once.
 
 #![cfg(unix)] // servers are ended as by Ctrl-C, so that they print their counters
 
@@ -82,7 +82,8 @@ fn a_client_to_whom_nobody_answers_says_so() {
     }
 }
 
-/// Runs a client with all streams. That it succeeds says that every datagram has come back, to its own stream and whole.
+/// Runs a client with all streams. That it succeeds says that every datagram has come back, to its own stream and
+/// whole.
 #[track_caller]
 fn run_client(name: &str, to: SocketAddr, options: &[&str]) {
     let (streams, count) = (STREAMS.to_string(), COUNT.to_string());
@@ -110,8 +111,8 @@ impl Server {
         Self { process, addr }
     }
 
-    /// Waits until all streams have ended, and asserts that each has begun and ended once, the latter for this reason, and
-    /// how often they have moved.
+    /// Waits until all streams have ended, and asserts that each has begun and ended once, the latter for this reason,
+    /// and how often they have moved.
     fn assert_all_ended(mut self, reason: &str, moves: usize) {
         self.process.wait_for_lines(STREAMS, |line| line.contains(" ended"), PATIENCE);
         let ended = self.process.interrupt(PATIENCE);
@@ -136,8 +137,8 @@ impl Server {
 
 // ---------------------------------------------------------------------------------------------------------------------
 
-/// A stretch of network between clients and a server that loses, doubles and reorders, both ways. As a NAT it has a port of its
-/// own for each client's. It ends with its handle, and by itself if that is forgotten.
+/// A stretch of network between clients and a server that loses, doubles and reorders, both ways. As a NAT it has a
+/// port of its own for each client's. It ends with its handle, and by itself if that is forgotten.
 struct Relay {
     addr: SocketAddr,
     stop: Arc<AtomicBool>,

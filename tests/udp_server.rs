@@ -1,5 +1,5 @@
-//! `UdpServer` over the in-memory network, where order and counts are exact. `loopback.rs` has the same on real sockets,
-//! `limits.rs` what a server allows.
+//! `UdpServer` over the in-memory network, where order and counts are exact. `loopback.rs` has the same on real
+//! sockets, `limits.rs` what a server allows.
 
 use std::net::SocketAddr;
 

@@ -123,8 +123,8 @@ impl Bench {
         self.report.add(&Case { kind, peers, size, burst, at_a_time: speakers * burst }, &all)
     }
 
-    /// Datagrams that surely fit into both receive buffers. The kernel counts a datagram in them with its bookkeeping and
-    /// rounded up, and gives back room with a delay.
+    /// Datagrams that surely fit into both receive buffers. The kernel counts a datagram in them with its bookkeeping
+    /// and rounded up, and gives back room with a delay.
     fn room(&self, server: &ServerProcess, size: usize) -> Result<usize, Box<dyn Error>> {
         let buffer = server.receive_buffer.min(self.generator.receive_buffer()?);
         Ok(buffer / 2 / ((size + 400).next_power_of_two() + 256))

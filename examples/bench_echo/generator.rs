@@ -96,8 +96,8 @@ impl Generator {
         Ok(getsockopt(&self.socket, sockopt::RcvBuf)?)
     }
 
-    /// Lets each of `peers` send `burst` datagrams, the server answer them in one frame, and checks the answers, where they
-    /// are not `dropped` on their way.
+    /// Lets each of `peers` send `burst` datagrams, the server answer them in one frame, and checks the answers, where
+    /// they are not `dropped` on their way.
     pub(crate) fn frame(
         &mut self,
         server: &mut ServerProcess,

@@ -9,11 +9,11 @@
 //!
 //! # A frame
 //!
-//! This process sends what arrives in a frame: one datagram (`--burst 4`: four) from each of up to 1 000 peers, others each
-//! frame where there are more. Then it tells the server to run its frame. The server takes its own processor time (user
-//! and system), empties its socket, answers every datagram by one, and takes the time again. Then every answer is checked:
-//! to the right peer, whole, once. So waiting, waking up and telling are in nobody's time; the two readings of the clock, half
-//! a microsecond a frame, are in everybody's.
+//! This process sends what arrives in a frame: one datagram (`--burst 4`: four) from each of up to 1 000 peers, others
+//! each frame where there are more. Then it tells the server to run its frame. The server takes its own processor time
+//! (user and system), empties its socket, answers every datagram by one, and takes the time again. Then every answer is
+//! checked: to the right peer, whole, once. So waiting, waking up and telling are in nobody's time; the two readings of
+//! the clock, half a microsecond a frame, are in everybody's.
 //!
 //! # The contenders
 //!
@@ -27,18 +27,18 @@
 //! | `flush`, `flush-df` | this crate, `SendMode::OnFlush`, one flush a frame |
 //! | `godot` | `UDPServer` of Godot 3 with `tests/godot/echo_server.gd`, where `godot3-server` is installed |
 //!
-//! `-df` means that datagrams must not be fragmented, which is cheaper. All sockets are opened by this crate, so that buffers
-//! and options are the same.
+//! `-df` means that datagrams must not be fragmented, which is cheaper. All sockets are opened by this crate, so that
+//! buffers and options are the same.
 //!
-//! Godot cannot be told when to run a frame, so it has a table of its own: a number of datagrams is always under way, the
-//! servers run freely, and the system says what time they took. `plain` and `now` stand beside it under the same
+//! Godot cannot be told when to run a frame, so it has a table of its own: a number of datagrams is always under way,
+//! the servers run freely, and the system says what time they took. `plain` and `now` stand beside it under the same
 //! conditions.
 //!
 //! # Where the answers go
 //!
 //! On loopback, sending a datagram includes delivering it, about a third of an echo, which a server with a network card
-//! does not pay. `--drop-replies` (as root) moves the benchmark into a network namespace of its own and drops answers as soon
-//! as they have left the stack.
+//! does not pay. `--drop-replies` (as root) moves the benchmark into a network namespace of its own and drops answers
+//! as soon as they have left the stack.
 
 #[cfg(target_os = "linux")]
 mod compare;

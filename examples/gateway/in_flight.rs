@@ -7,8 +7,8 @@ use packetpeer::PeerId;
 
 /// At most so many requests, each for so long.
 ///
-/// The key is the id that goes upstream and comes back. Ids only rise, and each request has the same time, so the table's
-/// order is that of the deadlines too: who has waited longest is found without looking at the others.
+/// The key is the id that goes upstream and comes back. Ids only rise, and each request has the same time, so the
+/// table's order is that of the deadlines too: who has waited longest is found without looking at the others.
 pub(crate) struct InFlight {
     requests: BTreeMap<u64, Request>,
     next_id: u64,

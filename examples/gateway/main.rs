@@ -4,10 +4,10 @@
 //!     cargo run --release --example gateway -- --listen 127.0.0.1:4437 --connect 127.0.0.1:4433
 //!     cargo run --release --example gateway_client -- --connect 127.0.0.1:4437 --clients 50
 //!
-//! Many requests are on their way upstream at a time, over one socket. Each gets an id in front, which the upstream server
-//! has to send back, so that replies find their client in whatever order they come. Every request is answered: also the one
-//! whose reply is lost or late, and the one too many. Try it with `slow_upstream` for `echo_server`. Ends on Ctrl-C, or
-//! after `--seconds`, and prints its counters.
+//! Many requests are on their way upstream at a time, over one socket. Each gets an id in front, which the upstream
+//! server has to send back, so that replies find their client in whatever order they come. Every request is answered:
+//! also the one whose reply is lost or late, and the one too many. Try it with `slow_upstream` for `echo_server`. Ends
+//! on Ctrl-C, or after `--seconds`, and prints its counters.
 
 mod in_flight;
 #[path = "../support/mod.rs"]

@@ -1,8 +1,8 @@
-//! Streams of numbered datagrams, by which an example's client shows that an echo server gives everybody their own: each
-//! byte that comes back is checked.
+//! Streams of numbered datagrams, by which an example's client shows that an echo server gives everybody their own:
+//! each byte that comes back is checked.
 //!
-//! Stop-and-wait, the simplest of all protocols over a path that loses: one datagram is on its way at a time, sent again
-//! until it has come back, and then the next. A game would not wait; it sends what is newer.
+//! Stop-and-wait, the simplest of all protocols over a path that loses: one datagram is on its way at a time, sent
+//! again until it has come back, and then the next. A game would not wait; it sends what is newer.
 
 use std::error::Error;
 use std::fmt;

@@ -6,7 +6,8 @@ use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use super::ConnectionId;
 
 /// The one form of an address that this crate shows and compares: IPv4 mapped into IPv6 becomes IPv4, the flow
-/// information, which senders choose freely, becomes 0. The scope id stays: link-local addresses mean nothing without it.
+/// information, which senders choose freely, becomes 0. The scope id stays: link-local addresses mean nothing without
+/// it.
 pub(crate) fn canonical(addr: SocketAddr) -> SocketAddr {
     match addr {
         SocketAddr::V4(_) => addr,
@@ -63,7 +64,8 @@ impl Key {
 
 impl Hash for Key {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        // What differs between keys of a kind, in one write and no more of it: each eight bytes are a round of the hash.
+        // What differs between keys of a kind, in one write and no more of it: each eight bytes are a round of the
+        // hash.
         if self.kind != Kind::V6 {
             return state.write(&self.first.to_ne_bytes());
         }

@@ -30,8 +30,8 @@ pub enum Verdict {
     Consume,
     /// Send back the bytes that the filter has written, and remember nothing.
     ///
-    /// They may be no more than were received, so that nobody can use the server to flood somebody else; a longer reply is
-    /// not sent, and the datagram is counted as [`reply_too_long`](crate::ReceiveDrops#structfield.reply_too_long).
+    /// They may be no more than were received, so that nobody can use the server to flood somebody else; a longer reply
+    /// is not sent, and the datagram is counted as [`reply_too_long`](crate::ReceiveDrops#structfield.reply_too_long).
     Reply,
 }
 

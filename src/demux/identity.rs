@@ -54,8 +54,8 @@ type DecideMove = dyn Fn(&MoveAttempt<'_>, &mut Vec<u8>) -> MoveVerdict + Send +
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum WithoutId {
-    /// The [filter](crate::UdpServer::set_filter) may consume or answer it, for instance with an id to use; else it is dropped
-    /// and counted as [`no_id`](crate::ReceiveDrops#structfield.no_id). The default.
+    /// The [filter](crate::UdpServer::set_filter) may consume or answer it, for instance with an id to use; else it is
+    /// dropped and counted as [`no_id`](crate::ReceiveDrops#structfield.no_id). The default.
     #[default]
     Drop,
     /// Its sender is known by address, beside those known by id.
@@ -67,7 +67,8 @@ pub enum WithoutId {
 #[derive(Clone, Default)]
 #[non_exhaustive]
 pub enum OnMove {
-    /// The connection goes on at the new address. The default: right where ids are 64 random bits and nobody listens in.
+    /// The connection goes on at the new address. The default: right where ids are 64 random bits and nobody listens
+    /// in.
     #[default]
     Follow,
     /// Dropped, and counted as [`move_refused`](crate::ReceiveDrops#structfield.move_refused).
@@ -81,9 +82,9 @@ pub enum OnMove {
 pub struct AskOnMove(Arc<DecideMove>);
 
 impl OnMove {
-    /// Asks `decide` about each datagram that comes with a known id from a new address. It may demand proof first: what it
-    /// writes into the vector is sent to the new address where it answers [`MoveVerdict::Challenge`], and the answer to that
-    /// comes to it as the next attempt.
+    /// Asks `decide` about each datagram that comes with a known id from a new address. It may demand proof first: what
+    /// it writes into the vector is sent to the new address where it answers [`MoveVerdict::Challenge`], and the answer
+    /// to that comes to it as the next attempt.
     pub fn ask(decide: impl Fn(&MoveAttempt<'_>, &mut Vec<u8>) -> MoveVerdict + Send + Sync + 'static) -> Self {
         Self::Ask(AskOnMove(Arc::new(decide)))
     }
@@ -156,8 +157,8 @@ impl ConnectionIds {
         self
     }
 
-    /// How long after a move datagrams from the old address are delivered as stragglers. Default 5 s. Later they count as a
-    /// move back. Of one connection the last four addresses it left are remembered.
+    /// How long after a move datagrams from the old address are delivered as stragglers. Default 5 s. Later they count
+    /// as a move back. Of one connection the last four addresses it left are remembered.
     #[must_use]
     pub fn old_address_grace(mut self, grace: Duration) -> Self {
         self.old_address_grace = grace;

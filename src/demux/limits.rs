@@ -36,11 +36,12 @@ use crate::setters::setters;
 pub struct Limits {
     /// Connections that may wait to be taken. Default 16, as Godot. 0 refuses the unknown and leaves peers working.
     ///
-    /// A frame's worth of arrivals has to fit; whoever finds no room has to send again. Where many come from one address, as in
-    /// tests, raise [`max_pending_per_ip`](Self#structfield.max_pending_per_ip) too.
+    /// A frame's worth of arrivals has to fit; whoever finds no room has to send again. Where many come from one
+    /// address, as in tests, raise [`max_pending_per_ip`](Self#structfield.max_pending_per_ip) too.
     pub max_pending_connections: usize,
-    /// Connections from one IPv4 address, or one IPv6 /64, that may wait to be taken. Default 16: no less than the default of
-    /// all, so that players behind one NAT are let in, and no more where that is raised, so that one host cannot take all.
+    /// Connections from one IPv4 address, or one IPv6 /64, that may wait to be taken. Default 16: no less than the
+    /// default of all, so that players behind one NAT are let in, and no more where that is raised, so that one host
+    /// cannot take all.
     pub max_pending_per_ip: usize,
     /// Addresses that [`max_pending_per_ip`](Self#structfield.max_pending_per_ip) is not for. Default: none.
     ///
@@ -65,29 +66,31 @@ pub struct Limits {
     /// What may wait to be sent to one peer, in the [modes](SendMode) that let something wait. Default as for
     /// [`queue`](Self#structfield.queue).
     pub send_queue: QueueLimits,
-    /// Payload that may wait in the queues of all peers together, in bytes; received and to be sent each. Default 64 MiB.
+    /// Payload that may wait in the queues of all peers together, in bytes; received and to be sent each. Default 64
+    /// MiB.
     ///
-    /// Memory for a packet comes in sizes of a power of two from 128 bytes on, with some 100 bytes of bookkeeping: at worst
-    /// a one-byte packet costs 256 bytes, and a large one twice its size. As much again may lie idle in the pool.
+    /// Memory for a packet comes in sizes of a power of two from 128 bytes on, with some 100 bytes of bookkeeping: at
+    /// worst a one-byte packet costs 256 bytes, and a large one twice its size. As much again may lie idle in the pool.
     pub max_queued_bytes: usize,
     /// Datagrams of peers and pending connections that one poll takes from the socket. Default 16 384; at least 1.
     ///
-    /// This bounds the length of a poll, some 10 ms with the default. What is left waits in the system for the next: where more
-    /// comes than the budget takes, the system's buffer stays full, and adds its length in time to every latency.
+    /// This bounds the length of a poll, some 10 ms with the default. What is left waits in the system for the next:
+    /// where more comes than the budget takes, the system's buffer stays full, and adds its length in time to every
+    /// latency.
     pub max_known_per_poll: usize,
     /// Datagrams of the unknown that one poll takes from the socket and lets nobody have. Default 16 384; at least 1.
     pub max_unknown_per_poll: usize,
     /// Answers that one poll sends for the [filter](crate::UdpServer::set_filter), and for
     /// [who decides on moves](crate::OnMove::ask). Default 2 048. What they would have answered beyond that is dropped.
     ///
-    /// An answer costs four times what a drop does, and who asks may be forged: without it, a flood of questions would make
-    /// polls that much longer.
+    /// An answer costs four times what a drop does, and who asks may be forged: without it, a flood of questions would
+    /// make polls that much longer.
     pub max_replies_per_poll: usize,
     /// Datagrams of one peer that one poll takes for its queue, whether they find room or not; what is more is dropped.
     /// Default: `None`, no quota; at least 1.
     ///
-    /// Some times what a client rightly sends a frame, so that one who floods does not use up what others share: the poll's
-    /// budget and the queued bytes.
+    /// Some times what a client rightly sends a frame, so that one who floods does not use up what others share: the
+    /// poll's budget and the queued bytes.
     pub quota_per_poll: Option<usize>,
 }
 
@@ -99,8 +102,8 @@ pub enum AfterClose {
     /// Forgotten: its next datagram makes a new connection.
     #[default]
     Forget,
-    /// Refused for so long: its datagrams are dropped and counted. For those who were thrown out, and so that what was on
-    /// its way when a game ended does not start another. [`UdpServer::connect`](crate::UdpServer::connect) lifts it.
+    /// Refused for so long: its datagrams are dropped and counted. For those who were thrown out, and so that what was
+    /// on its way when a game ended does not start another. [`UdpServer::connect`](crate::UdpServer::connect) lifts it.
     Refuse(Duration),
 }
 
@@ -138,9 +141,9 @@ pub enum SendMode {
     /// At once, and what the system will not take waits for the next [`flush`](crate::UdpServer::flush) or
     /// [`poll`](crate::UdpServer::poll). Later packets to the same peer wait behind it, so that order is kept.
     QueueWhenBlocked,
-    /// By [`flush`](crate::UdpServer::flush), all of a frame together; by the next [`poll`](crate::UdpServer::poll) where
-    /// that is forgotten. It saves calls of the system, most of all where several packets go to one peer: those of a size
-    /// leave as one segmented send where the system can (`UDP_SEGMENT`).
+    /// By [`flush`](crate::UdpServer::flush), all of a frame together; by the next [`poll`](crate::UdpServer::poll)
+    /// where that is forgotten. It saves calls of the system, most of all where several packets go to one peer: those
+    /// of a size leave as one segmented send where the system can (`UDP_SEGMENT`).
     OnFlush,
 }
 

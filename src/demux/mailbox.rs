@@ -16,9 +16,9 @@ use crate::sync::{Mutex, MutexGuard};
 /// What the server and a peer's handle share: what has been received and not taken, what has been put and not sent,
 /// whether the peer has ended, and counters.
 ///
-/// Only the server receives into it and flushes it, only the handle takes and puts, either may end it. The lock is held for
-/// the move of one packet, never across a system call; asking whether anything waits, and whether it has ended, takes no
-/// lock.
+/// Only the server receives into it and flushes it, only the handle takes and puts, either may end it. The lock is held
+/// for the move of one packet, never across a system call; asking whether anything waits, and whether it has ended,
+/// takes no lock.
 pub(crate) struct Mailbox {
     id: PeerId,
     connection: Option<ConnectionId>,
@@ -152,8 +152,8 @@ impl Mailbox {
         self.take_from(&mut self.contents())
     }
 
-    /// Copies the packet that has waited longest into `buffer`, unless it is too long for it. Returns the length, and the
-    /// sender.
+    /// Copies the packet that has waited longest into `buffer`, unless it is too long for it. Returns the length, and
+    /// the sender.
     pub(crate) fn take_into(&self, buffer: &mut [u8]) -> Result<Option<(usize, SocketAddr)>, GetIntoError> {
         if self.waiting() == 0 {
             return Ok(None);
@@ -218,8 +218,8 @@ impl Mailbox {
         self.contents().outbox.listed
     }
 
-    /// Takes all that waits to be sent, the oldest first, for a flush, which counts it as waiting no more. Until [`Mailbox::flushed`] says so, what is put waits
-    /// behind it.
+    /// Takes all that waits to be sent, the oldest first, for a flush, which counts it as waiting no more. Until
+    /// [`Mailbox::flushed`] says so, what is put waits behind it.
     pub(crate) fn take_to_send(&self, mut each: impl FnMut(Payload)) {
         let mut contents = self.contents();
         // Where nothing is sent past a flush, what is put in the meantime waits for the next one anyway.

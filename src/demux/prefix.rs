@@ -58,8 +58,8 @@ impl fmt::Display for IpPrefix {
     }
 }
 
-/// Whom the pending connections of an address are counted with: an IPv4 address with itself, an IPv6 address with its /64,
-/// since one host has that many addresses.
+/// Whom the pending connections of an address are counted with: an IPv4 address with itself, an IPv6 address with its
+/// /64, since one host has that many addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Origin(u128);
 

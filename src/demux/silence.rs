@@ -6,8 +6,8 @@ use crate::peer_id::PeerId;
 
 /// Finds peers that have been silent for long, without a look at the others and at no cost a packet.
 ///
-/// Each peer stands here once, by the time at which it was heard from when it was last looked at; that is never later than
-/// the truth. Only when that time is due is it looked at again, which for a lively peer is once in a time-out.
+/// Each peer stands here once, by the time at which it was heard from when it was last looked at; that is never later
+/// than the truth. Only when that time is due is it looked at again, which for a lively peer is once in a time-out.
 #[derive(Debug, Default)]
 pub(super) struct Silence {
     by_time: BinaryHeap<Reverse<(Instant, PeerId)>>,
@@ -18,8 +18,8 @@ impl Silence {
         self.by_time.push(Reverse((heard, id)));
     }
 
-    /// The peer last heard from the longest time ago, if that is `timeout` or longer; it is watched no more. `last_heard`
-    /// tells the truth, or that there is no such peer any more.
+    /// The peer last heard from the longest time ago, if that is `timeout` or longer; it is watched no more.
+    /// `last_heard` tells the truth, or that there is no such peer any more.
     pub(super) fn next(
         &mut self,
         now: Instant,

@@ -49,7 +49,8 @@ pub(super) struct Entry {
     pub(super) listed: bool,
 }
 
-/// Where a connection was before it moved, the latest first: what is overtaken on its way may be older than the last move.
+/// Where a connection was before it moved, the latest first: what is overtaken on its way may be older than the last
+/// move.
 #[derive(Debug, Default)]
 struct Trail([Option<Previous>; 4]);
 
@@ -147,8 +148,8 @@ impl Table {
         self.by_key.get(key).copied()
     }
 
-    /// Finds whose all these keys are. First all are hashed, then all are looked for, so that the processor fetches what it
-    /// needs for one while it waits for another. Returns what [`Table::found`] asks for.
+    /// Finds whose all these keys are. First all are hashed, then all are looked for, so that the processor fetches
+    /// what it needs for one while it waits for another. Returns what [`Table::found`] asks for.
     pub(super) fn find_all<T>(&self, batch: &mut [T], look_up: impl Fn(&mut T) -> &mut LookUp) -> u64 {
         for look_up in batch.iter_mut().map(&look_up) {
             look_up.hash = self.by_key.hasher().hash_one(look_up.key);

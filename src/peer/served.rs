@@ -15,12 +15,12 @@ use crate::socket::SharedTransport;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Switch {
-    /// At once: the client notices by the new port of the first answer. Few NATs and firewalls in front of clients let that
-    /// in.
+    /// At once: the client notices by the new port of the first answer. Few NATs and firewalls in front of clients let
+    /// that in.
     AtOnce,
     /// With the client's first datagram to the new port, which the game has told it. Until then they leave by the port
-    /// listened on, and from then on no more. The client has to send from the address and port it is known by, which it does
-    /// not behind a NAT that gives it another port for each destination: it should be able to start over and stay.
+    /// listened on, and from then on no more. The client has to send from the address and port it is known by, which it
+    /// does not behind a NAT that gives it another port for each destination: it should be able to start over and stay.
     WithClient,
 }
 

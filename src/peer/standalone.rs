@@ -44,8 +44,8 @@ enum Source {
     Anybody,
     /// From there only; the system filters.
     Connected(SocketAddr),
-    /// From there, or from the first other port of the same host that sends; filtered here, since the system would let only
-    /// one port pass.
+    /// From there, or from the first other port of the same host that sends; filtered here, since the system would let
+    /// only one port pass.
     Host {
         first: SocketAddr,
         then: Option<SocketAddr>,
@@ -372,7 +372,8 @@ impl Standalone {
         self.open(transport)
     }
 
-    /// Starts anew on `transport`: what was left of an earlier socket is gone, so that old packets never pass for new ones.
+    /// Starts anew on `transport`: what was left of an earlier socket is gone, so that old packets never pass for new
+    /// ones.
     fn open(&mut self, transport: Box<dyn Transport>) -> Result<(), BindError> {
         let local_addr = canonical(transport.local_addr().map_err(BindError::from_io)?);
         if self.broadcast {

@@ -48,8 +48,8 @@ use crate::stats::PeerStats;
 /// # When it has ended
 ///
 /// [`state`](Self::state) says why. [`put_packet`](Self::put_packet) is an error at once and reaches nobody;
-/// [`get_packet`](Self::get_packet) first hands out what had been received. A stand-alone peer can be bound or connected
-/// again, and then starts with nothing left of its past.
+/// [`get_packet`](Self::get_packet) first hands out what had been received. A stand-alone peer can be bound or
+/// connected again, and then starts with nothing left of its past.
 #[derive(Debug)]
 #[doc(alias = "PacketPeerUDP")]
 pub struct PacketPeerUdp {
@@ -104,11 +104,11 @@ impl PacketPeerUdp {
         Self { kind: Kind::Standalone(Box::new(peer)), last_sender: None }
     }
 
-    /// Opens a socket on an address of this machine; see [`ToBindAddr`] for what an address may be. The port is also the
-    /// one that sends leave from.
+    /// Opens a socket on an address of this machine; see [`ToBindAddr`] for what an address may be. The port is also
+    /// the one that sends leave from.
     ///
-    /// The port is this peer's alone, unless all that want it [share](Self::bind_shared) it. Needed only to be found at a known port: connecting and sending open a socket by
-    /// themselves.
+    /// The port is this peer's alone, unless all that want it [share](Self::bind_shared) it. Needed only to be found at
+    /// a known port: connecting and sending open a socket by themselves.
     ///
     /// # Errors
     ///
@@ -122,18 +122,18 @@ impl PacketPeerUdp {
         Ok(())
     }
 
-    /// As [`bind`](Self::bind), on a port that other sockets may have too, if each of them asks for it (`SO_REUSEADDR`, on
-    /// macOS and BSD with `SO_REUSEPORT`): so that one host can have several members of a multicast group.
+    /// As [`bind`](Self::bind), on a port that other sockets may have too, if each of them asks for it (`SO_REUSEADDR`,
+    /// on macOS and BSD with `SO_REUSEPORT`): so that one host can have several members of a multicast group.
     ///
     /// Every member receives what is sent to a group that it has [joined](Self::join_multicast_group).
     ///
-    /// **For multicast only.** What is sent to an address of this host reaches *one* of the sockets on the port, and which one
-    /// is the system's affair. And the port is not protected: on Linux and Windows programs of other users may ask for it
-    /// too. So have unicast on another peer, with a port of its own. To spread clients over several servers there is
-    /// [`SocketOptions::share_port`](crate::SocketOptions#structfield.share_port).
+    /// **For multicast only.** What is sent to an address of this host reaches *one* of the sockets on the port, and
+    /// which one is the system's affair. And the port is not protected: on Linux and Windows programs of other users
+    /// may ask for it too. So have unicast on another peer, with a port of its own. To spread clients over several
+    /// servers there is [`SocketOptions::share_port`](crate::SocketOptions#structfield.share_port).
     ///
-    /// A socket that does not ask keeps the port for itself, and cannot have one that is shared. Name the port: 0 is one of the
-    /// system's choice, for the first member to find one. The in-memory network shares no port.
+    /// A socket that does not ask keeps the port for itself, and cannot have one that is shared. Name the port: 0 is
+    /// one of the system's choice, for the first member to find one. The in-memory network shares no port.
     ///
     /// ```
     /// use std::net::{IpAddr, Ipv4Addr};
@@ -176,14 +176,14 @@ impl PacketPeerUdp {
         Ok(())
     }
 
-    /// Fixes the remote (`connect(2)`): packets go there, and packets from anywhere else are dropped and counted. Nothing
-    /// is sent.
+    /// Fixes the remote (`connect(2)`): packets go there, and packets from anywhere else are dropped and counted.
+    /// Nothing is sent.
     ///
     /// `host` may be an address, a text such as `"203.0.113.7:4433"`, or a name and port such as `("localhost", 4433)`.
-    /// **A name is looked up in this call, which blocks**; do that outside the frame loop, or resolve elsewhere and pass
-    /// the address. Of a host's several addresses it takes the first that the socket can reach. A peer without a socket
-    /// opens one that speaks both IP versions. May be called again to change the remote; what was received from the
-    /// former is dropped.
+    /// **A name is looked up in this call, which blocks**; do that outside the frame loop, or resolve elsewhere and
+    /// pass the address. Of a host's several addresses it takes the first that the socket can reach. A peer without a
+    /// socket opens one that speaks both IP versions. May be called again to change the remote; what was received from
+    /// the former is dropped.
     ///
     /// # Errors
     ///
@@ -273,8 +273,8 @@ impl PacketPeerUdp {
         Ok(packet)
     }
 
-    /// Copies the packet that has waited longest to the start of `buffer` and returns its length in bytes; `Ok(None)` where
-    /// none waits now. Does no input or output.
+    /// Copies the packet that has waited longest to the start of `buffer` and returns its length in bytes; `Ok(None)`
+    /// where none waits now. Does no input or output.
     ///
     /// # Errors
     ///
@@ -290,8 +290,8 @@ impl PacketPeerUdp {
         }))
     }
 
-    /// Ends the peer. What had been received can still be taken; the remote is not told. Never blocks and never fails; a
-    /// second call does nothing.
+    /// Ends the peer. What had been received can still be taken; the remote is not told. Never blocks and never fails;
+    /// a second call does nothing.
     ///
     /// A server forgets the address at its next poll: a datagram that comes from there afterwards is a new connection.
     pub fn close(&mut self) {
@@ -329,8 +329,8 @@ impl PacketPeerUdp {
         }
     }
 
-    /// Allows or forbids sending to broadcast addresses (`SO_BROADCAST`). Forbidden by default. Holds for the sockets that
-    /// this peer opens later too.
+    /// Allows or forbids sending to broadcast addresses (`SO_BROADCAST`). Forbidden by default. Holds for the sockets
+    /// that this peer opens later too.
     ///
     /// # Errors
     ///
@@ -343,9 +343,9 @@ impl PacketPeerUdp {
     ///
     /// Bind first, to the group's port:
     ///
-    /// - of every address of the group's IP version, `0.0.0.0` or `[::]`. That works everywhere. Bound to one address of the
-    ///   host, a peer receives groups on Windows only; bound to the group's own address, it receives on Unix only, and that
-    ///   group alone; and a bare port (both IP versions) has IPv4 groups not on every system;
+    /// - of every address of the group's IP version, `0.0.0.0` or `[::]`. That works everywhere. Bound to one address
+    ///   of the host, a peer receives groups on Windows only; bound to the group's own address, it receives on Unix
+    ///   only, and that group alone; and a bare port (both IP versions) has IPv4 groups not on every system;
     /// - by [`bind_shared`](Self::bind_shared) where others on this host may want the same group and port.
     ///
     /// From the first join on, of all groups only those that this peer has joined are received. Before, a peer on every
@@ -353,8 +353,8 @@ impl PacketPeerUdp {
     /// address of the host comes as ever.
     ///
     /// A membership is of one interface. `interface` says which: on a host with several it is better named than
-    /// [`Default`](Interface::Default). IPv6 takes an [`Index`](Interface::Index) ([`Interface::by_name`]), and needs it for
-    /// groups of the link, `ff02::/16`.
+    /// [`Default`](Interface::Default). IPv6 takes an [`Index`](Interface::Index) ([`Interface::by_name`]), and needs
+    /// it for groups of the link, `ff02::/16`.
     ///
     /// # Errors
     ///
@@ -363,8 +363,8 @@ impl PacketPeerUdp {
         self.stand_alone_mut()?.join_group(group, interface)
     }
 
-    /// Leaves a multicast group again, on the interface on which it was joined. What had been received before can still be
-    /// polled and taken.
+    /// Leaves a multicast group again, on the interface on which it was joined. What had been received before can still
+    /// be polled and taken.
     ///
     /// # Errors
     ///
@@ -394,8 +394,8 @@ impl PacketPeerUdp {
 
     /// Whether multicast packets sent here reach members on this very host (`IP_MULTICAST_LOOP`). Default: yes.
     ///
-    /// On Windows it is the receiver that decides: set it on both. What is sent by the loopback interface comes back in any
-    /// case.
+    /// On Windows it is the receiver that decides: set it on both. What is sent by the loopback interface comes back in
+    /// any case.
     ///
     /// # Errors
     ///
@@ -404,13 +404,13 @@ impl PacketPeerUdp {
         self.stand_alone_mut()?.set_option(TransportOption::MulticastLoop(enabled))
     }
 
-    /// Lets the next [`connect_to_host`](Self::connect_to_host) take the server's first answer from another port of the same
-    /// host, and go on with that port: for servers that give each client a socket of its own
+    /// Lets the next [`connect_to_host`](Self::connect_to_host) take the server's first answer from another port of the
+    /// same host, and go on with that port: for servers that give each client a socket of its own
     /// ([`Switch::AtOnce`]). [`remote_addr`](Self::remote_addr) then shows the new port. Off by default.
     ///
-    /// Only the host connected to is heard, its first port and the one that it answered from first. Whoever can forge that
-    /// host's address can choose the port. A peer that was connected without this has to be closed first. Of a host name's
-    /// several addresses the first is taken, without asking for a way to it.
+    /// Only the host connected to is heard, its first port and the one that it answered from first. Whoever can forge
+    /// that host's address can choose the port. A peer that was connected without this has to be closed first. Of a
+    /// host name's several addresses the first is taken, without asking for a way to it.
     ///
     /// # Errors
     ///
@@ -420,12 +420,14 @@ impl PacketPeerUdp {
         Ok(())
     }
 
-    /// Bytes to ask of the system for datagrams that wait for the next poll (`SO_RCVBUF`), by the sockets that a stand-alone
-    /// peer opens from now on; `None`, the default, leaves the system's own, on Linux some 256 small datagrams.
+    /// Bytes to ask of the system for datagrams that wait for the next poll (`SO_RCVBUF`), by the sockets that a
+    /// stand-alone peer opens from now on; `None`, the default, leaves the system's own, on Linux some 256 small
+    /// datagrams.
     ///
-    /// For who receives more between two polls, as many replies at a time. What is refused is asked for again by half; what
-    /// was granted is in [`receive_buffer_size`](Self::receive_buffer_size). Raise [`set_queue_limits`](Self::set_queue_limits)
-    /// too. A server has [`SocketOptions::receive_buffer`](crate::SocketOptions#structfield.receive_buffer).
+    /// For who receives more between two polls, as many replies at a time. What is refused is asked for again by half;
+    /// what was granted is in [`receive_buffer_size`](Self::receive_buffer_size). Raise
+    /// [`set_queue_limits`](Self::set_queue_limits) too. A server has
+    /// [`SocketOptions::receive_buffer`](crate::SocketOptions#structfield.receive_buffer).
     ///
     /// # Errors
     ///
@@ -491,8 +493,8 @@ impl PacketPeerUdp {
         self.last_sender
     }
 
-    /// Where packets go: a server's peer knows it from the start, a stand-alone peer when it has been told. A peer known by a
-    /// connection id may move.
+    /// Where packets go: a server's peer knows it from the start, a stand-alone peer when it has been told. A peer
+    /// known by a connection id may move.
     pub fn remote_addr(&self) -> Option<SocketAddr> {
         match &self.kind {
             Kind::Served(peer) => Some(peer.mailbox().remote()),
@@ -500,8 +502,8 @@ impl PacketPeerUdp {
         }
     }
 
-    /// Where the socket is bound to by which packets leave: for a server's peer, the server's, or its own if it was given
-    /// [one](crate::UdpServer::dedicate_socket). `None` without a socket.
+    /// Where the socket is bound to by which packets leave: for a server's peer, the server's, or its own if it was
+    /// given [one](crate::UdpServer::dedicate_socket). `None` without a socket.
     #[doc(alias = "get_local_port")]
     pub fn local_addr(&self) -> Option<SocketAddr> {
         match &self.kind {
@@ -515,7 +517,8 @@ impl PacketPeerUdp {
         self.state() == PeerState::Open
     }
 
-    /// Whether the remote is fixed, so that packets come from nowhere else. It says nothing about whether anybody is there.
+    /// Whether the remote is fixed, so that packets come from nowhere else. It says nothing about whether anybody is
+    /// there.
     pub fn is_socket_connected(&self) -> bool {
         match &self.kind {
             Kind::Served(peer) => peer.mailbox().ended().is_none(),
@@ -523,8 +526,8 @@ impl PacketPeerUdp {
         }
     }
 
-    /// Largest packet that can be sent to the remote, in bytes: 65 507 over IPv4, 65 527 over IPv6. Above some 1 200 the
-    /// network may have to cut it in pieces, and loses all where it loses one.
+    /// Largest packet that can be sent to the remote, in bytes: 65 507 over IPv4, 65 527 over IPv6. Above some 1 200
+    /// the network may have to cut it in pieces, and loses all where it loses one.
     pub fn max_packet_size(&self) -> usize {
         self.remote_addr().map_or(MAX_PAYLOAD_V4, max_payload)
     }

@@ -3,7 +3,8 @@ use crate::error::ConfigError;
 use crate::setters::setters;
 use crate::socket::{BindAddr, BindOptions, MAX_PAYLOAD_V6};
 
-/// How a server is set up. [`Limits`] may be changed while it runs, [`SocketOptions`] hold from one `listen` to the next.
+/// How a server is set up. [`Limits`] may be changed while it runs, [`SocketOptions`] hold from one `listen` to the
+/// next.
 ///
 /// ```
 /// use packetpeer::{Limits, ServerConfig, SocketOptions, UdpServer};
@@ -50,32 +51,34 @@ impl ServerConfig {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SocketOptions {
-    /// Bytes to ask of the system for datagrams that wait for the next poll (`SO_RCVBUF`). Default 4 MiB; `None` leaves the
-    /// system's own, on Linux some 256 small datagrams.
+    /// Bytes to ask of the system for datagrams that wait for the next poll (`SO_RCVBUF`). Default 4 MiB; `None` leaves
+    /// the system's own, on Linux some 256 small datagrams.
     ///
     /// What is refused is asked for again by half. How much was granted is in
     /// [`UdpServer::receive_buffer_size`](crate::UdpServer::receive_buffer_size); Linux grants no more than
     /// `net.core.rmem_max`.
     pub receive_buffer: Option<usize>,
-    /// Bytes to ask of the system for datagrams on their way out (`SO_SNDBUF`). Default 4 MiB; `None` leaves the system's
-    /// own.
+    /// Bytes to ask of the system for datagrams on their way out (`SO_SNDBUF`). Default 4 MiB; `None` leaves the
+    /// system's own.
     pub send_buffer: Option<usize>,
-    /// Largest datagram accepted, in bytes, 1 to 65 527, which is the default and the most that UDP carries. Longer ones are
-    /// dropped and counted.
+    /// Largest datagram accepted, in bytes, 1 to 65 527, which is the default and the most that UDP carries. Longer
+    /// ones are dropped and counted.
     ///
-    /// The server has room for 64 datagrams of this size, which the system fills with real memory only as far as it is used.
+    /// The server has room for 64 datagrams of this size, which the system fills with real memory only as far as it is
+    /// used.
     pub max_packet_size: usize,
-    /// Whether answers leave from the address that the client spoke to, on a host with several (`IP_PKTINFO`). Default: no;
-    /// the routing table chooses, and a client behind a strict NAT may not recognise the answer. It costs a few per cent a
-    /// datagram. Linux and Android only; elsewhere bind to the one address.
+    /// Whether answers leave from the address that the client spoke to, on a host with several (`IP_PKTINFO`). Default:
+    /// no; the routing table chooses, and a client behind a strict NAT may not recognise the answer. It costs a few per
+    /// cent a datagram. Linux and Android only; elsewhere bind to the one address.
     pub pin_reply_address: bool,
-    /// Whether datagrams must not be cut into fragments on their way (`IP_MTU_DISCOVER`, `IP_DONTFRAG`). Default: they may.
+    /// Whether datagrams must not be cut into fragments on their way (`IP_MTU_DISCOVER`, `IP_DONTFRAG`). Default: they
+    /// may.
     ///
-    /// The right thing for game packets of up to 1 200 bytes, and a few per cent cheaper; what is larger than the way carries
-    /// is then [`PutError::ExceedsMtu`](crate::PutError::ExceedsMtu), and not fragments that some routers drop.
+    /// The right thing for game packets of up to 1 200 bytes, and a few per cent cheaper; what is larger than the way
+    /// carries is then [`PutError::ExceedsMtu`](crate::PutError::ExceedsMtu), and not fragments that some routers drop.
     pub dont_fragment: bool,
-    /// Whether other servers of this user may listen on the same port, as those of other threads do: the system spreads the
-    /// clients over them, and a client stays with one as long as none comes or goes (`SO_REUSEPORT`,
+    /// Whether other servers of this user may listen on the same port, as those of other threads do: the system spreads
+    /// the clients over them, and a client stays with one as long as none comes or goes (`SO_REUSEPORT`,
     /// `SO_REUSEPORT_LB`). Default: the port is this server's alone. Linux, Android and FreeBSD only.
     ///
     /// Each server has to ask for it. Choose the port yourself: port 0 would give each its own.
@@ -83,8 +86,8 @@ pub struct SocketOptions {
     /// Differentiated services code point of what is sent, 0 to 63 (`IP_TOS`, `IPV6_TCLASS`; RFC 2474), such as 46 for
     /// expedited forwarding. Default `None`: the system's. Not on Windows.
     pub traffic_class: Option<u8>,
-    /// Name of the one network device to receive and send by (`SO_BINDTODEVICE`, `IP_BOUND_IF`), such as `eth1`. Default
-    /// `None`: any. Linux, Android, macOS and iOS only.
+    /// Name of the one network device to receive and send by (`SO_BINDTODEVICE`, `IP_BOUND_IF`), such as `eth1`.
+    /// Default `None`: any. Linux, Android, macOS and iOS only.
     pub device: Option<String>,
 }
 

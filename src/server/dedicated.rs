@@ -82,8 +82,8 @@ impl DedicatedSockets {
         dedicated.transport.close();
     }
 
-    /// Moves what waits in these sockets to their peers, at most `budget` datagrams. Returns what is left of the budget, and
-    /// whether all were seen empty.
+    /// Moves what waits in these sockets to their peers, at most `budget` datagrams. Returns what is left of the
+    /// budget, and whether all were seen empty.
     pub(super) fn drain(
         &mut self,
         demux: &mut Demux,

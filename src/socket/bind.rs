@@ -139,8 +139,8 @@ pub struct BindOptions {
     pub dont_fragment: bool,
     /// Let other sockets that ask for it bind the same port, and the system choose who receives what.
     pub share_port: bool,
-    /// Let other sockets that ask for it bind the same address and port, as the members of a multicast group on one host do:
-    /// each receives what is sent to a group, and one of them what is sent to it alone. See
+    /// Let other sockets that ask for it bind the same address and port, as the members of a multicast group on one
+    /// host do: each receives what is sent to a group, and one of them what is sent to it alone. See
     /// [`PacketPeerUdp::bind_shared`](crate::PacketPeerUdp::bind_shared).
     pub reuse_address: bool,
     /// DSCP of what is sent, 0 to 63; `None` leaves the system's.

@@ -2,7 +2,8 @@ use std::io;
 
 use super::{Datagram, ReceiveBatch, Transport, Trouble, classify};
 
-/// Errors of the socket that one drain passes over. Each stands for something that was sent; more wait for the next poll.
+/// Errors of the socket that one drain passes over. Each stands for something that was sent; more wait for the next
+/// poll.
 const MAX_NOISE: usize = 4096;
 
 /// Who takes what a socket is drained of.

@@ -3,8 +3,8 @@ use std::time::Duration;
 
 use super::{Interrupt, Transport, sys};
 
-/// Asks for many transports at once which of them have something to read: real sockets by one call of the system, others,
-/// such as those of the in-memory network, one by one.
+/// Asks for many transports at once which of them have something to read: real sockets by one call of the system,
+/// others, such as those of the in-memory network, one by one.
 #[derive(Debug, Default)]
 pub(crate) struct ReadySet {
     sockets: sys::PollSet,
@@ -37,7 +37,8 @@ impl ReadySet {
         self.others.retain(|&other| other != token);
     }
 
-    /// Writes into `ready` the numbers of those that have something to read now. `transport` gives those without a socket.
+    /// Writes into `ready` the numbers of those that have something to read now. `transport` gives those without a
+    /// socket.
     pub(crate) fn ready<'t>(
         &mut self,
         transport: impl Fn(usize) -> Option<&'t dyn Transport>,

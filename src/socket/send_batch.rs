@@ -33,8 +33,8 @@ pub struct Message<'a> {
     pub to: SocketAddr,
     /// Which of this host's addresses it is to come from; `None` = the system's choice.
     pub from: Option<IpAddr>,
-    /// The datagrams it consists of, one or more. Where there are several, all have the size of the first, but for the last
-    /// which may be shorter, and none is empty.
+    /// The datagrams it consists of, one or more. Where there are several, all have the size of the first, but for the
+    /// last which may be shorter, and none is empty.
     pub datagrams: &'a [&'a [u8]],
 }
 

@@ -53,8 +53,8 @@ enum Family {
 }
 
 impl Family {
-    /// Sets an option that exists once an IP version, by `set(is_v6)`. Not every system lets an IPv6 socket have the IPv4
-    /// one, so a dual-stack socket does with IPv6 alone where it must.
+    /// Sets an option that exists once an IP version, by `set(is_v6)`. Not every system lets an IPv6 socket have the
+    /// IPv4 one, so a dual-stack socket does with IPv6 alone where it must.
     fn each(self, set: impl Fn(bool) -> io::Result<()>) -> io::Result<()> {
         match self {
             Self::V4 => set(false),
@@ -112,7 +112,8 @@ fn open(options: &BindOptions, family: Family) -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
-/// Sets the upper six bits of the type of service or traffic class; the lower two are the network's (RFC 2474, RFC 3168).
+/// Sets the upper six bits of the type of service or traffic class; the lower two are the network's (RFC 2474, RFC
+/// 3168).
 fn set_traffic_class(socket: &Socket, family: Family, dscp: u8) -> io::Result<()> {
     let class = u32::from(dscp) << 2;
     family.each(|v6| if v6 { sys::set_traffic_class_v6(socket, class) } else { socket.set_tos_v4(class) })

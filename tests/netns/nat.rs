@@ -1,4 +1,5 @@
-//! Clients behind a NAT that forgets them in mid-stream and gives them other ports, and what each kind of server makes of it.
+//! Clients behind a NAT that forgets them in mid-stream and gives them other ports, and what each kind of server makes
+//! of it.
 
 use std::env;
 use std::process::Command;
@@ -156,8 +157,8 @@ fn is_from(addr: &str, range: &str) -> bool {
     port.is_some_and(|port| (first..=last).contains(&port))
 }
 
-/// Three hosts in a row: the client at 192.0.2.2, the NAT, and the server at 198.51.100.2, which knows the way to the NAT's
-/// 198.51.100.1 only.
+/// Three hosts in a row: the client at 192.0.2.2, the NAT, and the server at 198.51.100.2, which knows the way to the
+/// NAT's 198.51.100.1 only.
 struct BehindNat {
     client: Host,
     nat: Host,

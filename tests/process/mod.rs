@@ -16,8 +16,8 @@ const KEPT: usize = 10_000;
 /// Lines of a process that a failing test shows.
 const SHOWN: usize = 40;
 
-/// An example of this crate, ready to be given options. A plain `cargo test` builds the examples first; `cargo test --test`
-/// with a name does not, and runs those built last.
+/// An example of this crate, ready to be given options. A plain `cargo test` builds the examples first; `cargo test
+/// --test` with a name does not, and runs those built last.
 pub(crate) fn our_example(name: &str) -> Command {
     // We are target/<profile>/deps/<test>-<hash>, the example is target/<profile>/examples/<name>.
     let test = env::current_exe().expect("the path of this test");

@@ -32,8 +32,8 @@ pub(in crate::socket) fn receive(
     let mut count = 0;
     for slot in batch.free_slots().take(AT_ONCE) {
         let slot = slots[count].write(libc::iovec { iov_base: slot.as_mut_ptr().cast(), iov_len: slot.len() });
-        // SAFETY: an mmsghdr is plain integers and pointers, for which all bits zero is a value. It cannot be written out
-        // field by field because some C libraries have private padding in it.
+        // SAFETY: an mmsghdr is plain integers and pointers, for which all bits zero is a value. It cannot be written
+        // out field by field because some C libraries have private padding in it.
         let message = messages[count].write(unsafe { mem::zeroed() });
         message.msg_hdr.msg_name = names[count].as_mut_ptr().cast();
         message.msg_hdr.msg_namelen = size_of::<libc::sockaddr_in6>() as libc::socklen_t;
@@ -46,10 +46,10 @@ pub(in crate::socket) fn receive(
         count += 1;
     }
 
-    // SAFETY: the first `count` messages are initialised; each points to a name buffer, an iovec, the iovec's slot of the
-    // batch and perhaps a control buffer, all of the lengths stated, written by nobody else, and alive until the end of
-    // this function. The flags ask the kernel not to wait, and no time-out is given. The descriptor is open for as long
-    // as `socket` is borrowed.
+    // SAFETY: the first `count` messages are initialised; each points to a name buffer, an iovec, the iovec's slot of
+    // the batch and perhaps a control buffer, all of the lengths stated, written by nobody else, and alive until the
+    // end of this function. The flags ask the kernel not to wait, and no time-out is given. The descriptor is open for
+    // as long as `socket` is borrowed.
     let received = unsafe {
         libc::recvmmsg(
             socket.as_raw_fd(),
@@ -61,7 +61,8 @@ pub(in crate::socket) fn receive(
     };
     let received = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
     for (message, name) in messages.iter().zip(&names).take(received) {
-        // SAFETY: the kernel has said that it received this message, which is one of the first `count`, initialised above.
+        // SAFETY: the kernel has said that it received this message, which is one of the first `count`, initialised
+        // above.
         let message = unsafe { message.assume_init_ref() };
         let cut = message.msg_hdr.msg_flags & libc::MSG_TRUNC != 0;
         // SAFETY: the kernel wrote the sender's address into `name`, which `msg_name` points to.
@@ -108,8 +109,8 @@ unsafe fn address(name: &MaybeUninit<libc::sockaddr_in6>, len: libc::socklen_t) 
 
 /// The address that a received datagram was sent to, from its control messages.
 fn local_address(message: &libc::msghdr) -> Option<IpAddr> {
-    // SAFETY: `message` came back from the kernel, so `msg_control` and `msg_controllen` describe the control messages that
-    // it wrote, in a buffer that is still alive; the CMSG macros stay within them.
+    // SAFETY: `message` came back from the kernel, so `msg_control` and `msg_controllen` describe the control messages
+    // that it wrote, in a buffer that is still alive; the CMSG macros stay within them.
     let mut header = unsafe { libc::CMSG_FIRSTHDR(message) };
     while !header.is_null() {
         // SAFETY: a header that the macros return, not null, is a whole one within the buffer.
@@ -159,8 +160,8 @@ pub(in crate::socket) fn send_from(socket: &UdpSocket, from: IpAddr, bytes: &[u8
     if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Sends the messages of `batch` by one call of sendmmsg(2), those of several datagrams cut into segments by the kernel.
-/// `native` gives an address in the socket's own IP version.
+/// Sends the messages of `batch` by one call of sendmmsg(2), those of several datagrams cut into segments by the
+/// kernel. `native` gives an address in the socket's own IP version.
 pub(in crate::socket) fn send_batch(
     socket: &UdpSocket,
     batch: &SendBatch<'_>,
@@ -190,9 +191,9 @@ pub(in crate::socket) fn send_batch(
         headers[count].write(libc::mmsghdr { msg_hdr: header, msg_len: 0 });
         count += 1;
     }
-    // SAFETY: the first `count` headers are initialised; each points to a name, iovecs over payloads that `batch` borrows,
-    // and perhaps control messages, all initialised, of the lengths stated and alive until the end of this function. The
-    // kernel writes to nothing but `msg_len`. The descriptor is open for as long as `socket` is borrowed.
+    // SAFETY: the first `count` headers are initialised; each points to a name, iovecs over payloads that `batch`
+    // borrows, and perhaps control messages, all initialised, of the lengths stated and alive until the end of this
+    // function. The kernel writes to nothing but `msg_len`. The descriptor is open for as long as `socket` is borrowed.
     let sent = unsafe {
         libc::sendmmsg(socket.as_raw_fd(), headers.as_mut_ptr().cast(), count as libc::c_uint, libc::MSG_DONTWAIT as _)
     };
@@ -243,8 +244,8 @@ impl Name {
 
 /// A message to `name` of `count` slots, without control messages.
 fn message(name: &mut Name, slots: *mut libc::iovec, count: usize) -> libc::msghdr {
-    // SAFETY: a msghdr is plain integers and pointers, for which all bits zero is a value. It cannot be written out field by
-    // field because some C libraries have private padding in it.
+    // SAFETY: a msghdr is plain integers and pointers, for which all bits zero is a value. It cannot be written out
+    // field by field because some C libraries have private padding in it.
     let mut message: libc::msghdr = unsafe { mem::zeroed() };
     message.msg_namelen = name.len();
     message.msg_name = (&raw mut *name).cast();
@@ -261,8 +262,8 @@ fn write_controls(message: &mut libc::msghdr, control: &mut Control, from: Optio
     let mut next = unsafe { libc::CMSG_FIRSTHDR(message) };
     let mut used = 0;
     let mut write = |level, kind, info: &dyn ControlData| {
-        // SAFETY: `next` is a header within the buffer, which has room for both kinds of message: 40 bytes for the larger
-        // packet info and 24 for the segment size, headers included.
+        // SAFETY: `next` is a header within the buffer, which has room for both kinds of message: 40 bytes for the
+        // larger packet info and 24 for the segment size, headers included.
         unsafe {
             (*next).cmsg_level = level;
             (*next).cmsg_type = kind;
@@ -314,7 +315,8 @@ impl<T: Copy> ControlData for T {
 
 /// Bytes of the largest packet that the way to `to` is known to carry, headers included (`IP_MTU`, `IPV6_MTU`).
 pub(in crate::socket) fn path_mtu(to: SocketAddr) -> Option<usize> {
-    // The kernel tells only connected sockets, so one is made to ask. This happens when a send has failed, not on the way.
+    // The kernel tells only connected sockets, so one is made to ask. This happens when a send has failed, not on the
+    // way.
     let any: SocketAddr =
         if to.is_ipv4() { (Ipv4Addr::UNSPECIFIED, 0).into() } else { (Ipv6Addr::UNSPECIFIED, 0).into() };
     let socket = UdpSocket::bind(any).ok()?;
@@ -327,8 +329,8 @@ pub(in crate::socket) fn path_mtu(to: SocketAddr) -> Option<usize> {
 fn get_int(socket: &UdpSocket, level: libc::c_int, option: libc::c_int) -> Option<libc::c_int> {
     let mut value: libc::c_int = 0;
     let mut len = size_of::<libc::c_int>() as libc::socklen_t;
-    // SAFETY: the pointer is to an int, alive and exclusively borrowed for the call, and the length passed is its size. The
-    // descriptor is open for as long as `socket` is borrowed.
+    // SAFETY: the pointer is to an int, alive and exclusively borrowed for the call, and the length passed is its size.
+    // The descriptor is open for as long as `socket` is borrowed.
     let result = unsafe { libc::getsockopt(socket.as_raw_fd(), level, option, (&raw mut value).cast(), &raw mut len) };
     (result == 0).then_some(value)
 }
@@ -339,8 +341,8 @@ pub(in crate::socket) fn kernel_drops(socket: &UdpSocket) -> Option<u64> {
     const SK_MEMINFO_DROPS: usize = 8;
     let mut info = [0u32; SK_MEMINFO_DROPS + 1];
     let mut len = size_of_val(&info) as libc::socklen_t;
-    // SAFETY: the pointer is to nine u32, alive and exclusively borrowed for the call, and the length passed is their size;
-    // the kernel writes no more than that. The descriptor is open for as long as `socket` is borrowed.
+    // SAFETY: the pointer is to nine u32, alive and exclusively borrowed for the call, and the length passed is their
+    // size; the kernel writes no more than that. The descriptor is open for as long as `socket` is borrowed.
     let result = unsafe {
         libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, SO_MEMINFO, info.as_mut_ptr().cast(), &raw mut len)
     };

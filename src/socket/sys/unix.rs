@@ -15,8 +15,9 @@ pub(in crate::socket) fn dissolve(socket: &UdpSocket) {
     // SAFETY: a sockaddr is plain bytes and integers, for which all bits zero is a value.
     let mut nobody: libc::sockaddr = unsafe { std::mem::zeroed() };
     nobody.sa_family = libc::AF_UNSPEC as libc::sa_family_t;
-    // SAFETY: the pointer is to an initialised sockaddr, alive for the call, and the length passed is its size. The descriptor
-    // is open for as long as `socket` is borrowed. The result says nothing: macOS dissolves and reports an error.
+    // SAFETY: the pointer is to an initialised sockaddr, alive for the call, and the length passed is its size. The
+    // descriptor is open for as long as `socket` is borrowed. The result says nothing: macOS dissolves and reports an
+    // error.
     unsafe {
         libc::connect(socket.as_raw_fd(), &raw const nobody, size_of::<libc::sockaddr>() as libc::socklen_t);
     }
@@ -31,19 +32,15 @@ pub(in crate::socket) fn bind_exclusively(_socket: &Socket) -> io::Result<()> {
     Ok(())
 }
 
-/// Linux shares among sockets with `SO_REUSEADDR`. The BSDs ask for `SO_REUSEPORT` as well, unless what is bound to is a
-/// group; on Linux that one would spread unicast over the sockets, and shut out those who ask for the other alone.
+/// Linux shares among sockets with `SO_REUSEADDR`. The BSDs ask for `SO_REUSEPORT` as well, unless what is bound to is
+/// a group; on Linux that one would spread unicast over the sockets, and shut out those who ask for the other alone.
 pub(in crate::socket) fn reuse_address(socket: &Socket) -> io::Result<()> {
     #[cfg(any(
         target_os = "freebsd",
         target_os = "dragonfly",
         target_os = "netbsd",
         target_os = "openbsd",
-        target_os = "macos",
-        target_os = "ios",
-        target_os = "tvos",
-        target_os = "watchos",
-        target_os = "visionos"
+        target_vendor = "apple"
     ))]
     socket.set_reuse_port(true)?;
     socket.set_reuse_address(true)
@@ -54,7 +51,7 @@ pub(in crate::socket) fn bind_device(socket: &Socket, name: &str) -> io::Result<
     socket.bind_device(Some(name.as_bytes()))
 }
 
-#[cfg(any(target_os = "macos", target_os = "ios", target_os = "tvos", target_os = "watchos", target_os = "visionos"))]
+#[cfg(target_vendor = "apple")]
 pub(in crate::socket) fn bind_device(socket: &Socket, name: &str) -> io::Result<()> {
     let index = std::num::NonZeroU32::new(interface_index(name)?);
     // An unbound socket has an address too: that of nobody, in its own family.
@@ -65,15 +62,7 @@ pub(in crate::socket) fn bind_device(socket: &Socket, name: &str) -> io::Result<
     }
 }
 
-#[cfg(not(any(
-    target_os = "linux",
-    target_os = "android",
-    target_os = "macos",
-    target_os = "ios",
-    target_os = "tvos",
-    target_os = "watchos",
-    target_os = "visionos"
-)))]
+#[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
 pub(in crate::socket) fn bind_device(_socket: &Socket, _name: &str) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
@@ -96,26 +85,10 @@ pub(in crate::socket) fn set_dont_fragment(socket: &Socket, v6: bool) -> io::Res
     } else {
         (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DO)
     };
-    #[cfg(any(
-        target_os = "freebsd",
-        target_os = "macos",
-        target_os = "ios",
-        target_os = "tvos",
-        target_os = "watchos",
-        target_os = "visionos"
-    ))]
+    #[cfg(any(target_os = "freebsd", target_vendor = "apple"))]
     let (level, option, value) =
         if v6 { (libc::IPPROTO_IPV6, libc::IPV6_DONTFRAG, 1) } else { (libc::IPPROTO_IP, libc::IP_DONTFRAG, 1) };
-    #[cfg(not(any(
-        target_os = "linux",
-        target_os = "android",
-        target_os = "freebsd",
-        target_os = "macos",
-        target_os = "ios",
-        target_os = "tvos",
-        target_os = "watchos",
-        target_os = "visionos"
-    )))]
+    #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd", target_vendor = "apple")))]
     let (level, option, value) = {
         let _ = v6;
         return Err(io::ErrorKind::Unsupported.into());
@@ -140,8 +113,8 @@ pub(in crate::socket) fn share_port(_socket: &Socket) -> io::Result<()> {
 }
 
 pub(super) fn set_int(socket: RawFd, level: libc::c_int, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
-    // SAFETY: the pointer is to an int, alive for the call, and the length passed is its size; every caller names an option
-    // that takes an int.
+    // SAFETY: the pointer is to an int, alive for the call, and the length passed is its size; every caller names an
+    // option that takes an int.
     let result = unsafe {
         libc::setsockopt(socket, level, option, (&raw const value).cast(), size_of::<libc::c_int>() as libc::socklen_t)
     };
@@ -218,8 +191,8 @@ impl PollSet {
 
 impl Watched {
     fn as_pollfds(watched: &mut [Self]) -> &mut [libc::pollfd] {
-        // SAFETY: `Watched` is a transparent wrapper of `pollfd`, so a slice of the one is a slice of the other, of the same
-        // length; the borrow stays exclusive.
+        // SAFETY: `Watched` is a transparent wrapper of `pollfd`, so a slice of the one is a slice of the other, of the
+        // same length; the borrow stays exclusive.
         unsafe { &mut *(std::ptr::from_mut(watched) as *mut [libc::pollfd]) }
     }
 }
@@ -233,9 +206,9 @@ fn poll(watched: &mut [libc::pollfd], timeout: Option<Duration>) -> io::Result<(
     let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     loop {
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        // SAFETY: `watched` is a slice of initialised `pollfd`s, exclusively borrowed for the call, and the count passed is its
-        // length. The callers hold the sockets whose descriptors it names, so they are open; a negative one is ignored
-        // by poll(2).
+        // SAFETY: `watched` is a slice of initialised `pollfd`s, exclusively borrowed for the call, and the count
+        // passed is its length. The callers hold the sockets whose descriptors it names, so they are open; a negative
+        // one is ignored by poll(2).
         let ready = unsafe { libc::poll(watched.as_mut_ptr(), watched.len() as libc::nfds_t, poll_timeout(left)) };
         if ready > 0 {
             return Ok(());
@@ -259,22 +232,13 @@ fn poll_timeout(left: Option<Duration>) -> libc::c_int {
     libc::c_int::try_from(left.as_nanos().div_ceil(1_000_000)).unwrap_or(libc::c_int::MAX)
 }
 
-#[cfg(any(
-    target_os = "linux",
-    target_os = "android",
-    target_os = "freebsd",
-    target_os = "macos",
-    target_os = "ios",
-    target_os = "tvos",
-    target_os = "watchos",
-    target_os = "visionos"
-))]
+#[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd", target_vendor = "apple"))]
 pub(in crate::socket) fn set_multicast_interface_v4(socket: &UdpSocket, index: u32) -> io::Result<()> {
     let any = libc::in_addr { s_addr: libc::INADDR_ANY };
     let index = libc::c_int::try_from(index).map_err(|_| io::ErrorKind::InvalidInput)?;
     let request = libc::ip_mreqn { imr_multiaddr: any, imr_address: any, imr_ifindex: index };
-    // SAFETY: the pointer is to an initialised `ip_mreqn`, which IP_MULTICAST_IF accepts on these systems, alive for the
-    // call, and the length passed is its size. The descriptor is open for as long as `socket` is borrowed.
+    // SAFETY: the pointer is to an initialised `ip_mreqn`, which IP_MULTICAST_IF accepts on these systems, alive for
+    // the call, and the length passed is its size. The descriptor is open for as long as `socket` is borrowed.
     let result = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
@@ -287,22 +251,13 @@ pub(in crate::socket) fn set_multicast_interface_v4(socket: &UdpSocket, index: u
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-#[cfg(not(any(
-    target_os = "linux",
-    target_os = "android",
-    target_os = "freebsd",
-    target_os = "macos",
-    target_os = "ios",
-    target_os = "tvos",
-    target_os = "watchos",
-    target_os = "visionos"
-)))]
+#[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd", target_vendor = "apple")))]
 pub(in crate::socket) fn set_multicast_interface_v4(_socket: &UdpSocket, _index: u32) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// Linux delivers what is sent to a group to every socket on the port that is bound to all addresses, if anybody on the host
-/// has joined. Best effort: an IPv4 socket has no option of IPv6, and before Linux 4.20 no socket had.
+/// Linux delivers what is sent to a group to every socket on the port that is bound to all addresses, if anybody on the
+/// host has joined. Best effort: an IPv4 socket has no option of IPv6, and before Linux 4.20 no socket had.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(in crate::socket) fn receive_joined_groups_only(socket: &UdpSocket) {
     let _ = set_int(socket.as_raw_fd(), libc::IPPROTO_IP, libc::IP_MULTICAST_ALL, 0);
@@ -344,8 +299,8 @@ pub(in crate::socket) fn is_family_missing(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EPROTONOSUPPORT | libc::EADDRNOTAVAIL))
 }
 
-/// EIO is the answer of a device that cannot compute checksums, without which the kernel does not segment. Other errors are
-/// of the one message: its route or its size.
+/// EIO is the answer of a device that cannot compute checksums, without which the kernel does not segment. Other errors
+/// are of the one message: its route or its size.
 pub(in crate::socket) fn is_segmentation_refused(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::EIO)
 }

@@ -87,8 +87,8 @@ pub(in crate::socket) fn share_port(_socket: &Socket) -> io::Result<()> {
 
 fn set_on(socket: RawSocket, level: i32, option: i32) -> io::Result<()> {
     let on: i32 = 1;
-    // SAFETY: the pointer is to an `i32`, which every option that is passed takes, alive for the call, and the length passed
-    // is its size. The socket is open for as long as the caller borrows it.
+    // SAFETY: the pointer is to an `i32`, which every option that is passed takes, alive for the call, and the length
+    // passed is its size. The socket is open for as long as the caller borrows it.
     let result = unsafe {
         WinSock::setsockopt(socket as WinSock::SOCKET, level, option, (&raw const on).cast(), size_of::<i32>() as i32)
     };
@@ -170,8 +170,8 @@ fn poll(watched: &mut [WinSock::WSAPOLLFD], timeout: Option<Duration>) -> io::Re
     let count = u32::try_from(watched.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
     loop {
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        // SAFETY: `watched` is a slice of initialised WSAPOLLFDs, exclusively borrowed for the call, and the count passed is its
-        // length. The callers hold the sockets that it names, so they are open.
+        // SAFETY: `watched` is a slice of initialised WSAPOLLFDs, exclusively borrowed for the call, and the count
+        // passed is its length. The callers hold the sockets that it names, so they are open.
         let ready = unsafe { WinSock::WSAPoll(watched.as_mut_ptr(), count, poll_timeout(left)) };
         if ready < 0 {
             return Err(io::Error::last_os_error());
