@@ -228,7 +228,7 @@
 //! | `demux` | the core: who is a peer, who is pending, what waits where; [`Limits`], [`SendMode`] |
 //! | `packet` | [`Packet`] and the pool its memory comes from |
 //! | [`socket`] | the seam to the system: [`Transport`](socket::Transport), and the real sockets |
-//! | [`sim`] | the in-memory network behind the same seam |
+//! | [`sim`] | the in-memory network, and bad links for it and for real sockets, behind the same seam |
 //! | [`stats`] | counters, [`PollReport`] |
 //! | [`error`] | errors, and the table from Godot's codes |
 

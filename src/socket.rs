@@ -179,6 +179,12 @@ pub trait Transport: fmt::Debug + Send + Sync {
         None
     }
 
+    /// Whether waiting for [`socket`](Self::socket) is waiting for this transport: not so where it holds datagrams back
+    /// itself.
+    fn waits_by_socket(&self) -> bool {
+        self.socket().is_some()
+    }
+
     /// The real socket behind this transport, if there is one.
     fn socket(&self) -> Option<SocketRef<'_>> {
         None

@@ -416,7 +416,10 @@ fn write_traffic(f: &mut fmt::Formatter<'_>, received: u64, bytes: u64, delivere
     writeln!(f, "  waiting       {queued:>12}")
 }
 
-fn write_nonzero(f: &mut fmt::Formatter<'_>, counts: impl Iterator<Item = (&'static str, u64)>) -> fmt::Result {
+pub(crate) fn write_nonzero(
+    f: &mut fmt::Formatter<'_>,
+    counts: impl Iterator<Item = (&'static str, u64)>,
+) -> fmt::Result {
     let mut separator = "";
     for (label, count) in counts.filter(|&(_, count)| count > 0) {
         write!(f, "{separator}{label} {count}")?;

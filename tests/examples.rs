@@ -309,6 +309,114 @@ mod worker_pool {
     }
 }
 
+mod arena {
+    use super::*;
+
+    #[test]
+    fn both_sides_agree_over_every_link() {
+        // All at once: most of their time they wait for the next frame.
+        let games = ["perfect", "fibre", "dsl", "wifi", "4g", "bad_hotel"].map(|link| {
+            let options = ["--link", link, "--bots", "12", "--hz", "30", "--seconds", "5"];
+            (link, Process::start(our_example("arena").args(options)))
+        });
+        for (link, mut game) in games {
+            let ended = game.wait(PATIENCE);
+            assert!(ended.status.success(), "{link}: {ended:#?}");
+        }
+    }
+
+    #[test]
+    fn a_link_that_is_not_known_is_refused_by_name() {
+        let refused = client("arena", &["--link", "pigeon", "--seconds", "0"]);
+        assert!(!refused.status.success());
+        assert!(refused.said.iter().any(|line| line.contains("pigeon") && line.contains("bad_hotel")), "{refused:?}");
+    }
+}
+
+mod bad_network {
+    use super::*;
+
+    fn relay(server: &Server, options: &[&str]) -> Server {
+        Server::start("bad_network", &[&["--connect", &server.addr.to_string()], options].concat())
+    }
+
+    #[test]
+    fn a_perfect_network_passes_everything_of_every_client() {
+        let server =
+            Server::start("echo_server", &["--hz", "0", "--max-pending", "100", "--max-pending-per-ip", "100"]);
+        let relay = relay(&server, &["--link", "perfect"]);
+        let clients =
+            client("echo_client", &["--connect", &relay.addr.to_string(), "--clients", "10", "--count", "20"]);
+        assert!(clients.status.success(), "{clients:?}");
+        let counters = relay.stop();
+        counters.assert_has("connections", "10  opened 10, taken 10");
+        counters.assert_has("to the server:", "offered 200, passed 200");
+        counters.assert_has("to the clients:", "offered 200, passed 200");
+        // To the server each client is another.
+        server.stop().assert_has("connections", "10  opened 10, taken 10");
+    }
+
+    #[test]
+    fn a_bad_network_delays_and_damages_as_it_is_told_and_the_same_way_each_time() {
+        let server = Server::start("echo_server", &["--hz", "0"]);
+        for _ in 0..2 {
+            let options = [
+                "--link",
+                "perfect",
+                "--latency-ms",
+                "20",
+                "--loss-ppm",
+                "300000",
+                "--seed",
+                "7",
+                "--max-payload",
+                "9",
+            ];
+            let relay = relay(&server, &options);
+            let stranger = Stranger::of(&relay);
+            stranger.say(b"longer than nine");
+            let start = Instant::now();
+            let mut tries = 0;
+            loop {
+                tries += 1;
+                stranger.say(b"short");
+                stranger.socket.set_read_timeout(Some(Duration::from_secs(1))).expect("a time-out");
+                let mut buffer = [0; 64];
+                if let Ok(len) = stranger.socket.recv(&mut buffer) {
+                    assert_eq!(&buffer[..len], b"short");
+                    break;
+                }
+                assert!(tries < 20, "nothing came back");
+            }
+            assert!(start.elapsed() >= Duration::from_millis(40));
+            let counters = relay.stop();
+            let line = counters.0.iter().find(|line| line.starts_with("to the server:")).expect("the link's counters");
+            assert!(line.contains("too large 1"), "{line}");
+            assert!(line.contains(&format!("offered {}", tries + 1)), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_network_to_nowhere_goes_on() {
+        let nobody = UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free UDP port");
+        let relay = Server::start("bad_network", &["--connect", &nobody.to_string(), "--link", "perfect"]);
+        let stranger = Stranger::of(&relay);
+        (0..10).for_each(|_| stranger.say(b"anybody there?"));
+        let found = client("discovery_client", &["--to", &relay.addr.to_string(), "--wait-ms", "50"]);
+        assert_eq!(found.status.code(), Some(1), "{found:?}");
+        relay.stop().assert_has("connections", "2  opened 2, taken 2");
+    }
+
+    #[test]
+    fn a_value_that_makes_no_sense_is_refused_by_name() {
+        for (flag, value) in [("--latency-ms", "-1"), ("--loss-ppm", "1.5"), ("--rate", "fast"), ("--link", "pigeon")] {
+            let refused = client("bad_network", &["--listen", "127.0.0.1:0", "--seconds", "0", flag, value]);
+            assert!(!refused.status.success(), "{flag} {value}: {refused:?}");
+            assert!(refused.said.iter().any(|line| line.contains(flag)), "{flag} {value}: {refused:?}");
+        }
+    }
+}
+
 /// An example that listens, and is ended as by Ctrl-C.
 struct Server {
     process: Process,

@@ -7,7 +7,7 @@ use std::fmt::{Debug, Display};
 use std::hash::Hash;
 
 use packetpeer::error::InvalidAddress;
-use packetpeer::sim::{Host, Network};
+use packetpeer::sim::{BurstLoss, Conditioned, Host, Link, LinkControl, LinkEnd, LinkStats, Network};
 use packetpeer::socket::{
     BindAddr, BindOptions, Interrupt, ReceiveBatch, SocketRef, SystemSockets, Transport, TransportFactory,
     TransportOption,
@@ -47,6 +47,12 @@ const _: () = {
     is_shareable::<ConnectionCounts>();
     is_shareable::<Network>();
     is_shareable::<Host>();
+    is_shareable::<Link>();
+    is_shareable::<BurstLoss>();
+    is_shareable::<LinkEnd>();
+    is_shareable::<LinkStats>();
+    is_shareable::<Conditioned<SystemSockets>>();
+    is_shareable::<LinkControl>();
     is_shareable::<SystemSockets>();
     is_shareable::<BindAddr>();
     is_shareable::<BindOptions>();

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use packetpeer::{ConnectError, PacketPeerUdp};
+use packetpeer::sim::Conditioned;
+use packetpeer::socket::SystemSockets;
+use packetpeer::{ConnectError, PacketPeerUdp, PollError};
 
 use crate::server::IDLE_TIMEOUT;
 use crate::support::FrameClock;
@@ -15,14 +17,22 @@ use crate::wire::{ClientMessage, Input, PLANE, PlayerState, Request, WorldState}
 /// Without a world state for so long, a client takes it that the server has forgotten it, and asks to join again.
 const PATIENCE: Duration = Duration::from_millis(500);
 
+/// After so long the server has forgotten who left, also one whose goodbye was lost on the way: the idle timeout, and what may
+/// still have been under way.
+const FORGOTTEN: Duration = Duration::from_secs(2);
+
 /// A bot that is so many centimetres from where it wants to go chooses another place.
 const CLOSE: f32 = 200.0;
 
 type AnyError = Box<dyn Error + Send + Sync>;
 
+/// Where bots get their sockets: behind the link of `--link`, which by default is perfect.
+type Sockets = Conditioned<SystemSockets>;
+
 /// All bots.
 pub(crate) struct Crowd {
     pub(crate) server: SocketAddr,
+    pub(crate) sockets: Sockets,
     pub(crate) bots: u16,
     pub(crate) hz: u32,
     pub(crate) seed: u64,
@@ -39,12 +49,14 @@ pub(crate) struct BotsTally {
     /// Times that a bot asked again because nothing came.
     pub(crate) silences: u64,
     pub(crate) inputs: u64,
+    /// Datagrams that were put, inputs and all others.
+    pub(crate) sent: u64,
     pub(crate) put_failures: u64,
     pub(crate) world_states: u64,
     pub(crate) malformed: u64,
     /// World states with the nonce of another.
     pub(crate) crossed: u64,
-    /// World states that are not newer than the one before.
+    /// World states that are not newer than the one before: what a link holds back or doubles. They are ignored.
     pub(crate) out_of_order: u64,
     /// World states with a player beside the plane, or an input that was never sent.
     pub(crate) impossible: u64,
@@ -61,7 +73,10 @@ impl Crowd {
         let mut rng = Rng::with_seed(self.seed);
         let mut clock = FrameClock::new(self.hz);
         let now = Instant::now();
-        let mut bots = (0..self.bots).map(|_| Bot::new(self.server, rng.fork(), now)).collect::<Result<Vec<_>, _>>()?;
+        let mut bots = Vec::new();
+        for _ in 0..self.bots {
+            bots.push(Bot::new(self.server, self.sockets.clone(), rng.fork(), now)?);
+        }
         while !stop.load(Ordering::Relaxed) {
             let now = Instant::now();
             for bot in &mut bots {
@@ -78,8 +93,10 @@ impl Crowd {
 
 struct Bot {
     server: SocketAddr,
+    sockets: Sockets,
     rng: Rng,
     session: Session,
+    former: Vec<FormerSocket>,
     state: State,
     was_served: bool,
     was_heard: bool,
@@ -96,6 +113,13 @@ struct Session {
     destination: [f32; 2],
     // Kept from frame to frame for its memory.
     packet: Vec<u8>,
+}
+
+/// The socket of a stay that is over, open until nobody sends to it any more. Otherwise the system could give its port to
+/// another bot, and world states for this one would come there.
+struct FormerSocket {
+    peer: PacketPeerUdp,
+    until: Instant,
 }
 
 #[derive(Clone, Copy)]
@@ -116,16 +140,19 @@ enum State {
 }
 
 impl Bot {
-    fn new(server: SocketAddr, mut rng: Rng, now: Instant) -> Result<Self, ConnectError> {
-        let session = Session::open(server, &mut rng)?;
+    fn new(server: SocketAddr, sockets: Sockets, mut rng: Rng, now: Instant) -> Result<Self, ConnectError> {
+        let session = Session::open(server, &sockets, &mut rng)?;
         let state = State::Joining { ask_at: now };
-        Ok(Self { server, rng, session, state, was_served: false, was_heard: false })
+        Ok(Self { server, sockets, rng, session, former: Vec::new(), state, was_served: false, was_heard: false })
     }
 
     /// One frame of the client: poll, read, answer.
     fn frame(&mut self, now: Instant, tally: &mut BotsTally) -> Result<(), AnyError> {
+        self.keep_former(now)?;
         if let State::Away { until, vanished } = self.state {
             if now < until {
+                // What a slow link still holds, such as the goodbye, leaves when the socket is polled.
+                self.session.peer.poll()?;
                 return Ok(());
             }
             self.come_back(now)?;
@@ -219,12 +246,17 @@ impl Bot {
         self.state = State::Away { until: now + pause, vanished };
     }
 
-    /// The former socket stays open for as long as the bot is away, and until it has the next. Otherwise the system
-    /// could give its port to another bot, and world states for this one would come there.
     fn come_back(&mut self, now: Instant) -> Result<(), ConnectError> {
-        self.session = Session::open(self.server, &mut self.rng)?;
+        let next = Session::open(self.server, &self.sockets, &mut self.rng)?;
+        let former = std::mem::replace(&mut self.session, next);
+        self.former.push(FormerSocket { peer: former.peer, until: now + FORGOTTEN });
         self.state = State::Joining { ask_at: now };
         Ok(())
+    }
+
+    fn keep_former(&mut self, now: Instant) -> Result<(), PollError> {
+        self.former.retain(|former| now < former.until);
+        self.former.iter_mut().try_for_each(|former| former.peer.poll())
     }
 
     fn finish(&mut self, tally: &mut BotsTally) {
@@ -245,8 +277,8 @@ impl Bot {
 }
 
 impl Session {
-    fn open(server: SocketAddr, rng: &mut Rng) -> Result<Self, ConnectError> {
-        let mut peer = PacketPeerUdp::new();
+    fn open(server: SocketAddr, sockets: &Sockets, rng: &mut Rng) -> Result<Self, ConnectError> {
+        let mut peer = PacketPeerUdp::with_transport(sockets.clone());
         peer.connect_to_host(server)?;
         Ok(Self { peer, nonce: rng.u32(..), tick: 0, inputs: 0, destination: somewhere(rng), packet: Vec::new() })
     }
@@ -254,6 +286,7 @@ impl Session {
     fn send(&mut self, request: Request, tally: &mut BotsTally) {
         ClientMessage { nonce: self.nonce, request }.encode(&mut self.packet);
         let sent = self.peer.put_packet(&self.packet).is_ok();
+        tally.sent += u64::from(sent);
         tally.put_failures += u64::from(!sent);
         tally.inputs += u64::from(sent && matches!(request, Request::Input(_)));
     }

@@ -6,6 +6,9 @@
 //! without a word) and come back, each over a socket of its own. Once a second a line says how it goes; in the end both
 //! sides' numbers are compared. Exit code 0 only if they agree.
 //!
+//! `--link NAME` puts a bad network around the sockets of the bots, in both directions: `fibre`, `dsl`, `wifi`, `4g` or
+//! `bad_hotel`. The game goes on, and the numbers still have to agree, with those of the link between them.
+//!
 //! To learn how a game uses the crate, read `server.rs` and then `bots.rs`, from the top. `wire.rs` is this game's own
 //! message format, `report.rs` what is printed.
 
@@ -23,6 +26,8 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use packetpeer::sim::Conditioned;
+use packetpeer::socket::SystemSockets;
 use report::EverySecond;
 use server::Arena;
 use support::FrameClock;
@@ -32,21 +37,31 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let mut hz: u32 = 60;
     let mut seconds: f64 = 10.0;
     let mut seed: u64 = 1;
+    let mut link = String::from("perfect");
     support::read_options(
         "A tiny game on loopback: one server, many bots that come and go, and a comparison of what both saw.",
-        &mut [("bots", &mut bots), ("hz", &mut hz), ("seconds", &mut seconds), ("seed", &mut seed)],
+        &mut [
+            ("bots", &mut bots),
+            ("hz", &mut hz),
+            ("seconds", &mut seconds),
+            ("seed", &mut seed),
+            ("link", &mut link),
+        ],
     )?;
     if hz == 0 {
         return Err("--hz: at least 1".into());
     }
     let duration = Duration::try_from_secs_f64(seconds).map_err(|why| format!("--seconds: {why}"))?;
+    let conditions = support::link_of_name(&link)?;
+    let sockets = Conditioned::new(SystemSockets, conditions.clone(), conditions, seed);
+    let control = sockets.control();
 
     let stop = support::ctrl_c()?;
     let mut arena = Arena::open(bots, hz)?;
     let address = arena.local_addr().ok_or("not listening")?;
-    println!("arena on {address}: {bots} bots, {hz} frames a second, {seconds} s, seed {seed}");
+    println!("arena on {address}: {bots} bots, {hz} frames a second, {seconds} s, seed {seed}, link {link}");
 
-    let crowd = bots::Crowd { server: address, bots, hz, seed };
+    let crowd = bots::Crowd { server: address, sockets, bots, hz, seed };
     let crowd = thread::spawn({
         let stop = Arc::clone(&stop);
         move || crowd.play(&stop)
@@ -71,6 +86,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         arena.frame()?;
     }
 
-    report::print_summary(start.elapsed(), &arena, &bots_tally);
-    Ok(report::judge(bots, &arena, &bots_tally))
+    let links = report::Links::of(&control);
+    report::print_summary(start.elapsed(), &arena, &bots_tally, &links);
+    Ok(report::judge(bots, &arena, &bots_tally, &links))
 }

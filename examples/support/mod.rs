@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use packetpeer::sim::Link;
+
 /// Reads the command line into variables: `--name VALUE`, or `--name` alone for a `bool`.
 ///
 /// `about` is the first line of `--help`; each option is its name and the variable, which holds the default.
@@ -64,6 +66,14 @@ macro_rules! option_values {
 }
 
 option_values! { bool u8 u16 u32 u64 usize f64 String SocketAddr }
+
+/// The ready-made link of this name.
+pub(crate) fn link_of_name(name: &str) -> Result<Link, String> {
+    Link::preset(name).ok_or_else(|| {
+        let known: Vec<_> = Link::PRESETS.iter().map(|(name, _)| *name).collect();
+        format!("--link: {name:?} is none of {}", known.join(", "))
+    })
+}
 
 /// Becomes true when the user presses Ctrl-C.
 pub(crate) fn ctrl_c() -> Result<Arc<AtomicBool>, Box<dyn Error>> {

@@ -20,7 +20,7 @@ impl ReadySet {
 
     /// Adds a transport under a number of the caller's. It has to be removed before it is closed.
     pub(crate) fn add(&mut self, token: usize, transport: &dyn Transport) {
-        match transport.socket() {
+        match transport.socket().filter(|_| transport.waits_by_socket()) {
             Some(socket) => {
                 self.sockets.push(socket.udp());
                 self.tokens.push(token);
@@ -65,13 +65,17 @@ impl ReadySet {
         timeout: Option<Duration>,
         interrupt: Option<&Interrupt>,
     ) -> io::Result<bool> {
+        // Most servers wait for one transport, which knows best how: it may be more than a socket.
+        if self.is_empty() {
+            return first.wait(timeout, interrupt);
+        }
         let waits = |transport: &dyn Transport| transport.wait(Some(Duration::ZERO), None);
         for &token in &self.others {
             if transport(token).map_or(Ok(false), waits)? {
                 return Ok(true);
             }
         }
-        match first.socket() {
+        match first.socket().filter(|_| first.waits_by_socket()) {
             Some(socket) => self.sockets.wait(socket.udp(), interrupt, timeout),
             None => first.wait(timeout, interrupt),
         }

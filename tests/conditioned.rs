@@ -1,0 +1,621 @@
+//! The link conditioner around other sockets: exactly in virtual time around those of an in-memory host, and around real
+//! ones as far as a busy machine allows, which is that nothing comes before its time.
+
+use std::collections::HashSet;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use packetpeer::sim::{Conditioned, Host, Link, LinkControl, Network};
+use packetpeer::socket::{BindOptions, Interrupt, ReceiveBatch, SystemSockets, Transport, TransportFactory};
+use packetpeer::{PacketPeerUdp, SendMode, ServerConfig, UdpServer, WaitOutcome};
+
+mod util;
+
+use util::noisy::{Noisy, Step};
+use util::{MOMENT, PATIENCE, SERVER, World, accept, eventually, loopback_server, millis, poll_texts, texts};
+
+const NANO: Duration = Duration::from_nanos(1);
+
+fn latency(millis: u64) -> Link {
+    Link::new().latency(util::millis(millis))
+}
+
+/// A client of the world's server behind two links.
+fn client_behind(world: &World, outgoing: Link, incoming: Link) -> (PacketPeerUdp, LinkControl) {
+    let sockets = Conditioned::new(world.another_host(), outgoing, incoming, 1);
+    let control = sockets.control();
+    let mut client = PacketPeerUdp::with_transport(sockets);
+    client.connect_to_host(SERVER).unwrap();
+    (client, control)
+}
+
+#[test]
+fn latency_is_exact_in_both_directions() {
+    let mut world = World::new();
+    let (mut client, control) = client_behind(&world, latency(30), latency(20));
+    client.put_packet(b"hello").unwrap();
+    world.network.advance(millis(30) - NANO);
+    client.poll().unwrap();
+    assert_eq!(world.poll().received, 0);
+    world.network.advance(NANO);
+    assert_eq!(world.poll().received, 0, "nobody has driven the client's socket");
+    client.poll().unwrap();
+    assert_eq!(world.poll().received, 1);
+
+    let mut peer = world.server.take_connection().unwrap();
+    peer.put_packet(b"welcome").unwrap();
+    assert!(poll_texts(&mut client).is_empty());
+    world.network.advance(millis(20) - NANO);
+    assert!(poll_texts(&mut client).is_empty());
+    world.network.advance(NANO);
+    assert_eq!(poll_texts(&mut client), ["welcome"]);
+    assert_eq!((control.outgoing_stats().passed, control.incoming_stats().passed), (1, 1));
+}
+
+#[test]
+fn a_put_and_a_wait_send_what_is_due_too() {
+    let mut world = World::new();
+    let (mut client, _) = client_behind(&world, latency(30), Link::PERFECT);
+    client.put_packet(b"first").unwrap();
+    world.network.advance(millis(30));
+    client.put_packet(b"second").unwrap();
+    assert_eq!(world.poll().received, 1);
+    world.network.advance(millis(30));
+    assert_eq!(client.wait(None).unwrap(), WaitOutcome::TimedOut, "virtual time does not pass by waiting");
+    assert_eq!(world.poll().received, 1);
+    let mut peer = world.server.take_connection().unwrap();
+    assert_eq!(texts(&mut peer), ["first", "second"]);
+}
+
+#[test]
+fn a_wait_in_virtual_time_knows_what_is_due() {
+    let mut world = World::new();
+    let (mut client, _) = client_behind(&world, Link::PERFECT, latency(20));
+    client.put_packet(b"hello").unwrap();
+    world.poll();
+    world.server.take_connection().unwrap().put_packet(b"welcome").unwrap();
+    assert_eq!(client.wait(None).unwrap(), WaitOutcome::TimedOut);
+    world.network.advance(millis(20));
+    assert_eq!(client.wait(None).unwrap(), WaitOutcome::Ready);
+    assert_eq!(poll_texts(&mut client), ["welcome"]);
+}
+
+/// Everything that arrives of 3 000 datagrams, with the millisecond in which it does.
+fn trace(seed: u64) -> Vec<(u64, Vec<u8>)> {
+    let world = World::new();
+    let link = Link::BAD_HOTEL.corrupt_ppm(10_000);
+    let sockets = Conditioned::new(world.another_host(), link, Link::PERFECT, seed);
+    let mut receiver = world.client(1);
+    let mut sender = PacketPeerUdp::with_transport(sockets);
+    sender.set_dest_address(receiver.local_addr().unwrap()).unwrap();
+    receiver.connect_to_host("10.0.0.250:1000").unwrap();
+    sender.bind("10.0.0.250:1000").unwrap();
+    let mut trace = Vec::new();
+    for time in 0..10_000_u64 {
+        if time % 3 == 0 && time < 9_000 {
+            sender.put_packet(&time.to_le_bytes()).unwrap();
+        }
+        world.network.advance(millis(1));
+        sender.poll().unwrap();
+        receiver.poll().unwrap();
+        while let Some(packet) = receiver.get_packet().unwrap() {
+            trace.push((time, packet.into_vec()));
+        }
+    }
+    trace
+}
+
+#[test]
+fn the_same_seed_makes_the_same_trace() {
+    let first = trace(1);
+    assert!((2_000..3_000).contains(&first.len()), "{}", first.len());
+    assert_eq!(first, trace(1));
+    assert_ne!(first, trace(2));
+}
+
+#[test]
+fn every_socket_has_links_of_its_own_and_the_counters_are_of_all() {
+    let world = World::new();
+    let sockets = Conditioned::new(world.another_host(), Link::new().loss_ppm(500_000), Link::PERFECT, 1);
+    let control = sockets.control();
+    let seen: HashSet<Vec<String>> = (0..4_u8)
+        .map(|number| {
+            let mut receiver = world.client(number);
+            receiver.close();
+            receiver.bind(1000).unwrap();
+            let mut sender = PacketPeerUdp::with_transport(sockets.clone());
+            sender.set_dest_address(SocketAddr::from(([10, 0, 1, number], 1000))).unwrap();
+            (0..100).for_each(|number| sender.put_packet(number.to_string().as_bytes()).unwrap());
+            poll_texts(&mut receiver)
+        })
+        .collect();
+    assert_eq!(seen.len(), 4, "each lost others");
+    let stats = control.outgoing_stats();
+    assert_eq!((stats.offered, stats.passed), (400, seen.iter().map(|texts| texts.len() as u64).sum()));
+}
+
+#[test]
+fn links_change_while_running() {
+    let mut world = World::new();
+    let (mut client, control) = client_behind(&world, latency(30), Link::PERFECT);
+    client.put_packet(b"slow").unwrap();
+    control.set_outgoing(Link::PERFECT);
+    client.put_packet(b"fast").unwrap();
+    control.set_outgoing(Link::new().black_out(true));
+    client.put_packet(b"lost").unwrap();
+    control.set_outgoing(latency(10));
+    client.put_packet(b"middling").unwrap();
+    assert_eq!((control.outgoing(), control.incoming()), (latency(10), Link::PERFECT));
+    world.poll();
+    let mut peer = world.server.take_connection().unwrap();
+    for (time, arrives) in [(0, vec!["fast"]), (10, vec!["middling"]), (20, vec!["slow"]), (100, vec![])] {
+        world.network.advance(millis(time));
+        client.poll().unwrap();
+        world.poll();
+        assert_eq!(texts(&mut peer), arrives);
+    }
+    let stats = control.outgoing_stats();
+    assert_eq!((stats.offered, stats.passed, stats.blacked_out), (4, 3, 1));
+
+    peer.put_packet(b"at once").unwrap();
+    assert_eq!(poll_texts(&mut client), ["at once"]);
+    control.set_incoming(latency(40));
+    peer.put_packet(b"later").unwrap();
+    assert!(poll_texts(&mut client).is_empty());
+    control.set_incoming(Link::PERFECT);
+    peer.put_packet(b"at once").unwrap();
+    assert_eq!(poll_texts(&mut client), ["at once"]);
+    world.network.advance(millis(40));
+    assert_eq!(poll_texts(&mut client), ["later"]);
+}
+
+#[test]
+fn perfect_links_change_nothing() {
+    let mut world = World::new();
+    let (mut client, control) = client_behind(&world, Link::PERFECT, Link::PERFECT);
+    for number in 0..100 {
+        client.put_packet(number.to_string().as_bytes()).unwrap();
+    }
+    assert_eq!(world.poll().received, 100);
+    let mut peer = world.server.take_connection().unwrap();
+    for text in texts(&mut peer) {
+        peer.put_packet(text.as_bytes()).unwrap();
+    }
+    assert_eq!(poll_texts(&mut client).len(), 100);
+    for stats in [control.outgoing_stats(), control.incoming_stats()] {
+        assert_eq!(stats.to_string(), "offered 100, passed 100");
+    }
+    assert_eq!(client.stats().noise, 0);
+}
+
+#[test]
+fn what_is_too_long_for_a_server_is_counted_as_such_behind_a_link_too() {
+    let network = Network::new();
+    let sockets = Conditioned::new(network.host(SERVER.ip()), Link::PERFECT, latency(1), 1);
+    let socket = packetpeer::SocketOptions::new().max_packet_size(100);
+    let mut server = UdpServer::with_transport(ServerConfig::new().socket(socket), sockets);
+    server.listen(SERVER).unwrap();
+    let mut client = PacketPeerUdp::with_transport(network.host([10, 0, 0, 2]));
+    client.connect_to_host(SERVER).unwrap();
+    for size in [100, 101, 0, 60_000] {
+        client.put_packet(&vec![1; size]).unwrap();
+    }
+    server.poll().unwrap();
+    network.advance(millis(1));
+    let report = server.poll().unwrap();
+    assert_eq!((report.received, report.queued, server.stats().drops.too_large), (4, 2, 2));
+}
+
+#[test]
+fn a_poll_takes_no_more_than_its_budget_and_leaves_the_rest_for_the_next() {
+    let network = Network::new();
+    let limits = packetpeer::Limits::new().max_known_per_poll(70).max_unknown_per_poll(70);
+    let sockets = Conditioned::new(network.host(SERVER.ip()), Link::PERFECT, latency(1), 1);
+    let mut server = UdpServer::with_transport(ServerConfig::new().limits(limits), sockets);
+    server.listen(SERVER).unwrap();
+    let mut client = PacketPeerUdp::with_transport(network.host([10, 0, 0, 2]));
+    client.connect_to_host(SERVER).unwrap();
+    (0..100).for_each(|_| client.put_packet(b"x").unwrap());
+    server.poll().unwrap();
+    network.advance(millis(1));
+    let first = server.poll().unwrap();
+    assert!(first.received == 70 && first.more_waiting, "{first:?}");
+    let rest = server.poll().unwrap();
+    assert!(rest.received == 30 && !rest.more_waiting, "{rest:?}");
+}
+
+#[test]
+fn errors_of_the_socket_reach_who_polls() {
+    for incoming in [Link::PERFECT, latency(5)] {
+        let mut world = World::new();
+        let noisy = Noisy::new(world.another_host());
+        let mut client = PacketPeerUdp::with_transport(Conditioned::new(noisy.clone(), latency(1), incoming, 1));
+        client.connect_to_host(SERVER).unwrap();
+        client.put_packet(b"hello").unwrap();
+        world.network.advance(millis(1));
+        client.poll().unwrap();
+        world.poll();
+        world.server.take_connection().unwrap().put_packet(b"welcome").unwrap();
+        noisy.script([
+            Step::Fail(io::ErrorKind::ConnectionReset),
+            Step::TakeAndFail(io::ErrorKind::ConnectionRefused),
+            Step::Fail(io::ErrorKind::ConnectionReset),
+        ]);
+        client.poll().unwrap();
+        world.network.advance(millis(5));
+        assert_eq!(poll_texts(&mut client), ["welcome"]);
+        assert_eq!((client.stats().noise, noisy.steps_left()), (3, 0));
+
+        noisy.script([Step::Fail(io::ErrorKind::BrokenPipe)]);
+        assert!(client.poll().is_err());
+    }
+}
+
+#[test]
+fn an_error_that_a_wait_meets_is_left_for_the_poll() {
+    let world = World::new();
+    let noisy = Noisy::new(world.another_host());
+    let mut client = PacketPeerUdp::with_transport(Conditioned::new(noisy.clone(), Link::PERFECT, latency(5), 1));
+    client.connect_to_host(SERVER).unwrap();
+    noisy.script([Step::Fail(io::ErrorKind::ConnectionReset)]);
+    assert_eq!(client.wait(None).unwrap(), WaitOutcome::Ready);
+    assert_eq!(client.stats().noise, 0);
+    client.poll().unwrap();
+    assert_eq!(client.stats().noise, 1);
+    assert_eq!(client.wait(None).unwrap(), WaitOutcome::TimedOut);
+}
+
+#[test]
+fn a_socket_that_closes_sends_at_once_what_it_holds() {
+    let mut world = World::new();
+    let (mut client, control) = client_behind(&world, latency(30), latency(30));
+    client.put_packet(b"hello").unwrap();
+    client.put_packet(b"goodbye").unwrap();
+    client.close();
+    assert_eq!(world.poll().received, 2);
+    let mut peer = world.server.take_connection().unwrap();
+    assert_eq!(texts(&mut peer), ["hello", "goodbye"]);
+    assert_eq!(control.outgoing_stats().undelivered, 0);
+
+    client.connect_to_host(SERVER).unwrap();
+    client.put_packet(b"hello").unwrap();
+    world.network.advance(millis(30));
+    client.poll().unwrap();
+    world.poll();
+    world.server.take_connection().unwrap().put_packet(b"welcome").unwrap();
+    assert!(poll_texts(&mut client).is_empty());
+    client.close();
+    let stats = control.incoming_stats();
+    assert_eq!((stats.passed, stats.undelivered), (1, 1), "it was held, and nobody is left to take it");
+}
+
+#[test]
+fn who_connects_elsewhere_sends_what_is_held_to_the_former_remote() {
+    let mut world = World::new();
+    let (mut client, _) = client_behind(&world, latency(30), Link::PERFECT);
+    let mut other = world.client(1);
+    other.close();
+    other.bind(1000).unwrap();
+    client.put_packet(b"to the server").unwrap();
+    client.connect_to_host("10.0.1.1:1000").unwrap();
+    client.put_packet(b"to the other").unwrap();
+    assert_eq!((world.poll().received, world.network.lost()), (1, 0));
+    world.network.advance(millis(30));
+    client.poll().unwrap();
+    assert_eq!(poll_texts(&mut other), ["to the other"]);
+}
+
+#[test]
+fn what_is_held_is_bounded() {
+    let world = World::new();
+    let (mut client, control) = client_behind(&world, latency(3_600_000), Link::PERFECT);
+    (0..20_000).for_each(|_| client.put_packet(&[0; 1_000]).unwrap());
+    let stats = control.outgoing_stats();
+    assert_eq!((stats.passed, stats.passed + stats.queue_full), ((16 << 20) / 1_256, 20_000));
+}
+
+/// Sockets that refuse to send: 0 = they do not, 1 = they would block, 2 = the network is down.
+#[derive(Debug, Clone)]
+struct Refusing {
+    host: Host,
+    mode: Arc<AtomicU8>,
+}
+
+impl TransportFactory for Refusing {
+    fn bind(&self, options: &BindOptions) -> io::Result<Box<dyn Transport>> {
+        Ok(Box::new(RefusingTransport { inner: self.host.bind(options)?, mode: Arc::clone(&self.mode) }))
+    }
+
+    fn now(&self) -> Instant {
+        self.host.now()
+    }
+}
+
+#[derive(Debug)]
+struct RefusingTransport {
+    inner: Box<dyn Transport>,
+    mode: Arc<AtomicU8>,
+}
+
+impl Transport for RefusingTransport {
+    fn receive(&self, batch: &mut ReceiveBatch) -> io::Result<()> {
+        self.inner.receive(batch)
+    }
+
+    fn send_to(&self, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
+        match self.mode.load(Ordering::Relaxed) {
+            0 => self.inner.send_to(bytes, to),
+            1 => Err(io::ErrorKind::WouldBlock.into()),
+            _ => Err(io::ErrorKind::NetworkDown.into()),
+        }
+    }
+
+    fn connect(&mut self, remote: SocketAddr) -> io::Result<()> {
+        self.inner.connect(remote)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.inner.local_addr()
+    }
+
+    fn now(&self) -> Instant {
+        self.inner.now()
+    }
+
+    fn is_virtual(&self) -> bool {
+        true
+    }
+
+    fn wait(&self, timeout: Option<Duration>, interrupt: Option<&Interrupt>) -> io::Result<bool> {
+        self.inner.wait(timeout, interrupt)
+    }
+}
+
+#[test]
+fn what_the_system_does_not_take_waits_or_is_counted() {
+    let mut world = World::new();
+    let mode = Arc::new(AtomicU8::new(0));
+    let refusing = Refusing { host: world.another_host(), mode: Arc::clone(&mode) };
+    let sockets = Conditioned::new(refusing, latency(30), Link::PERFECT, 1);
+    let control = sockets.control();
+    let mut client = PacketPeerUdp::with_transport(sockets);
+    client.connect_to_host(SERVER).unwrap();
+
+    mode.store(1, Ordering::Relaxed);
+    client.put_packet(b"first").unwrap();
+    world.network.advance(millis(30));
+    client.put_packet(b"second").unwrap();
+    client.poll().unwrap();
+    world.network.advance(millis(30));
+    client.poll().unwrap();
+    assert_eq!(world.poll().received, 0);
+    mode.store(0, Ordering::Relaxed);
+    client.poll().unwrap();
+    world.poll();
+    let mut peer = world.server.take_connection().unwrap();
+    assert_eq!(texts(&mut peer), ["first", "second"]);
+    assert_eq!(control.outgoing_stats().undelivered, 0);
+
+    // What would go at once does not overtake what the system has refused.
+    client.put_packet(b"third").unwrap();
+    mode.store(1, Ordering::Relaxed);
+    world.network.advance(millis(30));
+    client.poll().unwrap();
+    mode.store(0, Ordering::Relaxed);
+    control.set_outgoing(Link::PERFECT);
+    client.put_packet(b"fourth").unwrap();
+    world.poll();
+    assert_eq!(texts(&mut peer), ["third", "fourth"]);
+    control.set_outgoing(latency(30));
+
+    client.put_packet(b"never").unwrap();
+    mode.store(2, Ordering::Relaxed);
+    world.network.advance(millis(30));
+    client.poll().unwrap();
+    assert_eq!(control.outgoing_stats().undelivered, 1);
+
+    // What goes at once, says at once that it does not go.
+    control.set_outgoing(Link::PERFECT);
+    assert!(client.put_packet(b"never").is_err());
+    mode.store(1, Ordering::Relaxed);
+    assert!(matches!(client.put_packet(b"later"), Err(packetpeer::PutError::WouldBlock)));
+    let stats = control.outgoing_stats();
+    assert_eq!((stats.passed, stats.undelivered), (7, 3));
+}
+
+/// A server that echoes on a thread of its own until the test is over, or nothing more comes.
+fn with_echo_server(test: impl FnOnce(SocketAddr)) {
+    let mut server = loopback_server();
+    let addr = server.local_addr().unwrap();
+    let waker = server.waker().unwrap();
+    thread::scope(|scope| {
+        let echo = scope.spawn(move || {
+            let mut peers = Vec::new();
+            while server.wait(Some(PATIENCE)).unwrap() == WaitOutcome::Ready {
+                server.poll().unwrap();
+                while let Some(peer) = server.take_connection() {
+                    peers.push(peer);
+                }
+                for peer in &mut peers {
+                    while let Ok(Some(packet)) = peer.get_packet() {
+                        peer.put_packet(&packet).unwrap();
+                    }
+                }
+            }
+        });
+        test(addr);
+        waker.wake();
+        echo.join().unwrap();
+    });
+}
+
+fn loopback_client(server: SocketAddr, outgoing: Link, incoming: Link) -> (PacketPeerUdp, LinkControl) {
+    let sockets = Conditioned::new(SystemSockets, outgoing, incoming, 1);
+    let control = sockets.control();
+    let mut client = PacketPeerUdp::with_transport(sockets);
+    client.connect_to_host(server).unwrap();
+    (client, control)
+}
+
+#[test]
+fn nothing_comes_before_its_time_over_real_sockets() {
+    with_echo_server(|server| {
+        let (mut client, _) = loopback_client(server, latency(20).jitter(millis(5)), latency(10));
+        for _ in 0..10 {
+            let start = Instant::now();
+            client.put_packet(b"ping").unwrap();
+            eventually("the echo", || {
+                client.poll().unwrap();
+                client.get_packet().unwrap()
+            });
+            assert!(start.elapsed() >= millis(25), "{:?}", start.elapsed());
+        }
+    });
+}
+
+/// The put leaves during the wait, and the wait ends when the answer may be taken: nobody polls in between.
+#[test]
+fn one_wait_is_enough_for_a_round_trip() {
+    with_echo_server(|server| {
+        let (mut client, _) = loopback_client(server, latency(20), latency(20));
+        for timeout in [None, Some(PATIENCE)] {
+            let start = Instant::now();
+            client.put_packet(b"ping").unwrap();
+            assert_eq!(client.wait(timeout).unwrap(), WaitOutcome::Ready);
+            assert!((millis(40)..PATIENCE).contains(&start.elapsed()), "{:?}", start.elapsed());
+            assert_eq!(poll_texts(&mut client), ["ping"]);
+        }
+    });
+}
+
+#[test]
+fn a_wait_for_nothing_ends_on_time_and_a_waker_ends_it_before() {
+    let server = loopback_server();
+    for link in [Link::PERFECT, latency(1_000)] {
+        let (mut client, _) = loopback_client(server.local_addr().unwrap(), link.clone(), link);
+        for time in [Duration::ZERO, millis(1), millis(70)] {
+            let start = Instant::now();
+            assert_eq!(client.wait(Some(time)).unwrap(), WaitOutcome::TimedOut);
+            assert!(start.elapsed() >= time);
+        }
+        let waker = client.waker().unwrap();
+        waker.wake();
+        assert_eq!(client.wait(None).unwrap(), WaitOutcome::Woken);
+        assert_eq!(client.wait(Some(millis(1))).unwrap(), WaitOutcome::TimedOut);
+        thread::scope(|scope| {
+            let waiting = scope.spawn(|| client.wait(Some(PATIENCE)).unwrap());
+            thread::sleep(MOMENT);
+            waker.wake();
+            assert_eq!(waiting.join().unwrap(), WaitOutcome::Woken);
+        });
+    }
+}
+
+/// A server waits for ever, and handles on other threads put what is held: it leaves all the same.
+#[test]
+fn a_wait_sends_what_other_threads_have_put() {
+    let sockets = Conditioned::new(SystemSockets, latency(10), Link::PERFECT, 1);
+    let mut server = UdpServer::with_transport(ServerConfig::new(), sockets);
+    server.listen("127.0.0.1:0").unwrap();
+    let mut client = util::client_of(&server);
+    client.put_packet(b"hello").unwrap();
+    let mut peer = accept(&mut server);
+    let waker = server.waker().unwrap();
+    thread::scope(|scope| {
+        let waiting = scope.spawn(move || server.wait(Some(2 * PATIENCE)).unwrap());
+        thread::sleep(MOMENT);
+        peer.put_packet(b"welcome").unwrap();
+        assert_eq!(&*util::receive(&mut client), b"welcome");
+        waker.wake();
+        assert_eq!(waiting.join().unwrap(), WaitOutcome::Woken);
+    });
+}
+
+#[test]
+fn each_thread_s_datagrams_stay_in_order() {
+    const EACH: usize = 300;
+    let world = World::new();
+    let sockets = Conditioned::new(world.another_host(), latency(5), Link::PERFECT, 1);
+    // Virtual time may pass quickly while a thread waits for its turn.
+    let limits = packetpeer::Limits::new().idle_timeout(None);
+    let mut server = UdpServer::with_transport(ServerConfig::new().limits(limits), sockets);
+    server.listen(7777).unwrap();
+    let addr = SocketAddr::from(([10, 0, 0, 250], 7777));
+    let pairs: Vec<_> = (0..4)
+        .map(|number| {
+            let mut client = world.client(number);
+            client.connect_to_host(addr).unwrap();
+            client.put_packet(b"hello").unwrap();
+            server.poll().unwrap();
+            (client, server.take_connection().unwrap())
+        })
+        .collect();
+    let mut clients = thread::scope(|scope| {
+        let (mut clients, mut threads) = (Vec::new(), Vec::new());
+        for (client, mut peer) in pairs {
+            clients.push(client);
+            threads.push(scope.spawn(move || {
+                (0..EACH).for_each(|number| peer.put_packet(number.to_string().as_bytes()).unwrap());
+                peer
+            }));
+        }
+        while threads.iter().any(|thread| !thread.is_finished()) {
+            world.network.advance(millis(1));
+            server.poll().unwrap();
+        }
+        // The peers live until everything has left.
+        let peers: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+        world.network.advance(millis(5));
+        server.poll().unwrap();
+        drop(peers);
+        clients
+    });
+    for client in &mut clients {
+        let expected: Vec<_> = (0..EACH).map(|number| number.to_string()).collect();
+        assert_eq!(poll_texts(client), expected);
+    }
+}
+
+#[test]
+fn a_server_s_flush_goes_through_the_link_datagram_by_datagram() {
+    for outgoing in [Link::PERFECT, latency(1), Link::new().loss_ppm(200_000)] {
+        let sockets = Conditioned::new(SystemSockets, outgoing.clone(), Link::PERFECT, 1);
+        let control = sockets.control();
+        let mut server = UdpServer::with_transport(ServerConfig::new().send_mode(SendMode::OnFlush), sockets);
+        server.listen("127.0.0.1:0").unwrap();
+        let mut client = util::client_of(&server);
+        client.put_packet(b"hello").unwrap();
+        let mut peer = accept(&mut server);
+        (0..100).for_each(|_| peer.put_packet(&[7; 100]).unwrap());
+        assert_eq!(server.flush().unwrap().sent, 100);
+        let passed = control.outgoing_stats().passed;
+        assert_eq!((control.outgoing_stats().offered, passed == 100), (100, outgoing.loss_ppm == 0));
+        let mut received = 0;
+        eventually("all that passed", || {
+            server.poll().unwrap();
+            client.poll().unwrap();
+            while client.get_packet().unwrap().is_some() {
+                received += 1;
+            }
+            (received == passed).then_some(())
+        });
+        assert_eq!(control.outgoing_stats().undelivered, 0);
+    }
+}
+
+#[test]
+fn a_socket_of_the_standard_library_can_be_adopted() {
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let sockets = Conditioned::new(SystemSockets, Link::PERFECT, latency(20), 1);
+    let mut server = UdpServer::with_transport(ServerConfig::new(), sockets);
+    server.listen_on(socket).unwrap();
+    let start = Instant::now();
+    util::client_of(&server).put_packet(b"hello").unwrap();
+    accept(&mut server);
+    // It arrives at the first poll after the put, and may be received so much later.
+    assert!(start.elapsed() >= millis(20));
+}
