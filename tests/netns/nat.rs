@@ -41,8 +41,10 @@ fn by_address_a_client_from_a_new_port_is_somebody_new() {
 
     server.wait_for_lines(2 * STREAMS, |line| line.contains(" ended after "), PATIENCE);
     let said = server.interrupt(PATIENCE).said;
-    assert_eq!((ports(&said, "begins", BEFORE), ports(&said, "begins", AFTER)), (STREAMS, STREAMS), "{said:#?}");
-    assert_eq!((ports(&said, "ended", BEFORE), ports(&said, "ended", AFTER)), (STREAMS, STREAMS), "{said:#?}");
+    let (begun, ended) = (ports(&said, "begins", AFTER), ports(&said, "ended", AFTER));
+    assert_eq!((ports(&said, "begins", BEFORE), ports(&said, "ended", BEFORE)), (STREAMS, STREAMS), "{said:#?}");
+    // The NAT does not forget all at once: a datagram that crosses meanwhile may be given a port that is forgotten too.
+    assert!(begun >= STREAMS && begun == ended, "{begun} begun, {ended} ended: {said:#?}");
 }
 
 #[test]
@@ -57,7 +59,8 @@ fn by_id_the_same_connection_goes_on_from_a_new_port() {
     let of = |what: &str| said.iter().filter(|line| line.contains(what)).collect::<Vec<_>>();
     assert_eq!((of(" begins at ").len(), of(" ended after ").len()), (STREAMS, STREAMS), "{said:#?}");
     let moved = of(" moved from ");
-    assert_eq!(moved.len(), STREAMS, "{said:#?}");
+    // At least: the NAT does not forget all at once, and a datagram that crosses meanwhile may move twice.
+    assert!(moved.len() >= STREAMS, "{said:#?}");
     for line in moved {
         let (_, way) = line.split_once(" moved from ").expect("it is such a line");
         let (from, to) = way.split_once(" to ").expect("a way leads somewhere");
