@@ -588,10 +588,8 @@ impl Demux {
         }
         let packet = self.shared.pool().packet(bytes, sender, self.now);
         let overflow = entry.mailbox.push(packet, datagram.local, &self.limits.queue, self.limits.max_queued_bytes);
-        if entry.is_peer && !entry.listed && entry.mailbox.waiting() > 0 {
-            entry.listed = true;
-            self.forget_ended_on_ready_list();
-            self.ready.push(id);
+        if !entry.listed {
+            self.list_as_ready(id);
         }
         match overflow {
             None => self.report.queued += 1,

@@ -158,6 +158,8 @@
 //! # Testing your game
 //!
 //! [`sim`] is a network in memory with a clock that you move: the same server and peers, without sockets and sleeps.
+//! [`sim::Link`] makes its ways bad, with loss, jitter and the rest from a seed, and [`sim::Conditioned`] does the same
+//! to real sockets.
 //!
 //! # What it is not
 //!

@@ -134,25 +134,20 @@ pub(in crate::socket) fn wait(
 }
 
 /// Sockets of which one call asks which are readable.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(in crate::socket) struct PollSet {
-    watched: Vec<Watched>,
+    watched: Vec<libc::pollfd>,
 }
 
-/// What poll(2) takes.
-#[derive(Clone, Copy)]
-#[repr(transparent)]
-struct Watched(libc::pollfd);
-
-impl std::fmt::Debug for Watched {
+impl std::fmt::Debug for PollSet {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fd.fmt(f)
+        f.debug_list().entries(self.watched.iter().map(|watched| watched.fd)).finish()
     }
 }
 
 impl PollSet {
     pub(in crate::socket) fn push(&mut self, socket: &UdpSocket) {
-        self.watched.push(Watched(watch(socket.as_raw_fd())));
+        self.watched.push(watch(socket.as_raw_fd()));
     }
 
     pub(in crate::socket) fn swap_remove(&mut self, place: usize) {
@@ -164,8 +159,8 @@ impl PollSet {
         if self.watched.is_empty() {
             return Ok(());
         }
-        poll(Watched::as_pollfds(&mut self.watched), Some(Duration::ZERO))?;
-        let places = self.watched.iter().enumerate().filter(|(_, watched)| watched.0.revents != 0);
+        poll(&mut self.watched, Some(Duration::ZERO))?;
+        let places = self.watched.iter().enumerate().filter(|(_, watched)| watched.revents != 0);
         ready.extend(places.map(|(place, _)| place));
         Ok(())
     }
@@ -180,20 +175,12 @@ impl PollSet {
         let own = self.watched.len();
         self.push(socket);
         if let Some(interrupt) = interrupt {
-            self.watched.push(Watched(watch(interrupt.reader().as_raw_fd())));
+            self.watched.push(watch(interrupt.reader().as_raw_fd()));
         }
-        let result = poll(Watched::as_pollfds(&mut self.watched), timeout);
-        let readable = self.watched[..=own].iter().any(|watched| watched.0.revents != 0);
+        let result = poll(&mut self.watched, timeout);
+        let readable = self.watched[..=own].iter().any(|watched| watched.revents != 0);
         self.watched.truncate(own);
         result.map(|()| readable)
-    }
-}
-
-impl Watched {
-    fn as_pollfds(watched: &mut [Self]) -> &mut [libc::pollfd] {
-        // SAFETY: `Watched` is a transparent wrapper of `pollfd`, so a slice of the one is a slice of the other, of the
-        // same length; the borrow stays exclusive.
-        unsafe { &mut *(std::ptr::from_mut(watched) as *mut [libc::pollfd]) }
     }
 }
 
