@@ -21,7 +21,7 @@ pub(crate) struct Body {
     bytes: Vec<u8>,
     sender: SocketAddr,
     received_at: Instant,
-    /// Where the memory goes back to; `None` while it is there.
+    /// Where the memory goes back to; `None` while it lies there.
     home: Option<Arc<Pool>>,
 }
 
@@ -120,10 +120,11 @@ pub(crate) struct Pool {
 
 #[derive(Default)]
 struct Idle {
-    #[expect(clippy::vec_box, reason = "the boxes are what is recycled")]
-    by_size: [Vec<Box<Body>>; SIZES],
+    by_size: Stacks,
     bytes: usize,
 }
+
+type Stacks = [Vec<Box<Body>>; SIZES];
 
 impl Pool {
     pub(crate) fn new(max_idle_bytes: usize) -> Arc<Self> {
@@ -135,11 +136,10 @@ impl Pool {
         let size = size_class(bytes.len());
         let recycled = size.and_then(|size| self.idle().take(size));
         let mut body = recycled.unwrap_or_else(|| self.make(size, bytes.len(), sender, received_at));
-        body.bytes.extend_from_slice(bytes);
-        body.sender = sender;
-        body.received_at = received_at;
-        body.home = Some(Arc::clone(self));
-        Packet { body: Some(body) }
+        if body.home.is_none() {
+            body.home = Some(Arc::clone(self));
+        }
+        body.fill(bytes, &sender, received_at)
     }
 
     #[cold]
@@ -155,9 +155,7 @@ impl Pool {
     }
 
     fn put_back(&self, mut body: Box<Body>) {
-        let capacity = body.bytes.capacity();
-        // A buffer that a caller took or grew no longer is of a size of ours.
-        let Some(size) = size_class(capacity).filter(|&size| SMALLEST << size == capacity) else { return };
+        let Some(size) = body.size_class() else { return };
         body.bytes.clear();
         let mut idle = self.idle();
         if idle.bytes + cost(size) <= self.max_idle_bytes {
@@ -187,6 +185,98 @@ impl Idle {
         let body = self.by_size[size].pop()?;
         self.bytes -= cost(size);
         Some(body)
+    }
+}
+
+impl Body {
+    /// A packet in this memory, with a copy of `bytes`, which it has room for.
+    fn fill(mut self: Box<Self>, bytes: &[u8], sender: &SocketAddr, received_at: Instant) -> Packet {
+        self.bytes.extend_from_slice(bytes);
+        self.sender = *sender;
+        self.received_at = received_at;
+        Packet { body: Some(self) }
+    }
+
+    /// Which of the pool's sizes this memory has. Where a caller has taken the bytes away, none.
+    fn size_class(&self) -> Option<usize> {
+        let capacity = self.bytes.capacity();
+        let size = capacity.trailing_zeros().wrapping_sub(SMALLEST.trailing_zeros()) as usize;
+        (size < SIZES && capacity.is_power_of_two()).then_some(size)
+    }
+}
+
+/// Idle memory that the server's thread has for itself, so that it locks the pool once for many packets.
+///
+/// It holds some hundred KiB at most, beside what lies in the pool.
+pub(crate) struct Stash {
+    pool: Arc<Pool>,
+    by_size: Stacks,
+}
+
+impl Stash {
+    pub(crate) fn of(pool: Arc<Pool>) -> Self {
+        Self { pool, by_size: Stacks::default() }
+    }
+
+    /// A packet with a copy of `bytes`.
+    #[inline]
+    pub(crate) fn packet(&mut self, bytes: &[u8], sender: &SocketAddr, received_at: Instant) -> Packet {
+        let Some(size) = size_class(bytes.len()) else { return self.pool.packet(bytes, *sender, received_at) };
+        let body = match self.by_size[size].pop() {
+            Some(body) => body,
+            None => self.refill(size, sender, received_at),
+        };
+        body.fill(bytes, sender, received_at)
+    }
+
+    /// Takes a lot of buffers from the pool, and one of them out; makes that one where the pool has none. It leaves half
+    /// of what is there, so that handles that put packets meanwhile find some too.
+    #[cold]
+    fn refill(&mut self, size: usize, sender: &SocketAddr, received_at: Instant) -> Box<Body> {
+        let stack = &mut self.by_size[size];
+        let mut idle = self.pool.idle();
+        let idle_stack = &mut idle.by_size[size];
+        let lot = lot(size).min(idle_stack.len().div_ceil(2));
+        stack.extend(idle_stack.drain(idle_stack.len() - lot..));
+        idle.bytes -= lot * cost(size);
+        drop(idle);
+        for body in &mut *stack {
+            body.home = Some(Arc::clone(&self.pool));
+        }
+        stack.pop().unwrap_or_else(|| {
+            let mut body = self.pool.make(Some(size), 0, *sender, received_at);
+            body.home = Some(Arc::clone(&self.pool));
+            body
+        })
+    }
+
+    /// Keeps the memory of a packet for the next, or gives it back to the pool.
+    pub(crate) fn recycle(&mut self, mut packet: Packet) {
+        let of_this_pool = |home: &Option<Arc<Pool>>| home.as_ref().is_some_and(|home| Arc::ptr_eq(home, &self.pool));
+        let Some(mut body) = packet.body.take_if(|body| of_this_pool(&body.home)) else { return };
+        let Some(size) = body.size_class() else { return };
+        if self.by_size[size].len() < lot(size) {
+            body.bytes.clear();
+            self.by_size[size].push(body);
+        } else {
+            drop(Packet { body: Some(body) });
+        }
+    }
+}
+
+impl fmt::Debug for Stash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stash").field("pool", &self.pool).finish_non_exhaustive()
+    }
+}
+
+/// How many buffers of a size change hands at a time.
+const fn lot(size: usize) -> usize {
+    let of_32_kib = (1 << 15) / (SMALLEST << size);
+    match of_32_kib {
+        0 => 1,
+        1..=64 => of_32_kib,
+        _ => 64,
     }
 }
 
@@ -229,6 +319,38 @@ mod tests {
         drop(packets);
         assert_eq!(pool.idle().by_size[0].len(), 1024 / cost(0));
         assert_eq!(pool.idle().bytes, 1024 / cost(0) * cost(0));
+    }
+
+    #[test]
+    fn a_stash_takes_many_at_a_time_and_the_pool_knows() {
+        let pool = Pool::new(1 << 20);
+        let packets: Vec<_> = (0..100).map(|_| pool.packet(b"early", sender(), Instant::now())).collect();
+        drop(packets);
+        let mut stash = Stash::of(Arc::clone(&pool));
+        let misses = pool.misses();
+        let packets: Vec<_> = (0..100).map(|_| stash.packet(b"late", &sender(), Instant::now())).collect();
+        assert_eq!((pool.misses(), pool.idle().bytes), (misses, 0), "all hundred came from the pool");
+        assert!(packets.iter().all(|packet| **packet == *b"late"));
+        drop(packets);
+        assert_eq!(pool.idle().bytes, 100 * cost(0), "and went back there");
+    }
+
+    #[test]
+    fn a_stash_keeps_what_it_may_soon_need_and_no_more() {
+        let pool = Pool::new(1 << 20);
+        let mut stash = Stash::of(Arc::clone(&pool));
+        for size in 0..SIZES {
+            let bytes = vec![7; SMALLEST << size];
+            let packets: Vec<_> = (0..100).map(|_| pool.packet(&bytes, sender(), Instant::now())).collect();
+            packets.into_iter().for_each(|packet| stash.recycle(packet));
+            assert_eq!(stash.by_size[size].len(), lot(size));
+            assert!(lot(size) * (SMALLEST << size) <= 64 << 10);
+        }
+        let misses = pool.misses();
+        assert_eq!(*stash.packet(b"warm", &sender(), Instant::now()), *b"warm");
+        assert_eq!(pool.misses(), misses);
+        stash.recycle(Packet::new(vec![1; 128], sender(), Instant::now()));
+        assert_eq!(stash.by_size[0].len(), lot(0) - 1, "memory of somebody else's is not taken in");
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub(super) struct Table {
     /// Where those were who have moved: few ever do.
     moved: HashMap<PeerId, Trail>,
     peers: usize,
-    /// Counts changes of who is who; see [`Table::find_all`].
+    /// Counts changes of who is who: as long as it stands still, what was found still holds.
     changes: u64,
 }
 
@@ -59,20 +59,6 @@ struct Trail([Option<Previous>; 4]);
 struct Previous {
     addr: SocketAddr,
     until: Instant,
-}
-
-/// A key, and whose it was when a batch was looked up.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct LookUp {
-    pub(super) key: Key,
-    hash: u64,
-    found: Option<PeerId>,
-}
-
-impl LookUp {
-    pub(super) fn new(key: Key) -> Self {
-        Self { key, hash: 0, found: None }
-    }
 }
 
 impl Table {
@@ -148,22 +134,18 @@ impl Table {
         self.by_key.get(key).copied()
     }
 
-    /// Finds whose all these keys are. First all are hashed, then all are looked for, so that the processor fetches
-    /// what it needs for one while it waits for another. Returns what [`Table::found`] asks for.
-    pub(super) fn find_all<T>(&self, batch: &mut [T], look_up: impl Fn(&mut T) -> &mut LookUp) -> u64 {
-        for look_up in batch.iter_mut().map(&look_up) {
-            look_up.hash = self.by_key.hasher().hash_one(look_up.key);
-        }
-        for look_up in batch.iter_mut().map(&look_up) {
-            let found = self.by_key.raw_entry_v1().from_hash(look_up.hash, |key| *key == look_up.key);
-            look_up.found = found.map(|(_, &id)| id);
-        }
-        self.changes
+    /// What [`Table::find_hashed`] asks for. Where there are many to be found, all are hashed first, so that the
+    /// processor fetches what it needs for one while it waits for another.
+    pub(super) fn hash(&self, key: &Key) -> u64 {
+        self.by_key.hasher().hash_one(key)
     }
 
-    /// Whose the key is now, after [`Table::find_all`] has found whose it was.
-    pub(super) fn found(&self, look_up: &LookUp, as_of: u64) -> Option<PeerId> {
-        if as_of == self.changes { look_up.found } else { self.find(&look_up.key) }
+    pub(super) fn find_hashed(&self, key: &Key, hash: u64) -> Option<PeerId> {
+        self.by_key.raw_entry_v1().from_hash(hash, |other| other == key).map(|(_, &id)| id)
+    }
+
+    pub(super) fn changes(&self) -> u64 {
+        self.changes
     }
 
     pub(super) fn mailbox(&self, id: PeerId) -> Option<&Arc<Mailbox>> {

@@ -60,30 +60,35 @@ impl Served {
         own.map_or(&self.transport, |own| &own.transport).upgrade()
     }
 
-    pub(super) fn put(&self, bytes: &[u8]) -> Result<(), PutError> {
-        let result = match self.mailbox.shared().send_mode() {
-            SendMode::Now => self.send(bytes),
-            SendMode::OnFlush => return self.post(bytes),
-            SendMode::QueueWhenBlocked if self.mailbox.is_sending() => return self.post(bytes),
-            SendMode::QueueWhenBlocked => match self.send(bytes) {
-                Err(PutError::WouldBlock) => return self.post(bytes),
-                result => result,
-            },
-        };
-        self.mailbox.count_send(match &result {
-            Ok(()) => Ok(bytes.len()),
-            Err(error) => Err(error.into()),
-        });
-        result
+    pub(super) fn put(&mut self, bytes: &[u8]) -> Result<(), PutError> {
+        let mode = self.mailbox.shared().send_mode();
+        if mode == SendMode::OnFlush || (mode == SendMode::QueueWhenBlocked && self.mailbox.is_sending()) {
+            return self.post(bytes);
+        }
+        match self.send(bytes) {
+            Ok(()) => Ok(()),
+            Err(PutError::WouldBlock) if mode == SendMode::QueueWhenBlocked => self.post(bytes),
+            Err(error) => self.not_sent(error),
+        }
     }
 
+    #[cold]
+    fn not_sent(&self, error: PutError) -> Result<(), PutError> {
+        self.mailbox.count_unsent((&error).into());
+        Err(error)
+    }
+
+    /// Sends at once. What is sent is counted, what is not, is the caller's to count.
+    #[inline]
     fn send(&self, bytes: &[u8]) -> Result<(), PutError> {
         if let Some(reason) = self.mailbox.ended() {
             return Err(PutError::Ended(reason));
         }
-        let transport = self.route().ok_or(PutError::Ended(CloseReason::ServerStopped))?;
+        let Some(transport) = self.route() else { return Err(PutError::Ended(CloseReason::ServerStopped)) };
         let from = if transport.pins_reply_address() { self.mailbox.local() } else { None };
-        send_back(transport.io(), from, bytes, self.mailbox.remote())
+        send_back(transport.io(), from, bytes, self.mailbox.remote())?;
+        self.mailbox.count_sent_at_once(bytes.len());
+        Ok(())
     }
 
     /// Lets the packet wait for the next flush.
@@ -97,15 +102,20 @@ impl Served {
                 Posted::Ended(reason) => PutError::Ended(reason),
             },
         };
-        self.mailbox.count_send(Err((&error).into()));
-        Err(error)
+        self.not_sent(error)
+    }
+
+    /// Whether there is no packet and no end to be told.
+    pub(super) fn has_nothing_now(&self) -> bool {
+        self.mailbox.is_open() && self.mailbox.waiting() == 0
     }
 
     pub(super) fn get(&self) -> Result<Option<Packet>, GetError> {
-        let ended = self.mailbox.ended();
-        match (self.mailbox.take(), ended) {
-            (None, Some(reason)) => Err(GetError::Ended(reason)),
-            (packet, _) => Ok(packet),
+        // Asked before the packets, so that whatever was queued before the end is handed out before it is told.
+        let is_open = self.mailbox.is_open();
+        match self.mailbox.take() {
+            None if !is_open => self.mailbox.ended().map_or(Ok(None), |reason| Err(GetError::Ended(reason))),
+            packet => Ok(packet),
         }
     }
 

@@ -211,6 +211,7 @@ impl Standalone {
         }
     }
 
+    #[inline(never)]
     pub(super) fn put(&mut self, bytes: &[u8]) -> Result<(), PutError> {
         let result = self.send(bytes);
         let stats = &mut self.inbox.stats;
@@ -243,6 +244,7 @@ impl Standalone {
         }
     }
 
+    #[inline(never)]
     pub(super) fn get(&mut self) -> Result<Option<Packet>, GetError> {
         match (self.inbox.take(), &self.socket) {
             (None, Socket::Unbound) => Err(GetError::NotOpen),
@@ -438,8 +440,25 @@ impl Sink for Intake<'_> {
         self.left
     }
 
-    fn datagram(&mut self, datagram: &Datagram<'_>) {
-        self.left -= 1;
+    fn take(&mut self, batch: &ReceiveBatch) {
+        self.left -= batch.len();
+        for datagram in batch.iter() {
+            self.sort(&datagram);
+        }
+    }
+
+    fn truncated(&mut self) {
+        self.inbox.stats.received += 1;
+        self.inbox.stats.drops.add(DropReason::TooLarge, 1);
+    }
+
+    fn noise(&mut self) {
+        self.inbox.stats.noise += 1;
+    }
+}
+
+impl Intake<'_> {
+    fn sort(&mut self, datagram: &Datagram<'_>) {
         let bytes = datagram.bytes;
         let sender = canonical(datagram.sender);
         let stats = &mut self.inbox.stats;
@@ -456,15 +475,6 @@ impl Sink for Intake<'_> {
         } else {
             self.inbox.receive(sender, bytes, self.now);
         }
-    }
-
-    fn truncated(&mut self) {
-        self.inbox.stats.received += 1;
-        self.inbox.stats.drops.add(DropReason::TooLarge, 1);
-    }
-
-    fn noise(&mut self) {
-        self.inbox.stats.noise += 1;
     }
 }
 

@@ -263,6 +263,15 @@ impl PacketPeerUdp {
     ///
     /// There is nothing and never will be: see [`GetError`].
     pub fn get_packet(&mut self) -> Result<Option<Packet>, GetError> {
+        match &self.kind {
+            // Most calls find nothing: each frame's last one for each peer.
+            Kind::Served(peer) if peer.has_nothing_now() => Ok(None),
+            _ => self.take_packet(),
+        }
+    }
+
+    #[inline(never)]
+    fn take_packet(&mut self) -> Result<Option<Packet>, GetError> {
         let packet = match &mut self.kind {
             Kind::Served(peer) => peer.get(),
             Kind::Standalone(peer) => peer.get(),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::dedicated::DedicatedSockets;
 use crate::demux::{Mailbox, Payload, Posted, SendMode, Shared};
+use crate::packet::Packet;
 use crate::peer::reason;
 use crate::socket::{SendBatch, SharedTransport};
 use crate::stats::{FlushReport, SendDropReason};
@@ -20,6 +21,8 @@ pub(super) struct Outgoing {
     /// Those of one peer stand together, in the order in which they were put.
     letters: Vec<Letter>,
     listed: Vec<Arc<Mailbox>>,
+    /// What has been sent, whose memory can be used again.
+    spent: Vec<Packet>,
 }
 
 #[derive(Debug)]
@@ -49,22 +52,22 @@ impl Outgoing {
         let mut report = FlushReport::default();
         listed.retain(|mailbox| {
             let Some(own) = dedicated.route(mailbox) else { return true };
-            self.collect(mailbox, own);
+            self.collect(Arc::clone(mailbox), own);
             report.add(self.flush_collected(own, shared));
             false
         });
         for mailbox in listed.drain(..) {
-            self.collect(&mailbox, transport);
+            self.collect(mailbox, transport);
         }
         self.listed = listed;
         report.add(self.flush_collected(transport, shared));
         report
     }
 
-    fn collect(&mut self, mailbox: &Arc<Mailbox>, transport: &SharedTransport) {
-        let peer = self.add_peer(Arc::clone(mailbox), transport);
-        let letters = &mut self.letters;
+    fn collect(&mut self, mailbox: Arc<Mailbox>, transport: &SharedTransport) {
+        let (peer, letters) = (self.peers.len(), &mut self.letters);
         mailbox.take_to_send(|payload| letters.push(Letter { peer, payload }));
+        self.add_peer(mailbox, transport);
     }
 
     fn flush_collected(&mut self, transport: &SharedTransport, shared: &Shared) -> FlushReport {
@@ -74,11 +77,16 @@ impl Outgoing {
         for Letter { peer, payload } in self.letters.drain(sent..).rev() {
             self.peers[peer].mailbox.send_later(payload);
         }
-        self.letters.clear();
+        self.spent.extend(self.letters.drain(..).filter_map(|letter| letter.payload.into_packet()));
         for Addressee { mailbox, .. } in self.peers.drain(..) {
             mailbox.flushed();
         }
         report
+    }
+
+    /// The packets that have been sent, as memory to be used again.
+    pub(super) fn spent(&mut self) -> impl Iterator<Item = Packet> {
+        self.spent.drain(..)
     }
 
     /// Gives up what still waits, on the way to closing the socket.
@@ -93,7 +101,7 @@ impl Outgoing {
             });
             shared.sends().count_unqueued(unsent, bytes);
             for _ in 0..unsent {
-                mailbox.count_send(Err(SendDropReason::Unsent));
+                mailbox.count_unsent(SendDropReason::Unsent);
             }
             mailbox.flushed();
         }
@@ -156,7 +164,7 @@ impl Outgoing {
     fn send_or_lose(&mut self, transport: &SharedTransport) -> FlushReport {
         let (mut report, done) = self.send_all(transport);
         for Letter { peer, .. } in self.letters.drain(done..) {
-            self.peers[peer].mailbox.count_send(Err(SendDropReason::WouldBlock));
+            self.peers[peer].mailbox.count_unsent(SendDropReason::WouldBlock);
         }
         report.failed += std::mem::take(&mut report.waiting);
         self.letters.clear();
@@ -194,14 +202,14 @@ impl Outgoing {
                 Err(_) if ends[0] - done > 1 => self.peers[self.letters[done].peer].one_by_one = true,
                 Err(error) => {
                     let peer = self.letters[done].peer;
-                    self.peers[peer].mailbox.count_send(Err(reason(&error)));
+                    self.peers[peer].mailbox.count_unsent(reason(&error));
                     report.failed += 1;
                     done += 1;
                 }
             }
         }
         if let Some(Addressee { mailbox, .. }) = self.peers.first() {
-            mailbox.shared().sends().count_sent(report.sent as u64, bytes);
+            mailbox.shared().sends().count_all_sent(report.sent as u64, bytes);
         }
         report.waiting = self.letters.len() - done;
         (report, done)
