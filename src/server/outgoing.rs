@@ -4,11 +4,13 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::dedicated::DedicatedSockets;
 use crate::demux::{Mailbox, Payload, Posted, SendMode, Shared};
 use crate::packet::Packet;
 use crate::peer::reason;
-use crate::socket::{SendBatch, SharedTransport};
+use crate::socket::{MAX_MESSAGES, SendBatch, SharedTransport};
 use crate::stats::{FlushReport, SendDropReason};
 
 /// Largest message that is cut into segments, in bytes: what a datagram could carry.
@@ -107,7 +109,7 @@ impl Outgoing {
         }
     }
 
-    /// Sends `bytes` to each of `mailboxes`; the payload is copied once.
+    /// Sends `bytes` to each of `mailboxes`. Where they may have to wait, they are copied once, for all.
     pub(super) fn broadcast<'m>(
         &mut self,
         transport: &SharedTransport,
@@ -116,10 +118,10 @@ impl Outgoing {
         mailboxes: impl Iterator<Item = &'m Arc<Mailbox>>,
         bytes: &[u8],
     ) -> FlushReport {
-        let payload: Arc<[u8]> = bytes.into();
         if shared.send_mode() == SendMode::Now {
-            return self.broadcast_now(transport, dedicated, mailboxes, &payload);
+            return broadcast_now(transport, dedicated, shared, mailboxes, bytes);
         }
+        let payload: Arc<[u8]> = bytes.into();
         let mut report = FlushReport::default();
         for mailbox in mailboxes {
             match mailbox.post(Payload::Shared(Arc::clone(&payload))) {
@@ -134,47 +136,9 @@ impl Outgoing {
         report
     }
 
-    /// Where nothing may wait: what the system will not take is lost, and counted.
-    fn broadcast_now<'m>(
-        &mut self,
-        transport: &SharedTransport,
-        dedicated: &DedicatedSockets,
-        mailboxes: impl Iterator<Item = &'m Arc<Mailbox>>,
-        payload: &Arc<[u8]>,
-    ) -> FlushReport {
-        let mut report = FlushReport::default();
-        for mailbox in mailboxes {
-            let peer = self.add_peer(Arc::clone(mailbox), transport);
-            let letter = Letter { peer, payload: Payload::Shared(Arc::clone(payload)) };
-            match dedicated.route(mailbox) {
-                None => self.letters.push(letter),
-                Some(own) => {
-                    let others = std::mem::replace(&mut self.letters, vec![letter]);
-                    report.add(self.send_or_lose(own));
-                    self.letters = others;
-                }
-            }
-        }
-        report.add(self.send_or_lose(transport));
-        self.peers.clear();
-        report
-    }
-
-    /// Sends what was collected; what the system will not take is lost, and counted.
-    fn send_or_lose(&mut self, transport: &SharedTransport) -> FlushReport {
-        let (mut report, done) = self.send_all(transport);
-        for Letter { peer, .. } in self.letters.drain(done..) {
-            self.peers[peer].mailbox.count_unsent(SendDropReason::WouldBlock);
-        }
-        report.failed += std::mem::take(&mut report.waiting);
-        self.letters.clear();
-        report
-    }
-
-    fn add_peer(&mut self, mailbox: Arc<Mailbox>, transport: &SharedTransport) -> usize {
-        let from = if transport.pins_reply_address() { mailbox.local() } else { None };
+    fn add_peer(&mut self, mailbox: Arc<Mailbox>, transport: &SharedTransport) {
+        let from = reply_address(transport, &mailbox);
         self.peers.push(Addressee { mailbox, from, one_by_one: false });
-        self.peers.len() - 1
     }
 
     /// Sends letters until all are sent or the system takes no more; returns how many are done with, sent or failed.
@@ -260,5 +224,80 @@ impl Outgoing {
     }
 }
 
+/// A broadcast where nothing may wait: what the system will not take is lost, and counted.
+fn broadcast_now<'m>(
+    transport: &SharedTransport,
+    dedicated: &DedicatedSockets,
+    shared: &Shared,
+    mailboxes: impl Iterator<Item = &'m Arc<Mailbox>>,
+    bytes: &[u8],
+) -> FlushReport {
+    let mut broadcast = Broadcast { shared, bytes, report: FlushReport::default() };
+    let mut blocked = false;
+    let mut next = SmallVec::<[&Mailbox; MAX_MESSAGES]>::new();
+    for mailbox in mailboxes {
+        if let Some(own) = dedicated.route(mailbox) {
+            broadcast.send(own, &[mailbox], &mut false);
+            continue;
+        }
+        next.push(mailbox);
+        if next.len() == MAX_MESSAGES {
+            broadcast.send(transport, &next, &mut blocked);
+            next.clear();
+        }
+    }
+    broadcast.send(transport, &next, &mut blocked);
+    broadcast.report
+}
+
+struct Broadcast<'a> {
+    shared: &'a Shared,
+    bytes: &'a [u8],
+    report: FlushReport,
+}
+
+impl Broadcast<'_> {
+    /// Sends to each of `mailboxes`, as many as one call takes. When the system takes no more, it is `blocked` and not
+    /// asked again.
+    fn send(&mut self, transport: &SharedTransport, mut mailboxes: &[&Mailbox], blocked: &mut bool) {
+        while let Some((first, others)) = mailboxes.split_first() {
+            let result = if *blocked { Ok(0) } else { self.send_batch(transport, mailboxes) };
+            let reason = match result {
+                Ok(sent @ 1..) => {
+                    self.count_sent(&mailboxes[..sent]);
+                    mailboxes = &mailboxes[sent..];
+                    continue;
+                }
+                Ok(0) => SendDropReason::WouldBlock,
+                Err(error) => reason(&error),
+            };
+            *blocked = reason == SendDropReason::WouldBlock;
+            first.count_unsent(reason);
+            self.report.failed += 1;
+            mailboxes = others;
+        }
+    }
+
+    fn send_batch(&self, transport: &SharedTransport, mailboxes: &[&Mailbox]) -> io::Result<usize> {
+        let mut batch = SendBatch::default();
+        for mailbox in mailboxes {
+            batch.begin(mailbox.remote(), reply_address(transport, mailbox), self.bytes);
+        }
+        transport.io().send_batch(&batch)
+    }
+
+    fn count_sent(&mut self, mailboxes: &[&Mailbox]) {
+        let len = self.bytes.len();
+        mailboxes.iter().for_each(|mailbox| mailbox.count_flushed(len));
+        self.shared.sends().count_all_sent(mailboxes.len() as u64, (mailboxes.len() * len) as u64);
+        self.report.sent += mailboxes.len();
+    }
+}
+
+/// Which of this host's addresses a datagram to a peer is to leave from, where several are possible.
+fn reply_address(transport: &SharedTransport, mailbox: &Mailbox) -> Option<IpAddr> {
+    if transport.pins_reply_address() { mailbox.local() } else { None }
+}
+
 /// Where the letters of each message of a batch end.
-type Ends = smallvec::SmallVec<[usize; crate::socket::MAX_MESSAGES]>;
+type Ends = SmallVec<[usize; MAX_MESSAGES]>;
