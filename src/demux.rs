@@ -516,9 +516,9 @@ impl Demux {
         self.identity.ids().is_some()
     }
 
-    /// Takes the memory of packets that nobody needs any more.
-    pub(crate) fn recycle(&mut self, packets: impl Iterator<Item = Packet>) {
-        packets.for_each(|packet| self.stash.recycle(packet));
+    /// What a flush needs: what is shared with the handles, and who takes the memory of what has been sent.
+    pub(crate) fn for_flush(&mut self) -> (&Shared, impl FnMut(Packet)) {
+        (&self.shared, |packet| self.stash.recycle(packet))
     }
 
     pub(crate) fn shared(&self) -> &Shared {

@@ -216,9 +216,8 @@ impl UdpServer {
     /// peers' counters.
     pub fn flush(&mut self) -> Result<FlushReport, PollError> {
         let transport = self.listening.as_ref().ok_or(PollError::NotOpen)?.transport.get();
-        let report = self.outgoing.flush(transport, &self.dedicated, self.demux.shared());
-        self.demux.recycle(self.outgoing.spent());
-        Ok(report)
+        let (shared, recycle) = self.demux.for_flush();
+        Ok(self.outgoing.flush(transport, &self.dedicated, shared, recycle))
     }
 
     /// Sends `bytes` to every peer, as [`put_packet`](PacketPeerUdp::put_packet) on each would, but with one copy of

@@ -193,25 +193,17 @@ impl Mailbox {
     pub(crate) fn post(self: &Arc<Self>, payload: Payload) -> Posted {
         let limits = self.shared.send_queue_limits();
         let room = self.shared.send_room();
-        let sends = self.shared.sends();
         let len = payload.len();
         let mut contents = self.contents();
         // Asked under the lock: who ends a peer takes it afterwards, so nothing is posted behind the last flush.
         if let Some(reason) = self.ended() {
             return Posted::Ended(reason);
         }
-        let overflow = if room.holds(len) {
-            contents.outbox.queue.get_or_insert_default().push(payload, &limits)
-        } else {
-            Some(Overflow::no_room(len))
-        };
-        sends.count_queued(len);
-        if let Some(lost) = overflow {
-            contents.rare().send_drops.add(lost.bound.into(), lost.packets);
-            sends.count_unqueued(lost.packets, lost.bytes);
-            sends.count_drops(lost.bound.into(), lost.packets);
-        }
-        if overflow.is_some_and(|lost| lost.refused) {
+        self.shared.sends().count_queued(len);
+        let queue = contents.outbox.queue.get_or_insert_default();
+        if room.holds(len) && queue.full(len, &limits).is_none() {
+            queue.add(payload);
+        } else if !self.post_with_care(&mut contents, payload, &limits, room) {
             return Posted::Full;
         }
         if !contents.outbox.listed {
@@ -221,6 +213,20 @@ impl Mailbox {
         Posted::Queued
     }
 
+    /// The part of [`Mailbox::post`] where something has to be dropped. Returns whether `payload` waits now.
+    #[cold]
+    fn post_with_care(&self, contents: &mut Contents, payload: Payload, limits: &QueueLimits, room: Room) -> bool {
+        let queue = contents.outbox.queue.get_or_insert_default();
+        let len = payload.len();
+        let overflow = if room.holds(len) { queue.push(payload, limits) } else { Some(Overflow::no_room(len)) };
+        let Some(lost) = overflow else { return true };
+        let sends = self.shared.sends();
+        contents.rare().send_drops.add(lost.bound.into(), lost.packets);
+        sends.count_unqueued(lost.packets, lost.bytes);
+        sends.count_drops(lost.bound.into(), lost.packets);
+        !lost.refused
+    }
+
     /// Whether something waits to be sent, so that what is put now has to wait too.
     pub(crate) fn is_sending(&self) -> bool {
         self.contents().outbox.listed
@@ -228,13 +234,12 @@ impl Mailbox {
 
     /// Takes all that waits to be sent, the oldest first, for a flush, which counts it as waiting no more. Until
     /// [`Mailbox::flushed`] says so, what is put waits behind it.
-    pub(crate) fn take_to_send(&self, mut each: impl FnMut(Payload)) {
+    pub(crate) fn take_to_send(&self, each: impl FnMut(Payload)) {
         let mut contents = self.contents();
         // Where nothing is sent past a flush, what is put in the meantime waits for the next one anyway.
         contents.outbox.listed = self.shared.send_mode() != SendMode::OnFlush;
-        let Some(queue) = &mut contents.outbox.queue else { return };
-        while let Some(payload) = queue.pop() {
-            each(payload);
+        if let Some(queue) = &mut contents.outbox.queue {
+            queue.take_all(each);
         }
     }
 
@@ -355,7 +360,7 @@ impl Mailbox {
 
     /// Bytes for this peer, in memory of the pool.
     pub(crate) fn payload(&self, bytes: &[u8]) -> Payload {
-        self.shared.payload(bytes, self.remote())
+        self.shared.payload(bytes, &self.first_remote)
     }
 
     pub(crate) fn shared(&self) -> &Shared {

@@ -12,16 +12,6 @@ pub(crate) enum Payload {
     Shared(Arc<[u8]>),
 }
 
-impl Payload {
-    /// The packet that the bytes lie in, if it is this one's alone.
-    pub(crate) fn into_packet(self) -> Option<Packet> {
-        match self {
-            Self::Own(packet) => Some(packet),
-            Self::Shared(_) => None,
-        }
-    }
-}
-
 impl Deref for Payload {
     type Target = [u8];
 

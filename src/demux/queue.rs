@@ -120,6 +120,17 @@ impl<P: Deref<Target = [u8]>> PacketQueue<P> {
         Some(packet)
     }
 
+    /// Takes all, the oldest first.
+    pub(crate) fn take_all(&mut self, mut each: impl FnMut(P)) {
+        self.bytes = 0;
+        if let Some(first) = self.first.take() {
+            each(first);
+        }
+        if !self.others.is_empty() {
+            self.others.drain(..).for_each(each);
+        }
+    }
+
     pub(crate) fn front(&self) -> Option<&P> {
         self.first.as_ref()
     }

@@ -105,7 +105,7 @@ impl Shared {
     }
 
     /// Bytes for one peer, in memory of the pool.
-    pub(super) fn payload(&self, bytes: &[u8], to: SocketAddr) -> Payload {
+    pub(super) fn payload(&self, bytes: &[u8], to: &SocketAddr) -> Payload {
         Payload::Own(self.pool.packet(bytes, to, self.epoch))
     }
 

@@ -407,7 +407,7 @@ impl fmt::Debug for Standalone {
 
 impl Inbox {
     fn receive(&mut self, sender: SocketAddr, bytes: &[u8], now: Instant) {
-        let packet = self.pool.packet(bytes, sender, now);
+        let packet = self.pool.packet(bytes, &sender, now);
         if let Some(lost) = self.queue.push(packet, &self.limits) {
             self.stats.drops.add(lost.bound.into(), lost.packets);
         }

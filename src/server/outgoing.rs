@@ -23,8 +23,6 @@ pub(super) struct Outgoing {
     /// Those of one peer stand together, in the order in which they were put.
     letters: Vec<Letter>,
     listed: Vec<Arc<Mailbox>>,
-    /// What has been sent, whose memory can be used again.
-    spent: Vec<Packet>,
 }
 
 #[derive(Debug)]
@@ -42,12 +40,14 @@ struct Letter {
 }
 
 impl Outgoing {
-    /// Sends all that peers have put and that waits. What the system will not take now goes on waiting.
+    /// Sends all that peers have put and that waits. What the system will not take now goes on waiting. The memory of
+    /// what was sent goes to `recycle`.
     pub(super) fn flush(
         &mut self,
         transport: &SharedTransport,
         dedicated: &DedicatedSockets,
         shared: &Shared,
+        mut recycle: impl FnMut(Packet),
     ) -> FlushReport {
         let mut listed = std::mem::take(&mut self.listed);
         shared.swap_to_flush(&mut listed);
@@ -55,14 +55,14 @@ impl Outgoing {
         listed.retain(|mailbox| {
             let Some(own) = dedicated.route(mailbox) else { return true };
             self.collect(Arc::clone(mailbox), own);
-            report.add(self.flush_collected(own, shared));
+            report.add(self.flush_collected(own, shared, &mut recycle));
             false
         });
         for mailbox in listed.drain(..) {
             self.collect(mailbox, transport);
         }
         self.listed = listed;
-        report.add(self.flush_collected(transport, shared));
+        report.add(self.flush_collected(transport, shared, &mut recycle));
         report
     }
 
@@ -72,23 +72,27 @@ impl Outgoing {
         self.add_peer(mailbox, transport);
     }
 
-    fn flush_collected(&mut self, transport: &SharedTransport, shared: &Shared) -> FlushReport {
+    fn flush_collected(
+        &mut self,
+        transport: &SharedTransport,
+        shared: &Shared,
+        recycle: &mut impl FnMut(Packet),
+    ) -> FlushReport {
         let bytes = self.letters.iter().map(|letter| letter.payload.len()).sum();
         shared.sends().count_unqueued(self.letters.len() as u64, bytes);
         let (report, sent) = self.send_all(transport);
         for Letter { peer, payload } in self.letters.drain(sent..).rev() {
             self.peers[peer].mailbox.send_later(payload);
         }
-        self.spent.extend(self.letters.drain(..).filter_map(|letter| letter.payload.into_packet()));
+        for letter in self.letters.drain(..) {
+            if let Payload::Own(packet) = letter.payload {
+                recycle(packet);
+            }
+        }
         for Addressee { mailbox, .. } in self.peers.drain(..) {
             mailbox.flushed();
         }
         report
-    }
-
-    /// The packets that have been sent, as memory to be used again.
-    pub(super) fn spent(&mut self) -> impl Iterator<Item = Packet> {
-        self.spent.drain(..)
     }
 
     /// Gives up what still waits, on the way to closing the socket.
@@ -130,7 +134,7 @@ impl Outgoing {
             }
         }
         if shared.send_mode() == SendMode::QueueWhenBlocked {
-            let flushed = self.flush(transport, dedicated, shared);
+            let flushed = self.flush(transport, dedicated, shared, drop);
             report = FlushReport { failed: report.failed + flushed.failed, ..flushed };
         }
         report
@@ -147,9 +151,13 @@ impl Outgoing {
         let mut bytes = 0;
         let mut done = 0;
         while done < self.letters.len() {
-            let (batch, ends) = self.next_batch(done, transport.io().max_segments());
-            let result = transport.io().send_batch(&batch);
-            drop(batch);
+            let mut ends = Ends::new();
+            let result = {
+                // Filled where it stands: it is large.
+                let mut batch = SendBatch::default();
+                self.fill_batch(&mut batch, &mut ends, done, transport.io().max_segments());
+                transport.io().send_batch(&batch)
+            };
             match result {
                 Ok(0) => break,
                 Ok(messages) => {
@@ -179,10 +187,8 @@ impl Outgoing {
         (report, done)
     }
 
-    /// As many letters from `start` on as one call takes, and where the letters of each message end.
-    fn next_batch(&self, start: usize, max_segments: usize) -> (SendBatch<'_>, Ends) {
-        let mut batch = SendBatch::default();
-        let mut ends = Ends::new();
+    /// Adds as many letters from `start` on as one call takes, and where the letters of each message end.
+    fn fill_batch<'a>(&'a self, batch: &mut SendBatch<'a>, ends: &mut Ends, start: usize, max_segments: usize) {
         let mut next = start;
         while let Some(first) = self.letters.get(next) {
             let peer = &self.peers[first.peer];
@@ -191,10 +197,9 @@ impl Outgoing {
             }
             next += 1;
             let max_segments = if peer.one_by_one { 1 } else { max_segments };
-            next += self.add_segments(&mut batch, next, first, max_segments);
+            next += self.add_segments(batch, next, first, max_segments);
             ends.push(next);
         }
-        (batch, ends)
     }
 
     /// Adds to the last message what may leave together with its `first` letter; returns how many that were.
