@@ -127,7 +127,6 @@ struct LookedUp {
 #[derive(Debug, Clone, Copy)]
 struct Sender {
     key: Key,
-    connection: Option<ConnectionId>,
     hash: u64,
 }
 
@@ -212,25 +211,27 @@ impl Demux {
         self.now = self.now.max(now);
     }
 
-    /// Looks up whose the datagrams of `batch` are, all at once; [`Demux::sort`] for each of them, in order, comes
-    /// next.
+    /// Counts the datagrams of `batch` and looks up whose they are, all at once; [`Demux::sort`] for each of them, in
+    /// order, comes next.
     pub(crate) fn look_up(&mut self, batch: &ReceiveBatch) {
         self.measure_room();
         let (identity, table) = (&self.identity, &self.table);
         let LookedUp { senders, found, as_of } = &mut self.looked_up;
+        let mut bytes = 0;
         senders.clear();
         senders.extend(batch.arrived().map(|arrived| {
-            let connection = identity.read(arrived.bytes);
-            let key = connection.map_or_else(|| Key::of(arrived.sender()), Key::of_connection);
-            Sender { key, connection, hash: table.hash(&key) }
+            bytes += arrived.bytes.len();
+            let key = identity.read(arrived.bytes).map_or_else(|| Key::of(arrived.sender()), Key::of_connection);
+            Sender { key, hash: table.hash(&key) }
         }));
         found.clear();
         found.extend(senders.iter().map(|sender| match table.find_hashed(&sender.key, sender.hash) {
             None => Found::Nobody,
-            Some(id) if sender.connection.is_none() => Found::ByAddress(id),
+            Some(id) if sender.key.connection().is_none() => Found::ByAddress(id),
             Some(id) => Found::ById(id),
         }));
         *as_of = table.changes();
+        self.count_received(batch.len(), bytes);
     }
 
     /// Sees how much handles have taken since the last look, before a batch of datagrams is queued.
@@ -247,11 +248,10 @@ impl Demux {
         }
     }
 
-    /// Gives one datagram to its peer, makes a pending connection of it, or drops it; each is counted. It is the one at
+    /// Gives one datagram to its peer, makes a pending connection of it, or drops it, and counts which. It is the one at
     /// `place` in the batch looked up. One that is cut is too long, whatever is left of it.
     #[inline]
     pub(crate) fn sort(&mut self, place: usize, arrived: &Arrived<'_>, cut: bool) -> Sorted {
-        self.count_received(arrived.bytes);
         // Most are from a peer that is known by its address, and that is all there is to them.
         if let Some(&Found::ByAddress(peer)) = self.looked_up.found.get(place) {
             if self.looked_up.as_of == self.table.changes() && self.deliver(peer, None, arrived, cut) {
@@ -261,16 +261,17 @@ impl Demux {
         self.meet(place, arrived, cut)
     }
 
-    fn count_received(&mut self, bytes: &[u8]) {
-        self.stats.received += 1;
-        self.stats.received_bytes += bytes.len() as u64;
-        self.report.received += 1;
+    fn count_received(&mut self, datagrams: usize, bytes: usize) {
+        self.stats.received += datagrams as u64;
+        self.stats.received_bytes += bytes as u64;
+        self.report.received += datagrams;
     }
 
     /// As [`Demux::sort`], with a datagram that may be anybody's.
     #[inline(never)]
     fn meet(&mut self, place: usize, arrived: &Arrived<'_>, cut: bool) -> Sorted {
-        let Some(&Sender { key, connection, .. }) = self.looked_up.senders.get(place) else { return Sorted::Unknown };
+        let Some(&Sender { key, .. }) = self.looked_up.senders.get(place) else { return Sorted::Unknown };
+        let connection = key.connection();
         let (sender, bytes) = (canonical(*arrived.sender()), arrived.bytes);
         let known = self.found(place, &key).and_then(|id| self.still_open(id));
         let meeting = match (known, connection) {
@@ -313,7 +314,7 @@ impl Demux {
     /// Gives a datagram from a socket of the peer's own to that peer. Somebody else's, from before the socket was
     /// connected, is dropped.
     pub(crate) fn sort_dedicated(&mut self, peer: PeerId, arrived: &Arrived<'_>, cut: bool) {
-        self.count_received(arrived.bytes);
+        self.count_received(1, arrived.bytes.len());
         let sender = canonical(*arrived.sender());
         match self.table.mailbox(peer).filter(|mailbox| mailbox.remote() == sender) {
             Some(mailbox) => {
@@ -649,11 +650,7 @@ impl Demux {
         let bytes = arrived.bytes;
         let Some(entry) = self.table.entry_mut(id).filter(|entry| entry.mailbox.is_open()) else { return false };
         entry.last_heard = self.now;
-        if entry.poll != self.polls {
-            (entry.poll, entry.in_poll) = (self.polls, 0);
-        }
-        entry.in_poll += 1;
-        let over_quota = self.limits.quota_per_poll.is_some_and(|quota| entry.in_poll as usize > quota);
+        let over_quota = self.limits.quota_per_poll.is_some_and(|quota| entry.count_in_poll(self.polls) > quota);
         if cut || over_quota {
             let reason = if cut { DropReason::TooLarge } else { DropReason::Quota };
             entry.mailbox.count_dropped(reason, bytes.len());

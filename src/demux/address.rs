@@ -59,6 +59,11 @@ impl Key {
     pub(super) fn of_connection(id: ConnectionId) -> Self {
         Self { first: id.0, second: 0, third: CONNECTION }
     }
+
+    /// The id, if this is the key of one.
+    pub(super) fn connection(&self) -> Option<ConnectionId> {
+        (self.third == CONNECTION).then_some(ConnectionId(self.first))
+    }
 }
 
 impl Hash for Key {

@@ -408,7 +408,8 @@ impl Mailbox {
     }
 
     fn publish_waiting(&self, contents: &Contents) {
-        self.waiting.store(u32::try_from(contents.inbox.len()).unwrap_or(u32::MAX), Ordering::Release);
+        // More than four billion packets do not fit into any memory.
+        self.waiting.store(contents.inbox.len() as u32, Ordering::Release);
     }
 
     fn contents(&self) -> MutexGuard<'_, Contents> {

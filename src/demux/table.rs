@@ -40,13 +40,24 @@ struct Slot {
 pub(super) struct Entry {
     pub(super) mailbox: Arc<Mailbox>,
     pub(super) last_heard: Instant,
-    /// The poll that last heard from it, and how much it has delivered in that: what a quota is held against.
-    pub(super) poll: u32,
-    pub(super) in_poll: u32,
+    /// A poll, and how many datagrams came in that: what a quota is held against.
+    poll: u32,
+    in_poll: u32,
     /// Taken from among the pending.
     pub(super) is_peer: bool,
     /// In the list of peers with packets waiting.
     pub(super) listed: bool,
+}
+
+impl Entry {
+    /// Counts one more datagram of this poll; returns how many that makes.
+    pub(super) fn count_in_poll(&mut self, poll: u32) -> usize {
+        if self.poll != poll {
+            (self.poll, self.in_poll) = (poll, 0);
+        }
+        self.in_poll += 1;
+        self.in_poll as usize
+    }
 }
 
 /// Where a connection was before it moved, the latest first: what is overtaken on its way may be older than the last

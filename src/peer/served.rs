@@ -61,24 +61,16 @@ impl Served {
     }
 
     pub(super) fn put(&mut self, bytes: &[u8]) -> Result<(), PutError> {
-        let mode = self.mailbox.shared().send_mode();
-        if mode == SendMode::OnFlush || (mode == SendMode::QueueWhenBlocked && self.mailbox.is_sending()) {
-            return self.post(bytes);
-        }
-        match self.send(bytes) {
-            Ok(()) => Ok(()),
-            Err(PutError::WouldBlock) if mode == SendMode::QueueWhenBlocked => self.post(bytes),
-            Err(error) => self.not_sent(error),
+        match self.mailbox.shared().send_mode() {
+            SendMode::OnFlush => self.post(bytes),
+            SendMode::QueueWhenBlocked if self.mailbox.is_sending() => self.post(bytes),
+            SendMode::Now | SendMode::QueueWhenBlocked => match self.send(bytes) {
+                Ok(()) => Ok(()),
+                Err(error) => self.after_failure(error, bytes),
+            },
         }
     }
 
-    #[cold]
-    fn not_sent(&self, error: PutError) -> Result<(), PutError> {
-        self.mailbox.count_unsent((&error).into());
-        Err(error)
-    }
-
-    /// Sends at once. What is sent is counted, what is not, is the caller's to count.
     #[inline]
     fn send(&self, bytes: &[u8]) -> Result<(), PutError> {
         if let Some(reason) = self.mailbox.ended() {
@@ -91,7 +83,22 @@ impl Served {
         Ok(())
     }
 
+    /// What was not sent may wait, in the mode that is for this. Otherwise it is counted under what was wrong.
+    #[cold]
+    fn after_failure(&self, error: PutError, bytes: &[u8]) -> Result<(), PutError> {
+        match (error, self.mailbox.shared().send_mode()) {
+            (PutError::WouldBlock, SendMode::QueueWhenBlocked) => self.post(bytes),
+            (error, _) => self.not_sent(error),
+        }
+    }
+
+    fn not_sent(&self, error: PutError) -> Result<(), PutError> {
+        self.mailbox.count_unsent((&error).into());
+        Err(error)
+    }
+
     /// Lets the packet wait for the next flush.
+    #[inline(never)]
     fn post(&self, bytes: &[u8]) -> Result<(), PutError> {
         let error = match check_size(bytes.len(), self.mailbox.remote()) {
             Err(error) => error,
@@ -110,6 +117,7 @@ impl Served {
         self.mailbox.is_open() && self.mailbox.waiting() == 0
     }
 
+    #[inline]
     pub(super) fn get(&self) -> Result<Option<Packet>, GetError> {
         // Asked before the packets, so that whatever was queued before the end is handed out before it is told.
         let is_open = self.mailbox.is_open();
