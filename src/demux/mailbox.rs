@@ -163,22 +163,17 @@ impl Mailbox {
         if self.waiting() == 0 { None } else { self.take_from(&mut self.contents()) }
     }
 
-    /// Copies the packet that has waited longest into `buffer`, unless it is too long for it. Returns the length, and
-    /// the sender.
-    pub(crate) fn take_into(&self, buffer: &mut [u8]) -> Result<Option<(usize, SocketAddr)>, GetIntoError> {
+    /// The same, unless it is longer than `room`.
+    #[inline]
+    pub(crate) fn take_up_to(&self, room: usize) -> Result<Option<Packet>, GetIntoError> {
         if self.waiting() == 0 {
             return Ok(None);
         }
         let mut contents = self.contents();
-        let Some(size) = contents.inbox.front().map(|packet| packet.len()) else { return Ok(None) };
-        let room = buffer.len();
-        let Some(target) = buffer.get_mut(..size) else { return Err(GetIntoError::BufferTooSmall { size, room }) };
-        let packet = self.take_from(&mut contents);
-        drop(contents);
-        Ok(packet.map(|packet| {
-            target.copy_from_slice(&packet);
-            (size, packet.sender())
-        }))
+        match contents.inbox.front() {
+            Some(packet) if packet.len() > room => Err(GetIntoError::BufferTooSmall { size: packet.len(), room }),
+            _ => Ok(self.take_from(&mut contents)),
+        }
     }
 
     /// Takes whatever was received out of circulation, and returns it for the caller to count.

@@ -122,17 +122,23 @@ impl Served {
         // Asked before the packets, so that whatever was queued before the end is handed out before it is told.
         let is_open = self.mailbox.is_open();
         match self.mailbox.take() {
-            None if !is_open => self.mailbox.ended().map_or(Ok(None), |reason| Err(GetError::Ended(reason))),
+            None if !is_open => self.nothing_now_or_ever(),
             packet => Ok(packet),
         }
     }
 
-    pub(super) fn get_into(&self, buffer: &mut [u8]) -> Result<Option<(usize, SocketAddr)>, GetIntoError> {
-        let ended = self.mailbox.ended();
-        match (self.mailbox.take_into(buffer)?, ended) {
-            (None, Some(reason)) => Err(GetError::Ended(reason).into()),
-            (taken, _) => Ok(taken),
+    /// As [`Served::get`], unless the packet is longer than `room`.
+    #[inline]
+    pub(super) fn get_up_to(&self, room: usize) -> Result<Option<Packet>, GetIntoError> {
+        let is_open = self.mailbox.is_open();
+        match self.mailbox.take_up_to(room)? {
+            None if !is_open => Ok(self.nothing_now_or_ever()?),
+            packet => Ok(packet),
         }
+    }
+
+    fn nothing_now_or_ever(&self) -> Result<Option<Packet>, GetError> {
+        self.mailbox.ended().map_or(Ok(None), |reason| Err(GetError::Ended(reason)))
     }
 
     pub(super) fn local_addr(&self) -> Option<SocketAddr> {

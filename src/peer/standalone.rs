@@ -253,14 +253,13 @@ impl Standalone {
         }
     }
 
-    pub(super) fn get_into(&mut self, buffer: &mut [u8]) -> Result<Option<(usize, SocketAddr)>, GetIntoError> {
-        let room = buffer.len();
+    /// As [`Standalone::get`], unless the packet is longer than `room`.
+    #[inline(never)]
+    pub(super) fn get_up_to(&mut self, room: usize) -> Result<Option<Packet>, GetIntoError> {
         if let Some(size) = self.inbox.queue.front().map(|packet| packet.len()).filter(|&size| size > room) {
             return Err(GetIntoError::BufferTooSmall { size, room });
         }
-        let Some(packet) = self.get()? else { return Ok(None) };
-        buffer[..packet.len()].copy_from_slice(&packet);
-        Ok(Some((packet.len(), packet.sender())))
+        Ok(self.get()?)
     }
 
     pub(super) fn close(&mut self) {
