@@ -191,8 +191,9 @@ impl Demux {
         self.tell_time(now);
         self.replies_left = self.limits.max_replies_per_poll;
         self.polls = self.polls.wrapping_add(1);
-        self.ended.drain(..self.ended_seen);
-        self.moved.drain(..self.moved_seen);
+        // Forgotten once: a poll that fails does not come to its end, where these are counted anew.
+        self.ended.drain(..std::mem::take(&mut self.ended_seen));
+        self.moved.drain(..std::mem::take(&mut self.moved_seen));
         self.forget_ended_on_ready_list();
         while let Some(id) = self.next_closed() {
             self.take_up_closed(id);

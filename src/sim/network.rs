@@ -24,6 +24,9 @@ const DEFAULT_BUFFER: usize = 212_992;
 /// What a waiting datagram costs beside its payload, in bytes.
 const OVERHEAD: usize = 256;
 
+/// How far the clock goes: links count nanoseconds in 64 bits.
+const END_OF_TIME: Duration = Duration::from_nanos(u64::MAX);
+
 /// A network that exists only in this process. Clones are the same network.
 ///
 /// Between two addresses there is a link in each direction. It is perfect, and what is sent arrives at once, until
@@ -162,9 +165,11 @@ impl Network {
     ///
     /// Nobody answers in between: where answers matter, advance by no more than a frame, or
     /// [to the next arrival](Self::next_arrival).
+    ///
+    /// The clock goes no further than 584 years, which is also the longest that a datagram can be under way.
     pub fn advance(&self, by: Duration) {
         let mut wires = self.wires();
-        wires.elapsed += by;
+        wires.elapsed = wires.elapsed.saturating_add(by).min(END_OF_TIME);
         wires.deliver_due();
     }
 
