@@ -263,6 +263,7 @@ fn an_error_that_a_wait_meets_is_left_for_the_poll() {
     client.connect_to_host(SERVER).unwrap();
     noisy.script([Step::Fail(io::ErrorKind::ConnectionReset)]);
     assert_eq!(client.wait(None).unwrap(), WaitOutcome::Ready);
+    assert_eq!(client.wait(None).unwrap(), WaitOutcome::Ready, "it is still there for who waits again");
     assert_eq!(client.stats().noise, 0);
     client.poll().unwrap();
     assert_eq!(client.stats().noise, 1);

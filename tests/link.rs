@@ -181,6 +181,21 @@ fn a_burst_is_as_long_as_configured() {
 }
 
 #[test]
+fn another_model_of_bursts_begins_in_its_good_state() {
+    let endless = BurstLoss::new().enter_ppm(1_000_000).bad_loss_ppm(1_000_000);
+    let mut wire = Wire::new(Link::new().burst_loss(Some(endless)), 1);
+    (0..10).for_each(|number| wire.send_number(number));
+    assert_eq!(wire.stats().lost, 10);
+    // A change of anything else does not end a burst.
+    wire.network.set_link(FROM, TO, Link::new().burst_loss(Some(endless)).duplicate_ppm(1));
+    wire.send_number(10);
+    assert_eq!(wire.stats().lost, 11);
+    wire.network.set_link(FROM, TO, Link::new().burst_loss(Some(endless.enter_ppm(0))));
+    wire.send_number(11);
+    assert_eq!(wire.receive_numbers(), [11]);
+}
+
+#[test]
 fn duplication_is_as_configured() {
     let link = Link::new().duplicate_ppm(20_000).latency(millis(5)).jitter(millis(5));
     let mut wire = Wire::new(link, 1);

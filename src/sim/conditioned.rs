@@ -87,6 +87,8 @@ struct Shared {
     opened: AtomicU64,
     outgoing: Mutex<Direction>,
     incoming: Mutex<Direction>,
+    /// Room to receive into, while nobody does: half a MiB each, and as many as threads have received at a time.
+    rooms: Mutex<Vec<ReceiveBatch>>,
 }
 
 /// One direction of all sockets.
@@ -102,8 +104,13 @@ impl<F: TransportFactory> Conditioned<F> {
     /// Sockets of `inner` behind two links, whose chances are those of `seed`. Clones share links and numbers.
     pub fn new(inner: F, outgoing: Link, incoming: Link, seed: u64) -> Self {
         let direction = |link| Mutex::new(Direction { link, version: 0, stats: LinkStats::default() });
-        let shared =
-            Shared { seed, opened: AtomicU64::new(0), outgoing: direction(outgoing), incoming: direction(incoming) };
+        let shared = Shared {
+            seed,
+            opened: AtomicU64::new(0),
+            outgoing: direction(outgoing),
+            incoming: direction(incoming),
+            rooms: Mutex::default(),
+        };
         Self { inner, control: LinkControl { shared: Arc::new(shared) } }
     }
 
@@ -180,8 +187,6 @@ struct ConditionedTransport {
     control: LinkControl,
     outgoing: Mutex<Line>,
     incoming: Mutex<Line>,
-    /// Room to receive into, while nobody does.
-    room: Mutex<Option<ReceiveBatch>>,
     /// An error of the inner transport that a wait has met, for the next receive.
     trouble: Mutex<Option<io::Error>>,
 }
@@ -262,7 +267,6 @@ impl ConditionedTransport {
             start: inner.now(),
             outgoing: Mutex::new(Line::new(shared, &shared.outgoing, &[number, 0])),
             incoming: Mutex::new(Line::new(shared, &shared.incoming, &[number, 1])),
-            room: Mutex::new(None),
             trouble: Mutex::new(None),
             inner,
             control,
@@ -371,7 +375,8 @@ impl ConditionedTransport {
 
     /// Takes everything from the inner transport, and holds it until its time has come.
     fn take_in(&self) -> io::Result<()> {
-        let room = lock(&self.room).take();
+        let rooms = &self.control.shared.rooms;
+        let room = lock(rooms).pop();
         let mut room = room.unwrap_or_else(|| ReceiveBatch::new(BATCH, SLOT));
         let mut left = MAX_TAKEN;
         let result = loop {
@@ -385,7 +390,7 @@ impl ConditionedTransport {
                 result => break result,
             }
         };
-        *lock(&self.room) = Some(room);
+        lock(rooms).push(room);
         result
     }
 
@@ -413,6 +418,9 @@ impl ConditionedTransport {
 
     /// Takes in what has arrived, and says whether a receive would give something, be it an error.
     fn has_due(&self) -> bool {
+        if lock(&self.trouble).is_some() {
+            return true;
+        }
         if let Err(error) = self.take_in() {
             *lock(&self.trouble) = Some(error);
             return true;

@@ -121,6 +121,8 @@ impl Lane {
         self.latency = nanos(link.latency);
         self.jitter = nanos(link.jitter);
         self.reorder_delay = nanos(link.reorder_delay);
+        // Another model begins in its good state, as a new link does.
+        self.in_burst &= link.burst_loss == self.link.burst_loss;
         self.is_perfect = link == Link { queue_bytes: link.queue_bytes, ..Link::PERFECT };
         self.link = link;
         self.last_due = 0;
