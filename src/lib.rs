@@ -266,4 +266,4 @@ pub use peer::{PacketPeer, PacketPeerUdp, Switch, WaitOutcome, Waker};
 pub use peer_id::PeerId;
 pub use server::{ServerConfig, SocketOptions, UdpServer};
 pub use socket::{Interface, ToBindAddr};
-pub use stats::{FlushReport, PeerStats, PollReport, ReceiveDrops, SendDrops, ServerStats};
+pub use stats::{FlushReport, PeerStats, PollReport, ReceiveDrops, SendDrops, ServerStats, TableSizes};
