@@ -360,3 +360,24 @@ impl Transport for End {
         Ok(self.0.arrived.load(Relaxed) > 0)
     }
 }
+
+/// As those of a load test, thousands in one process.
+#[test]
+fn a_stand_alone_peer_takes_at_most_4_kib() {
+    const PEERS: usize = 100;
+    let server = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let mut peers = Vec::with_capacity(PEERS);
+    let before = LIVE.get();
+    for _ in 0..PEERS {
+        let mut peer = PacketPeerUdp::new();
+        peer.connect_to_host(server.local_addr().unwrap()).unwrap();
+        peer.put_packet(b"hello").unwrap();
+        peer.poll().unwrap();
+        peers.push(peer);
+    }
+    // All together have some room to receive into.
+    let room = 256 << 10;
+    let bytes = (LIVE.get() - before - room) / PEERS as i64;
+    println!("{bytes} bytes a stand-alone peer");
+    assert!(bytes <= 4 << 10, "{bytes}");
+}
