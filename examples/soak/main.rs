@@ -37,7 +37,7 @@ use verdict::{Sample, Verdict};
 const HZ: u32 = 60;
 
 /// After so long without a word a client is gone.
-const IDLE: Duration = Duration::from_secs(4);
+const IDLE: Duration = Duration::from_secs(3);
 
 /// How much longer than it has to something may take, on the busiest of machines.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -11,8 +11,8 @@ use crate::crowd::Tally;
 use crate::hall::Hall;
 
 /// How much more there may be in the last quarter of the time than in the second, in per cent and beside.
-const SLACK_PERCENT: u64 = 10;
-const SLACK_BYTES: u64 = 4 << 20;
+const SLACK_PERCENT: u64 = 5;
+const SLACK_BYTES: u64 = 1 << 20;
 const SLACK_ENTRIES: u64 = 64;
 
 /// Before the second quarter there has to be time for all to come and for the first of them to vanish and to be forgotten.
@@ -59,8 +59,8 @@ impl Sample {
             ("places", self.places, SLACK_ENTRIES),
             ("refused", self.refused, SLACK_ENTRIES),
             ("moved", self.moved, SLACK_ENTRIES),
-            ("pool bytes", self.pool_bytes, SLACK_BYTES / 8),
-            ("queued bytes", self.queued_bytes, SLACK_BYTES / 8),
+            ("pool bytes", self.pool_bytes, SLACK_BYTES / 4),
+            ("queued bytes", self.queued_bytes, SLACK_BYTES / 4),
         ]
     }
 }
