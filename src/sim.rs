@@ -1,7 +1,7 @@
 //! An in-memory network in virtual time, and bad links for it and for real sockets: tests of netcode without luck.
 //!
-//! Servers and peers are the very [`UdpServer`](crate::UdpServer) and [`PacketPeerUdp`](crate::PacketPeerUdp) that a game
-//! ships with; only their sockets come from a [`Host`] of a [`Network`]. Time stands still until
+//! Servers and peers are the very [`UdpServer`](crate::UdpServer) and [`PacketPeerUdp`](crate::PacketPeerUdp) that a
+//! game ships with; only their sockets come from a [`Host`] of a [`Network`]. Time stands still until
 //! [`Network::advance`] moves it, and nothing blocks. Unless links are set, datagrams arrive at once and in order.
 //!
 //! ```
@@ -28,8 +28,8 @@
 //!
 //! # Bad links
 //!
-//! A [`Link`] delays, loses, repeats, reorders and damages what crosses it, and has a rate and a queue. Between hosts of a
-//! network it is set by [`Network::set_link`], also while the game runs:
+//! A [`Link`] delays, loses, repeats, reorders and damages what crosses it, and has a rate and a queue. Between hosts
+//! of a network it is set by [`Network::set_link`], also while the game runs:
 //!
 //! ```
 //! use std::time::Duration;
@@ -61,9 +61,10 @@
 //!
 //! # Testing netcode in virtual time
 //!
-//! A game whose protocol is a function of packets and time can be played through in a unit test, minutes of it in a moment,
-//! over any link and with the same outcome each time. What such a test looks like: step all sides frame by frame, move the
-//! clock in between, and assert what players care about, such as that nothing is lost for good and how late it comes.
+//! A game whose protocol is a function of packets and time can be played through in a unit test, minutes of it in a
+//! moment, over any link and with the same outcome each time. What such a test looks like: step all sides frame by
+//! frame, move the clock in between, and assert what players care about, such as that nothing is lost for good and how
+//! late it comes.
 //!
 //! Here a client walks, and repeats each step until the server has acknowledged it, since the link loses some:
 //!
@@ -141,14 +142,14 @@
 //!
 //! In the repository `tests/match.rs` does this with 64 players who come, vanish and return, for ten minutes over
 //! [`Link::MOBILE_4G`]. At 30 inputs and 20 world states a second these are 1.8 million datagrams, and take 0.7 s of
-//! processor time in a release build and 1.0 s as `cargo test` builds; at 60 of each, 4.3 million take 1.6 s and 2.1 s (2 virtual
-//! cores, with other work on the machine).
+//! processor time in a release build and 1.0 s as `cargo test` builds; at 60 of each, 4.3 million take 1.6 s and 2.1 s
+//! (2 virtual cores, with other work on the machine).
 //!
 //! # What links do, measured
 //!
-//! Over a million datagrams each, as `cargo test --release --test link -- --nocapture | grep -o '| .*' | sort` prints it. The
-//! test fails where a share is more than three standard deviations off, by the theory of its own model, or a time or a
-//! rate is not exact.
+//! Over a million datagrams each, as `cargo test --release --test link -- --nocapture | grep -o '| .*' | sort` prints
+//! it. The test fails where a share is more than three standard deviations off, by the theory of its own model, or a
+//! time or a rate is not exact.
 //!
 //! | | configured | measured | off |
 //! |---|--:|--:|--:|
@@ -171,16 +172,16 @@
 //! | jitter of ±10 ms: variance, ms² | 33.333333 | 33.313583 | -0.66 σ |
 //! | rate over an hour, bytes a second | 60000 | 59999.999 | -0.001 |
 //!
-//! Over real sockets ([`Conditioned`]) each datagram has the time that its seed gives it in virtual time, and goes on with the
-//! first poll after that and none before: a test asserts so for each, whatever else the machine does
-//! (`cargo test --release --test conditioned -- --nocapture | grep '|'`). Polled all the time, half of them are late by
-//! some 0.02 ms, or 1 ms while others want the processors.
+//! Over real sockets, behind a [`Conditioned`], each datagram has the time that its seed gives it in virtual time, and
+//! goes on with the first poll after that and none before: a test asserts so for each, whatever else the machine does.
+//! Polled all the time, half of them are late by some 0.02 ms, or 1 ms while others want the processors, as
+//! `cargo test --release --test conditioned -- --nocapture | grep '|'` prints it.
 //!
 //! # Real sockets
 //!
 //! Between real programs, [`Conditioned`] puts the same link around the sockets of any other
-//! [`TransportFactory`](crate::socket::TransportFactory). It is ordinary public code, there in release builds too, so that a
-//! game can offer it to its testers; the example `bad_network` puts it between any client and any server.
+//! [`TransportFactory`](crate::socket::TransportFactory). It is ordinary public code, there in release builds too, so
+//! that a game can offer it to its testers; the example `bad_network` puts it between any client and any server.
 
 mod buffers;
 mod conditioned;

@@ -1,5 +1,5 @@
-//! The link conditioner around other sockets: exactly in virtual time around those of an in-memory host, and around real
-//! ones as far as a busy machine allows, which is that nothing comes before its time.
+//! The link conditioner around other sockets: exactly in virtual time around those of an in-memory host, and around
+//! real ones as far as a busy machine allows, which is that nothing comes before its time.
 
 use std::collections::HashSet;
 use std::io;

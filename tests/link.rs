@@ -1,7 +1,7 @@
 //! Links of the in-memory network: what they do to a million datagrams, against what they were told to do.
 //!
-//! Everything here is decided by fixed seeds: a test that passes once passes always, on every system. What was measured is
-//! printed as the rows of a table:
+//! Everything here is decided by fixed seeds: a test that passes once passes always, on every system. What was measured
+//! is printed as the rows of a table:
 //!
 //!     cargo test --release --test link -- --nocapture | grep -o '| .*' | sort
 
@@ -106,7 +106,8 @@ fn assert_books_balance(stats: &LinkStats) {
     assert_eq!(stats.offered, stats.passed + dropped, "{stats}");
 }
 
-/// Prints a row of the table: what was measured, what was configured or follows from it, what came of it, and the difference.
+/// Prints a row of the table: what was measured, what was configured or follows from it, what came of it, and the
+/// difference.
 fn print_row(what: &str, configured: &str, measured: &str, off: &str) {
     println!("| {what:<44} | {configured:>16} | {measured:>16} | {off:>8} |");
 }

@@ -1,13 +1,13 @@
-//! A match of 64 players over mobile links: ten minutes in virtual time, simulated at 60 Hz, with players who leave, vanish
-//! and come back. In the end everybody has seen the same. It is played at the rates that games usually send at, and again
-//! with something from and to everybody in every frame.
+//! A match of 64 players over mobile links: ten minutes in virtual time, simulated at 60 Hz, with players who leave,
+//! vanish and come back. In the end everybody has seen the same. It is played at the rates that games usually send at,
+//! and again with something from and to everybody in every frame.
 //!
 //! It is a small game of the usual kind, and shows how one is tested:
 //!
-//! - Clients send inputs, numbered, and repeat all that the server has not acknowledged: whatever the link loses, swaps or
-//!   doubles, each input counts once, in its turn.
-//! - The server sends the world, with the number of the receiver's last input that is in it. Of world states only the newest
-//!   counts.
+//! - Clients send inputs, numbered, and repeat all that the server has not acknowledged: whatever the link loses, swaps
+//!   or doubles, each input counts once, in its turn.
+//! - The server sends the world, with the number of the receiver's last input that is in it. Of world states only the
+//!   newest counts.
 //! - A player says goodbye a few times, or not at all, and then the idle timeout ends it.
 //!
 //! `PACKETPEER_SEED` sets the seed.

@@ -50,6 +50,8 @@ struct Known {
     phase: Phase,
     /// Who should be in, at each server: from when nobody comes or goes.
     expected: Option<[BTreeSet<u64>; 2]>,
+    /// How many of them have not been answered since then.
+    unanswered: usize,
 }
 
 impl Stage {
@@ -59,6 +61,11 @@ impl Stage {
 
     pub(crate) fn expected(&self) -> Option<[BTreeSet<u64>; 2]> {
         self.known().expected.clone()
+    }
+
+    /// How many of those who should be in have not been answered yet.
+    pub(crate) fn unanswered(&self) -> usize {
+        self.known().unanswered
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -88,8 +95,6 @@ pub(crate) struct Tally {
     pub(crate) strays: u64,
     /// Echoes that are not what was said.
     pub(crate) wrong: u64,
-    /// Who talked to the end and was not answered after the rest had stopped coming and going.
-    pub(crate) unanswered: u64,
 }
 
 impl Crowd {
@@ -104,11 +109,18 @@ impl Crowd {
             frame += 1;
             let before = std::mem::replace(&mut phase, stage.known().phase);
             if (before, phase) == (Phase::ComeAndGo, Phase::Stay) {
-                stage.known().expected = Some(self.expected(&mut clients));
+                let expected = self.expected(&mut clients);
+                let mut known = stage.known();
+                known.unanswered = expected.iter().map(BTreeSet::len).sum();
+                known.expected = Some(expected);
             }
             let received = tally.received;
             for client in &mut clients {
                 client.frame(frame, phase, self, &mut tally)?;
+            }
+            if phase == Phase::Stay {
+                let sessions = clients.iter().filter_map(|client| client.session.as_ref());
+                stage.known().unanswered = sessions.filter(|session| !session.is_answered).count();
             }
             if tally.received > received || phase != Phase::Quiet {
                 last_heard = Instant::now();
@@ -116,9 +128,6 @@ impl Crowd {
             if last_heard.elapsed() > SILENCE {
                 break;
             }
-        }
-        for client in &mut clients {
-            tally.unanswered += u64::from(client.session.as_ref().is_some_and(|session| !session.is_answered));
         }
         Ok(tally)
     }

@@ -1,16 +1,16 @@
-//! Thousands of clients come, talk, vanish without a word and return, over a bad network, for as long as you like; in the
-//! end nothing may have grown, nobody may be left over, and every datagram has to be accounted for.
+//! Thousands of clients come, talk, vanish without a word and return, over a bad network, for as long as you like; in
+//! the end nothing may have grown, nobody may be left over, and every datagram has to be accounted for.
 //!
 //!     cargo run --release --example soak -- --seconds 60
 //!
 //! Two servers on the main thread, one that knows clients by address and one that does so by connection id, half of the
-//! clients each, on another thread and over real sockets of this machine. Clients send numbered datagrams and check every byte
-//! that comes back. Some say goodbye; some fall silent; some come back at once from the same port; some change the port in the
-//! middle. Once in ten seconds the network is gone for one.
+//! clients each, on another thread and over real sockets of this machine. Clients send numbered datagrams and check
+//! every byte that comes back. Some say goodbye; some fall silent; some come back at once from the same port; some
+//! change the port in the middle. Once in ten seconds the network is gone for one.
 //!
-//! When the time is up, nobody comes or goes any more: soon exactly those have to be in who should be. Then all fall silent, and
-//! soon nobody may be in. Exit code 0 only if all of that is so, all equations hold, and memory and tables were no larger in the
-//! last quarter of the time than in the second, but for the slack that is printed.
+//! When the time is up, nobody comes or goes any more: soon exactly those have to be in who should be. Then all fall
+//! silent, and soon nobody may be in. Exit code 0 only if all of that is so, all equations hold, and memory and tables
+//! were no larger in the last quarter of the time than in the second, but for the slack that is printed.
 //!
 //! `hall.rs` is a server, `crowd.rs` the clients, `verdict.rs` what is measured and judged.
 
@@ -92,9 +92,10 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     stage.enter(Phase::Stay);
     let settled = frames_until(&mut halls, &mut clock, IDLE, |halls| {
         let Some(expected) = stage.expected() else { return false };
-        halls.iter().zip(&expected).all(|(hall, expected)| hall.sessions() == *expected)
+        stage.unanswered() == 0 && halls.iter().zip(&expected).all(|(hall, expected)| hall.sessions() == *expected)
     })?;
     let expected = stage.expected().unwrap_or_default();
+    verdict.expect(stage.unanswered() == 0, &format!("not answered: {} of those who should be in", stage.unanswered()));
     for (hall, expected) in halls.iter().zip(&expected) {
         let sessions = hall.sessions();
         let (missing, left_over) = (expected.difference(&sessions).count(), sessions.difference(expected).count());

@@ -26,8 +26,8 @@ const BATCH: usize = 4;
 const SLOT: usize = 1 << 16;
 
 thread_local! {
-    /// Room to receive into, while no peer of this thread does. With one each, the thousands of clients of a load test would
-    /// take a GiB.
+    /// Room to receive into, while no peer of this thread does. With one each, the thousands of clients of a load test
+    /// would take a GiB.
     static ROOM: Cell<Option<ReceiveBatch>> = const { Cell::new(None) };
 }
 

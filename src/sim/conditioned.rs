@@ -20,28 +20,29 @@ const SLOT: usize = 1 << 16;
 /// Datagrams that one receive takes from the inner transport before it lets the caller go on.
 const MAX_TAKEN: usize = 4096;
 
-/// How long a wait sleeps before it looks again for what is to be sent, also by what other threads have put meanwhile: where
-/// something is held or may be, and where the outgoing link is perfect, but may be changed.
+/// How long a wait sleeps before it looks again for what is to be sent, also by what other threads have put meanwhile:
+/// where something is held or may be, and where the outgoing link is perfect, but may be changed.
 const NAP: Duration = Duration::from_millis(1);
 const LONG_NAP: Duration = Duration::from_millis(50);
 
 /// Puts a [`Link`] in each direction around the sockets of another factory, such as
 /// [`SystemSockets`](crate::socket::SystemSockets): a bad network for real programs.
 ///
-/// What is put is held back until its time has come, and sent by a later call on the same socket, such as the next poll;
-/// what has arrived is held back as well before it is received. There is no thread: who wants to be on time polls often, or
-/// waits, since a wait sends what is due meanwhile, and ends when something may be received. Nothing leaves before its time,
-/// with one exception: a socket that is closed, or connected elsewhere, sends at once what it still holds, in its order. What it
-/// holds of the incoming is lost.
+/// What is put is held back until its time has come, and sent by a later call on the same socket, such as the next
+/// poll; what has arrived is held back as well before it is received. There is no thread: who wants to be on time polls
+/// often, or waits, since a wait sends what is due meanwhile, and ends when something may be received. Nothing leaves
+/// before its time, with one exception: a socket that is closed, or connected elsewhere, sends at once what it still
+/// holds, in its order. What it holds of the incoming is lost.
 ///
-/// Each socket has links of its own, with the whole rate and with chances of its own: those of the seed and of the socket's
-/// number in the order in which sockets were opened. Time is that of the inner factory; around a
-/// [`Host`](super::Host) it is virtual. No more than 16 MiB are held a socket and direction; what comes beyond is dropped and counted
-/// as [`queue_full`](LinkStats::queue_full).
+/// Each socket has links of its own, with the whole rate and with chances of its own: those of the seed and of the
+/// socket's number in the order in which sockets were opened. Time is that of the inner factory; around a
+/// [`Host`](super::Host) it is virtual. No more than 16 MiB are held a socket and direction; what comes beyond is
+/// dropped and counted as [`queue_full`](LinkStats::queue_full).
 ///
-/// While both links are [perfect](Link::PERFECT) every call goes straight to the inner socket. Otherwise a put succeeds where
-/// the network, and not this host, would lose the datagram; what the system says when it is sent later, nobody hears:
-/// it is counted as [`undelivered`](LinkStats::undelivered), unless the system would block, and then it is tried again.
+/// While both links are [perfect](Link::PERFECT) every call goes straight to the inner socket. Otherwise a put succeeds
+/// where the network, and not this host, would lose the datagram; what the system says when it is sent later, nobody
+/// hears: it is counted as [`undelivered`](LinkStats::undelivered), unless the system would block, and then it is tried
+/// again.
 ///
 /// ```
 /// use std::time::{Duration, Instant};
@@ -177,8 +178,8 @@ impl Direction {
     }
 }
 
-/// Locks are taken in this order: the line of a socket, then the direction it shares with others; neither is held across a
-/// call of the inner transport, but for the look at its clock.
+/// Locks are taken in this order: the line of a socket, then the direction it shares with others; neither is held
+/// across a call of the inner transport, but for the look at its clock.
 #[derive(Debug)]
 struct ConditionedTransport {
     inner: Box<dyn Transport>,
