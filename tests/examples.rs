@@ -22,7 +22,7 @@ const MOMENT: Duration = Duration::from_millis(20);
 
 #[test]
 fn a_short_soak_over_the_worst_link_is_well() {
-    let soak = client("soak", &["--seconds", "3", "--clients", "60", "--link", "bad_hotel"]);
+    let soak = client("soak", &["--seconds", "6", "--clients", "60", "--link", "bad_hotel"]);
     assert!(soak.status.success(), "{soak:?}");
     assert_eq!(soak.said.last().map(String::as_str), Some("All is well."));
 }
