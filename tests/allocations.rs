@@ -231,6 +231,30 @@ fn echo_in_memory(size: usize, mode: SendMode, way: Way, takes: [usize; 3]) {
 }
 
 #[test]
+fn a_broadcast_copies_its_payload_once_at_most() {
+    const PEERS: usize = 1000;
+    for mode in MODES {
+        let wire = Arc::new(Wire::new(PEERS, 64));
+        let mut server = UdpServer::with_transport(config(mode, PEERS), Wires(Arc::clone(&wire)));
+        server.listen(1).unwrap();
+        let mut game = Game::new(server, Way::Packet, PEERS);
+        for frame in 0..20 {
+            wire.arrive(if frame == 0 { PEERS } else { 0 }, usize::MAX);
+            game.frame();
+            let before = wire.sent.load(Relaxed);
+            let allocations = allocations(|| {
+                game.server.broadcast(&[7; 64]).unwrap();
+                game.server.flush().unwrap();
+            });
+            assert_eq!(wire.sent.load(Relaxed) - before, PEERS);
+            if frame >= 3 {
+                assert_eq!(allocations, u64::from(mode != SendMode::Now), "{mode:?}, frame {frame}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_known_peer_takes_at_most_512_bytes() {
     for mode in MODES {
         let bytes = bytes_a_known_peer(mode);

@@ -80,7 +80,7 @@ mod tests {
     use std::time::Duration;
 
     fn key(port: u16) -> Key {
-        Key::of(SocketAddr::from(([192, 0, 2, 1], port)))
+        Key::of(&SocketAddr::from(([192, 0, 2, 1], port)))
     }
 
     #[test]

@@ -223,6 +223,7 @@ impl Standalone {
         }
     }
 
+    #[inline(never)]
     pub(super) fn put(&mut self, bytes: &[u8]) -> Result<(), PutError> {
         let result = self.send(bytes);
         let stats = &mut self.inbox.stats;
@@ -255,6 +256,7 @@ impl Standalone {
         }
     }
 
+    #[inline(never)]
     pub(super) fn get(&mut self) -> Result<Option<Packet>, GetError> {
         match (self.inbox.take(), &self.socket) {
             (None, Socket::Unbound) => Err(GetError::NotOpen),
@@ -263,14 +265,13 @@ impl Standalone {
         }
     }
 
-    pub(super) fn get_into(&mut self, buffer: &mut [u8]) -> Result<Option<(usize, SocketAddr)>, GetIntoError> {
-        let room = buffer.len();
+    /// As [`Standalone::get`], unless the packet is longer than `room`.
+    #[inline(never)]
+    pub(super) fn get_up_to(&mut self, room: usize) -> Result<Option<Packet>, GetIntoError> {
         if let Some(size) = self.inbox.queue.front().map(|packet| packet.len()).filter(|&size| size > room) {
             return Err(GetIntoError::BufferTooSmall { size, room });
         }
-        let Some(packet) = self.get()? else { return Ok(None) };
-        buffer[..packet.len()].copy_from_slice(&packet);
-        Ok(Some((packet.len(), packet.sender())))
+        Ok(self.get()?)
     }
 
     pub(super) fn close(&mut self) {
@@ -417,7 +418,7 @@ impl fmt::Debug for Standalone {
 
 impl Inbox {
     fn receive(&mut self, sender: SocketAddr, bytes: &[u8], now: Instant) {
-        let packet = self.pool.packet(bytes, sender, now);
+        let packet = self.pool.packet(bytes, &sender, now);
         if let Some(lost) = self.queue.push(packet, &self.limits) {
             self.stats.drops.add(lost.bound.into(), lost.packets);
         }
@@ -450,8 +451,25 @@ impl Sink for Intake<'_> {
         self.left
     }
 
-    fn datagram(&mut self, datagram: &Datagram<'_>) {
-        self.left -= 1;
+    fn take(&mut self, batch: &ReceiveBatch) {
+        self.left -= batch.len();
+        for datagram in batch.iter() {
+            self.sort(&datagram);
+        }
+    }
+
+    fn truncated(&mut self) {
+        self.inbox.stats.received += 1;
+        self.inbox.stats.drops.add(DropReason::TooLarge, 1);
+    }
+
+    fn noise(&mut self) {
+        self.inbox.stats.noise += 1;
+    }
+}
+
+impl Intake<'_> {
+    fn sort(&mut self, datagram: &Datagram<'_>) {
         let bytes = datagram.bytes;
         let sender = canonical(datagram.sender);
         let stats = &mut self.inbox.stats;
@@ -468,15 +486,6 @@ impl Sink for Intake<'_> {
         } else {
             self.inbox.receive(sender, bytes, self.now);
         }
-    }
-
-    fn truncated(&mut self) {
-        self.inbox.stats.received += 1;
-        self.inbox.stats.drops.add(DropReason::TooLarge, 1);
-    }
-
-    fn noise(&mut self) {
-        self.inbox.stats.noise += 1;
     }
 }
 

@@ -36,6 +36,14 @@ pub struct Datagram<'a> {
     pub local: Option<IpAddr>,
 }
 
+/// One datagram of a [`ReceiveBatch`], where it lies.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Arrived<'a> {
+    received: &'a Received,
+    /// Its payload.
+    pub(crate) bytes: &'a [u8],
+}
+
 impl ReceiveBatch {
     /// Room for `slots` datagrams of `slot_len` bytes each.
     pub fn new(slots: usize, slot_len: usize) -> Self {
@@ -110,13 +118,32 @@ impl ReceiveBatch {
 
     /// What has been pushed since the last clear, in that order.
     pub fn iter(&self) -> impl Iterator<Item = Datagram<'_>> {
-        let slots = self.bytes.chunks(self.slot_len);
-        self.received.iter().zip(slots).map(|(meta, slot)| Datagram {
-            sender: meta.sender,
-            bytes: &slot[..meta.len],
-            cut: meta.cut,
-            local: meta.local,
-        })
+        self.arrived().map(|arrived| arrived.datagram())
+    }
+
+    /// The same, without a copy of anything.
+    pub(crate) fn arrived(&self) -> impl Iterator<Item = Arrived<'_>> {
+        let slots = self.bytes.chunks_exact(self.slot_len);
+        self.received.iter().zip(slots).map(|(received, slot)| Arrived { received, bytes: &slot[..received.len] })
+    }
+}
+
+impl<'a> Arrived<'a> {
+    pub(crate) fn sender(&self) -> &'a SocketAddr {
+        &self.received.sender
+    }
+
+    pub(crate) fn is_cut(&self) -> bool {
+        self.received.cut
+    }
+
+    pub(crate) fn local(&self) -> &'a Option<IpAddr> {
+        &self.received.local
+    }
+
+    pub(crate) fn datagram(&self) -> Datagram<'a> {
+        let Received { sender, cut, local, .. } = *self.received;
+        Datagram { sender, bytes: self.bytes, cut, local }
     }
 }
 
