@@ -15,6 +15,9 @@ const SLACK_PERCENT: u64 = 5;
 const SLACK_BYTES: u64 = 1 << 20;
 const SLACK_ENTRIES: u64 = 64;
 
+/// What may wait while the machine does other things for a second, and lies in the pool ever after.
+const SLACK_STALL: u64 = 4 << 20;
+
 /// Before the second quarter there has to be time for all to come and for the first of them to vanish and to be
 /// forgotten.
 const LEAST_QUARTER: usize = 10;
@@ -53,15 +56,15 @@ impl Sample {
     /// Each by its name, with the slack that it has.
     fn values(&self) -> [(&'static str, u64, u64); 9] {
         [
-            ("resident bytes", self.resident.unwrap_or(0), SLACK_BYTES),
+            ("resident bytes beside the pool", self.resident.unwrap_or(0).saturating_sub(self.pool_bytes), SLACK_BYTES),
             ("open files", self.open_files.unwrap_or(0), SLACK_ENTRIES),
             ("peers", self.peers, SLACK_ENTRIES),
             ("pending", self.pending, SLACK_ENTRIES),
             ("places", self.places, SLACK_ENTRIES),
             ("refused", self.refused, SLACK_ENTRIES),
             ("moved", self.moved, SLACK_ENTRIES),
-            ("pool bytes", self.pool_bytes, SLACK_BYTES / 4),
-            ("queued bytes", self.queued_bytes, SLACK_BYTES / 4),
+            ("pool bytes", self.pool_bytes, SLACK_STALL),
+            ("queued bytes", self.queued_bytes, SLACK_STALL),
         ]
     }
 }
