@@ -44,7 +44,7 @@ use crate::lifetime::CloseReason;
 use crate::packet::{Packet, Pool, Stash};
 use crate::peer_id::PeerId;
 use crate::socket::{Arrived, ReceiveBatch};
-use crate::stats::{DropReason, PollReport, ReceiveDrops, SendDropReason, ServerStats};
+use crate::stats::{DropReason, PollReport, ReceiveDrops, SendDropReason, ServerStats, TableSizes};
 use crate::sync::Mutex;
 use crate::sync::mpsc::Receiver;
 use address::Key;
@@ -550,6 +550,17 @@ impl Demux {
         stats.queued_bytes = waiting.bytes;
         stats.pool_misses = self.shared.pool().misses();
         stats
+    }
+
+    pub(crate) fn table_sizes(&self) -> TableSizes {
+        TableSizes {
+            peers: self.peer_count(),
+            pending: self.pending_count(),
+            places: self.table.places(),
+            refused: self.refused.len(),
+            moved: self.table.moved_count(),
+            pool_bytes: self.shared.pool().idle_bytes(),
+        }
     }
 
     /// What becomes of the datagram of somebody unknown. The filter comes before the caps, so that it works when they

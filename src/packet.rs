@@ -164,6 +164,11 @@ impl Pool {
         }
     }
 
+    /// What lies idle, in bytes.
+    pub(crate) fn idle_bytes(&self) -> usize {
+        self.idle().bytes
+    }
+
     fn idle(&self) -> MutexGuard<'_, Idle> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -22,7 +22,7 @@ use crate::socket::{
     BindAddr, Drained, MAX_PAYLOAD_V4, ReceiveBatch, SharedTransport, Sink, SocketRef, SystemSockets, ToBindAddr,
     Transport, TransportFactory, TransportOwner, drain,
 };
-use crate::stats::{FlushReport, PollReport, ServerStats};
+use crate::stats::{FlushReport, PollReport, ServerStats, TableSizes};
 use dedicated::DedicatedSockets;
 use notices::Notices;
 use outgoing::Outgoing;
@@ -578,6 +578,11 @@ impl UdpServer {
         let mut stats = self.demux.stats();
         stats.kernel_drops = self.kernel_drops();
         stats
+    }
+
+    /// How much the server remembers at the moment.
+    pub fn table_sizes(&self) -> TableSizes {
+        self.demux.table_sizes()
     }
 
     fn kernel_drops(&self) -> Option<u64> {

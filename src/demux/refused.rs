@@ -39,6 +39,11 @@ impl Refused {
         !self.by_key.is_empty() && self.by_key.get(key).is_some_and(|refusal| now < refusal.until)
     }
 
+    /// How many are remembered, those that were lifted or replaced not yet forgotten among them.
+    pub(super) fn len(&self) -> usize {
+        self.order.len()
+    }
+
     pub(super) fn lift(&mut self, key: &Key) {
         self.by_key.remove(key);
     }

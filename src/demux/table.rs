@@ -177,6 +177,16 @@ impl Table {
         self.peers
     }
 
+    /// Entries there ever were at a time.
+    pub(super) fn places(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Who has moved, and where from is remembered.
+    pub(super) fn moved_count(&self) -> usize {
+        self.moved.len()
+    }
+
     /// Those that were taken.
     pub(super) fn peers(&self) -> impl Iterator<Item = &Arc<Mailbox>> {
         self.by_key.values().filter_map(|&id| self.entry(id)).filter(|entry| entry.is_peer).map(|entry| &entry.mailbox)

@@ -1,3 +1,4 @@
+use std::cell::Cell;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::sync::Arc;
@@ -23,6 +24,13 @@ const MAX_PER_POLL: usize = 4096;
 /// Datagrams that one call of the system takes: few, since each has room for the largest.
 const BATCH: usize = 4;
 const SLOT: usize = 1 << 16;
+
+thread_local! {
+    /// Room to receive into, while no peer of this thread does. With one each, the thousands of clients of a load test
+    /// would take a GiB.
+    #[allow(clippy::missing_const_for_thread_local, reason = "it is; on Windows with MinGW the lint does not see that")]
+    static ROOM: Cell<Option<ReceiveBatch>> = const { Cell::new(None) };
+}
 
 /// A peer with a socket of its own.
 pub(super) struct Standalone {
@@ -82,7 +90,6 @@ enum Socket {
 struct Open {
     transport: Box<dyn Transport>,
     local_addr: SocketAddr,
-    batch: ReceiveBatch,
 }
 
 /// What has been received and not yet taken, and the counters.
@@ -202,7 +209,12 @@ impl Standalone {
             now: open.transport.now(),
             left: MAX_PER_POLL,
         };
-        match socket::drain(&*open.transport, &mut open.batch, &mut intake) {
+        // While a thread ends its variables are gone, and a peer may still be polled by the end of another.
+        let room = ROOM.try_with(Cell::take).ok().flatten();
+        let mut batch = room.unwrap_or_else(|| ReceiveBatch::new(BATCH, SLOT));
+        let drained = socket::drain(&*open.transport, &mut batch, &mut intake);
+        let _ = ROOM.try_with(|room| room.set(Some(batch)));
+        match drained {
             Ok(_) => Ok(()),
             Err(error) => {
                 self.end(CloseReason::SocketFailed);
@@ -381,7 +393,7 @@ impl Standalone {
             transport.set_option(TransportOption::Broadcast(true)).map_err(BindError::from_io)?;
         }
         self.inbox.discard();
-        self.socket = Socket::Open(Open { transport, local_addr, batch: ReceiveBatch::new(BATCH, SLOT) });
+        self.socket = Socket::Open(Open { transport, local_addr });
         Ok(())
     }
 

@@ -3,7 +3,7 @@ use std::net::{IpAddr, SocketAddr};
 
 /// Room for the datagrams of one [`Transport::receive`](super::Transport::receive).
 ///
-/// Servers and peers bring their own. A transport that wraps another makes one to receive into, and pushes what it lets
+/// Servers and peers bring it. A transport that wraps another makes one to receive into, and pushes what it lets
 /// pass into the one it was given.
 ///
 /// The memory is one zeroed block, so the system hands out real pages only for slots that were really written.
