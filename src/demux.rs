@@ -559,7 +559,7 @@ impl Demux {
             places: self.table.places(),
             refused: self.refused.len(),
             moved: self.table.moved_count(),
-            pool_bytes: self.shared.pool().idle_bytes(),
+            pool_bytes: self.shared.pool().idle_bytes() + self.stash.idle_bytes(),
         }
     }
 

@@ -240,6 +240,11 @@ impl Stash {
         body.fill(bytes, sender, received_at)
     }
 
+    /// What it holds, in bytes.
+    pub(crate) fn idle_bytes(&self) -> usize {
+        self.by_size.iter().enumerate().map(|(size, stack)| stack.len() * cost(size)).sum()
+    }
+
     /// Takes a lot of buffers from the pool, and one of them out; makes that one where the pool has none. It leaves half
     /// of what is there, so that handles that put packets meanwhile find some too.
     #[cold]

@@ -19,8 +19,8 @@ use crate::lifetime::CloseReason;
 use crate::peer::{PacketPeerUdp, SocketWait, Switch, WaitOutcome, Waker, send};
 use crate::peer_id::PeerId;
 use crate::socket::{
-    BindAddr, Drained, MAX_PAYLOAD_V4, ReceiveBatch, SharedTransport, Sink, SocketRef, SystemSockets, ToBindAddr,
-    Transport, TransportFactory, TransportOwner, drain,
+    Drained, MAX_PAYLOAD_V4, ReceiveBatch, SharedTransport, Sink, SocketRef, SystemSockets, ToBindAddr, Transport,
+    TransportFactory, TransportOwner, drain,
 };
 use crate::stats::{FlushReport, PollReport, ServerStats, TableSizes};
 use dedicated::DedicatedSockets;
@@ -364,10 +364,8 @@ impl UdpServer {
         if self.dedicated.contains(peer.id()) {
             return Err(DedicateError::AlreadyDedicated);
         }
-        let listens_on = listening.transport.get().local_addr();
-        let ip = if listens_on.ip().is_unspecified() { mailbox.local() } else { Some(listens_on.ip()) };
-        let addr = ip.map_or(BindAddr::Any(0), |ip| BindAddr::Addr(SocketAddr::new(ip.to_canonical(), 0)));
-        let mut options = self.config.bind_options(addr);
+        let mut options =
+            self.config.bind_options(dedicated::bind_addr(listening.transport.get().local_addr(), mailbox));
         options.share_port = false;
         options.pin_reply_address = false;
         let mut transport = self.factory.bind(&options).map_err(DedicateError::from_io)?;

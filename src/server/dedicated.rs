@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::time::Duration;
 
 use crate::demux::{Demux, Mailbox};
 use crate::peer::Switch;
 use crate::peer_id::PeerId;
 use crate::socket::{
-    Drained, Interrupt, ReadySet, ReceiveBatch, SharedTransport, Sink, Transport, TransportOwner, drain,
+    BindAddr, Drained, Interrupt, ReadySet, ReceiveBatch, SharedTransport, Sink, Transport, TransportOwner, drain,
 };
 
 #[derive(Debug, Default)]
@@ -130,6 +131,20 @@ impl DedicatedSockets {
         let sockets = &self.sockets;
         let transport = |token: usize| sockets.get(token)?.as_ref().map(|dedicated| dedicated.transport.get().io());
         self.set.wait(first, transport, timeout, interrupt)
+    }
+}
+
+/// Where a peer's own socket is bound to, at a port that the system chooses: to the address that the peer speaks to,
+/// where that is known.
+pub(super) fn bind_addr(listens_on: SocketAddr, mailbox: &Mailbox) -> BindAddr {
+    let ip = if listens_on.ip().is_unspecified() { mailbox.local() } else { Some(listens_on.ip()) };
+    match (ip.map(|ip| ip.to_canonical()), mailbox.remote()) {
+        (None, _) => BindAddr::Any(0),
+        // Means something only with the interface, which is the one on which the peer is heard.
+        (Some(IpAddr::V6(ip)), SocketAddr::V6(remote)) if ip.is_unicast_link_local() => {
+            BindAddr::Addr(SocketAddrV6::new(ip, 0, 0, remote.scope_id()).into())
+        }
+        (Some(ip), _) => BindAddr::Addr(SocketAddr::new(ip, 0)),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Who is who, and where answers come from, with IPv4, IPv6, and addresses that hold on one link only.
 
-use packetpeer::ServerConfig;
+use packetpeer::{ServerConfig, SocketOptions, Switch};
 
 use super::hosts::{PATIENCE, at, lay_cable, two_hosts, wait_until_up};
 use super::talk::{admit, assert_counts_add_up, assert_peers_counts_add_up};
@@ -69,8 +69,6 @@ fn echo_programs_on_two_hosts_lose_nothing() {
 #[cfg(not(packetpeer_portable))]
 #[test]
 fn where_asked_for_answers_leave_from_the_address_spoken_to() {
-    use packetpeer::SocketOptions;
-
     let Some([here, there]) = two_hosts() else { return };
     // Second addresses, from which the routing table would not choose to answer.
     there.add_addr("198.51.100.22/24", "veth0");
@@ -115,6 +113,29 @@ fn a_link_local_client_is_answered_on_its_link() {
     }
     assert_counts_add_up(&server, 3);
     assert_eq!(server.stats().connections.opened, 1);
+}
+
+#[test]
+fn a_link_local_client_gets_a_socket_of_its_own_on_its_link() {
+    let Some([here, there]) = two_hosts() else { return };
+    there.add_addr("fe80::5e/64", "veth0");
+    let pinned = SocketOptions::new().pin_reply_address(!cfg!(packetpeer_portable));
+    for (listen, socket) in [
+        (there.on_link("veth0", "fe80::5e", 0), SocketOptions::new()),
+        (at("::", 0), SocketOptions::new()),
+        (at("::", 0), pinned),
+    ] {
+        let mut server = there.serve(ServerConfig::new().socket(socket), listen);
+        let mut client = here.bind(at("::", 0));
+        client.set_dest_address(here.on_link("veth0", "fe80::5e", server.local_port().unwrap())).unwrap();
+        let mut peer = admit(&mut server, &mut client);
+        let own = there.enter(|| server.dedicate_socket(&mut peer, Switch::AtOnce)).unwrap();
+        peer.put_packet(b"from my own port").unwrap();
+        assert_eq!(receive(&mut client).sender(), here.on_link("veth0", "fe80::5e", own.port()));
+        client.set_dest_address(here.on_link("veth0", "fe80::5e", own.port())).unwrap();
+        client.put_packet(b"to that port").unwrap();
+        assert_eq!(&*receive_at(&mut server, &mut peer), b"to that port");
+    }
 }
 
 #[test]
