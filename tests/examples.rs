@@ -1,8 +1,6 @@
 //! The examples as a newcomer runs them: real processes that talk over the loopback interface, on ports of the system's
 //! choice.
 
-#![cfg(unix)] // servers are ended as by Ctrl-C, so that they print their counters
-
 use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
 use std::thread;

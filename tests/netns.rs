@@ -7,7 +7,7 @@
 //!
 //! A plain `cargo test` builds the examples first; `cargo test --test netns` does not, and runs those built last.
 
-#![cfg(target_os = "linux")]
+#![cfg(target_os = "linux")] // no other system has network namespaces
 
 mod process;
 

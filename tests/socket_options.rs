@@ -61,6 +61,7 @@ fn the_buffer_granted_can_be_read() {
     assert!(most >= granted, "asked for all there is and got {most}, for 64 KiB {granted}");
 }
 
+/// What is asked of the system here, or how it answers, is Linux' own.
 #[cfg(target_os = "linux")]
 mod linux {
     use super::*;
