@@ -20,9 +20,10 @@ use packetpeer::{Limits, PacketPeerUdp, PeerId, SendMode, ServerConfig, UdpServe
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let [once, peers, size, frames] = arguments.as_slice() {
+    if let [once, mode, peers, size, frames] = arguments.as_slice() {
         if once == "--once" {
-            return run_once(peers.parse()?, size.parse()?, frames.parse()?);
+            let mode = if mode == "flush" { SendMode::OnFlush } else { SendMode::Now };
+            return run_once(mode, peers.parse()?, size.parse()?, frames.parse()?);
         }
     }
     // `cargo bench` says so; `cargo test --benches` only wants to see it run.
@@ -44,8 +45,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// Many frames for callgrind, which counts what happens in [`measured_frames`].
-fn run_once(peers: usize, size: usize, frames: usize) -> Result<(), Box<dyn Error>> {
-    let mut world = World::new(SendMode::Now, peers, size)?;
+fn run_once(mode: SendMode, peers: usize, size: usize, frames: usize) -> Result<(), Box<dyn Error>> {
+    let mut world = World::new(mode, peers, size)?;
     world.echo_frames(2)?;
     let echoed = measured_frames(&mut world, frames)?;
     println!("{echoed}");
@@ -202,6 +203,7 @@ impl World {
                     echoed += 1;
                 }
             }
+            self.server.flush()?;
         }
         Ok(echoed)
     }

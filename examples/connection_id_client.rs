@@ -6,6 +6,8 @@
 //! Exit code 0 only if all datagrams have come back, each to its own stream.
 
 mod support;
+#[path = "connection_id/wire.rs"]
+mod wire;
 
 use std::error::Error;
 use std::net::SocketAddr;
@@ -13,7 +15,7 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
-use packetpeer::{GetError, Packet, PacketPeer, PacketPeerUdp, PollError, PutError};
+use packetpeer::{ConnectionId, GetError, Packet, PacketPeer, PacketPeerUdp, PollError, PutError};
 use support::streams::{Stream, Summary};
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
@@ -57,7 +59,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
 
 /// A connection that is known by its id: a layer that puts the id in front of each packet, and takes it off again.
 struct Connection {
-    id: [u8; 8],
+    id: ConnectionId,
     server: SocketAddr,
     socket: PacketPeerUdp,
     /// The sockets before: held, lest the system gives one of their ports out a second time.
@@ -67,8 +69,9 @@ struct Connection {
 impl Connection {
     fn new(server: SocketAddr) -> Result<Self, Box<dyn Error>> {
         // From the system's source of secrets: a generator that others could foresee would give the connection away.
-        let mut id = [0; 8];
+        let mut id = [0; wire::ID_SIZE];
         getrandom::fill(&mut id)?;
+        let id = ConnectionId(u64::from_be_bytes(id));
         Ok(Self { id, server, socket: connected(server)?, left: Vec::new() })
     }
 
@@ -98,12 +101,12 @@ impl PacketPeer for Connection {
     fn get_packet(&mut self) -> Result<Option<Packet>, GetError> {
         let Some(packet) = self.socket.get_packet()? else { return Ok(None) };
         // Under another id it is not for us; left as it is, no stream takes it for its own.
-        let payload = packet.strip_prefix(&self.id).unwrap_or(&packet).to_vec();
-        Ok(Some(Packet::new(payload, packet.sender(), packet.received_at())))
+        let payload = wire::read(&packet).filter(|(id, _)| *id == self.id).map_or(&*packet, |(_, payload)| payload);
+        Ok(Some(Packet::new(payload.to_vec(), packet.sender(), packet.received_at())))
     }
 
     fn put_packet(&mut self, bytes: &[u8]) -> Result<(), PutError> {
-        self.socket.put_packet(&[&self.id, bytes].concat())
+        self.socket.put_packet(&wire::write(self.id, bytes))
     }
 
     fn available_packet_count(&self) -> usize {
@@ -111,6 +114,6 @@ impl PacketPeer for Connection {
     }
 
     fn max_packet_size(&self) -> usize {
-        self.socket.max_packet_size() - self.id.len()
+        self.socket.max_packet_size() - wire::ID_SIZE
     }
 }

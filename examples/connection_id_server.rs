@@ -26,13 +26,15 @@
 //! `connection_id_client` is the other side. Ends on Ctrl-C, or after `--seconds`, and prints its counters.
 
 mod support;
+#[path = "connection_id/wire.rs"]
+mod wire;
 
 use std::collections::HashMap;
 use std::error::Error;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use packetpeer::{ConnectionId, ConnectionIds, Identity, Limits, PacketPeerUdp, PeerId, ServerConfig, UdpServer};
+use packetpeer::{ConnectionIds, Identity, Limits, PacketPeerUdp, PeerId, ServerConfig, UdpServer};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut listen = String::from("127.0.0.1:4437");
@@ -45,7 +47,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let idle = Duration::try_from_secs_f64(idle_seconds).map_err(|why| format!("--idle-seconds: {why}"))?;
     let config = ServerConfig::new()
-        .identity(Identity::ConnectionId(ConnectionIds::new(read_id)))
+        // What has no id, the server drops.
+        .identity(Identity::ConnectionId(ConnectionIds::new(|datagram| wire::read(datagram).map(|(id, _)| id))))
         .limits(Limits::new().idle_timeout(Some(idle)));
     let mut server = UdpServer::with_config(config);
     let stop = support::ctrl_c()?;
@@ -81,17 +84,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The id is the first eight bytes. What is shorter has none, and the server drops it.
-fn read_id(datagram: &[u8]) -> Option<ConnectionId> {
-    let id = datagram.first_chunk()?;
-    Some(ConnectionId(u64::from_be_bytes(*id)))
-}
-
 /// Sends back what has come, under the id of the connection that it came on.
 fn echo(client: &mut PacketPeerUdp) {
-    let Some(ConnectionId(id)) = client.connection_id() else { return };
     while let Ok(Some(packet)) = client.get_packet() {
-        let Some(payload) = packet.get(8..) else { continue };
-        let _ = client.put_packet(&[&id.to_be_bytes(), payload].concat());
+        let Some((id, payload)) = wire::read(&packet) else { continue };
+        let _ = client.put_packet(&wire::write(id, payload));
     }
 }

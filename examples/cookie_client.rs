@@ -6,27 +6,15 @@
 //! the same over several frames.
 
 mod support;
+#[path = "cookie/wire.rs"]
+mod wire;
 
 use std::error::Error;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use packetpeer::{PacketPeerUdp, PutError};
-
-/// A datagram's first byte says what it is; this one asks for a cookie. As many bytes follow as a cookie has: the
-/// server answers with no more than it was sent.
-const ASK: u8 = b'?';
-
-/// The answer to that: a cookie follows.
-const COOKIE: u8 = b'!';
-
-/// Our first text: the cookie, and then the text.
-const FIRST: u8 = b'+';
-
-/// Every other text, and every echo.
-const TEXT: u8 = b'=';
-
-const COOKIE_SIZE: usize = 16;
+use wire::{COOKIE_SIZE, Message};
 
 /// After this long without an answer, the question or the answer is lost and we ask again.
 const PATIENCE: Duration = Duration::from_millis(200);
@@ -45,21 +33,18 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut server = PacketPeerUdp::new();
     server.connect_to_host(connect)?;
 
-    let question = [ASK; 1 + COOKIE_SIZE];
-    let cookie: [u8; COOKIE_SIZE] = ask(&mut server, &question, |answer| match answer {
-        [COOKIE, cookie @ ..] => cookie.try_into().ok(),
+    let question = Message::Question(&[0; COOKIE_SIZE]).to_vec();
+    let cookie = ask(&mut server, &question, |answer| match Message::read(answer) {
+        Some(Message::Cookie(cookie)) => Some(cookie),
         _ => None,
     })?;
 
     for number in 0..count {
         let text = format!("text number {number}");
-        let message = if number == 0 {
-            [&[FIRST], &cookie[..], text.as_bytes()].concat()
-        } else {
-            [&[TEXT], text.as_bytes()].concat()
-        };
-        let echo = [&[TEXT], text.as_bytes()].concat();
-        ask(&mut server, &message, |answer| (answer == echo).then_some(()))?;
+        let text = text.as_bytes();
+        let message = if number == 0 { Message::First { cookie, text } } else { Message::Text(text) };
+        let echo = Message::Text(text);
+        ask(&mut server, &message.to_vec(), |answer| (Message::read(answer) == Some(echo)).then_some(()))?;
     }
     println!("let in, and {count} texts came back");
     Ok(())

@@ -9,34 +9,21 @@
 //!
 //! `cookie_client` is the other side. Ends on Ctrl-C, or after `--seconds`, and prints its counters.
 
+#[path = "cookie/cookies.rs"]
+mod cookies;
 mod support;
+#[path = "cookie/wire.rs"]
+mod wire;
 
 use std::error::Error;
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use hmac::{Hmac, KeyInit, Mac};
+use cookies::Cookies;
 use packetpeer::{FirstDatagram, PacketPeerUdp, UdpServer, Verdict};
-use sha2::Sha256;
 use support::FrameClock;
-
-/// A datagram's first byte says what it is; this one asks for a cookie. As many bytes follow as a cookie has, whatever
-/// they are: the answer must not be longer than the question, or it could be used to flood somebody else.
-const ASK: u8 = b'?';
-
-/// The answer to that: a cookie follows.
-const COOKIE: u8 = b'!';
-
-/// A client's first text: the cookie, and then the text.
-const FIRST: u8 = b'+';
-
-/// Every other text, and every echo.
-const TEXT: u8 = b'=';
-
-/// Bytes of a cookie: half of what SHA-256 gives, and still nothing that can be guessed.
-const COOKIE_SIZE: usize = 16;
+use wire::{COOKIE_SIZE, Message};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut listen = String::from("127.0.0.1:4435");
@@ -47,7 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         &mut [("listen", &mut listen), ("cookie-seconds", &mut lifetime), ("seconds", &mut seconds)],
     )?;
 
-    let cookies = Arc::new(Cookies::new(lifetime)?);
+    let cookies = Arc::new(new_cookies(lifetime)?);
     let mut server = UdpServer::new();
     let proof = Arc::clone(&cookies);
     server.set_filter(move |datagram, reply| judge(&proof, datagram, reply));
@@ -73,15 +60,25 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// With a key from the system, another one each time the server starts.
+fn new_cookies(seconds: f64) -> Result<Cookies, Box<dyn Error>> {
+    let period = Duration::try_from_secs_f64(seconds).map_err(|why| format!("--cookie-seconds: {why}"))?;
+    if period.is_zero() {
+        return Err("--cookie-seconds: more than zero".into());
+    }
+    let mut key = [0; 32];
+    getrandom::fill(&mut key)?;
+    Ok(Cookies::new(&key, Instant::now(), period))
+}
+
 /// The filter: what becomes of the datagram of a stranger.
 fn judge(cookies: &Cookies, datagram: &FirstDatagram<'_>, reply: &mut Vec<u8>) -> Verdict {
-    match datagram.bytes {
-        [ASK, ..] => {
-            reply.push(COOKIE);
-            reply.extend(cookies.bake(datagram.sender, datagram.received_at));
+    match Message::read(datagram.bytes) {
+        Some(Message::Question(_)) => {
+            Message::Cookie(cookies.bake(datagram.sender, datagram.received_at)).write(reply);
             Verdict::Reply // which the server sends only where the question was as long
         }
-        [FIRST, rest @ ..] if cookies.begins_with_a_good_one(rest, datagram.sender, datagram.received_at) => {
+        Some(Message::First { cookie, .. }) if cookies.is_good(&cookie, datagram.sender, datagram.received_at) => {
             Verdict::Accept
         }
         _ => Verdict::Ignore,
@@ -92,68 +89,14 @@ fn judge(cookies: &Cookies, datagram: &FirstDatagram<'_>, reply: &mut Vec<u8>) -
 /// once where an echo was lost.
 fn echo(peer: &mut PacketPeerUdp, cookies: &Cookies) {
     while let Ok(Some(packet)) = peer.get_packet() {
-        let answer = match &*packet {
-            [FIRST, rest @ ..] if rest.len() >= COOKIE_SIZE => [&[TEXT], &rest[COOKIE_SIZE..]].concat(),
-            [TEXT, ..] => packet.to_vec(),
+        let answer = match Message::read(&packet) {
+            Some(Message::First { text, .. } | Message::Text(text)) => Message::Text(text),
             // Somebody new at a known address, for instance the client, started again.
-            [ASK, rest @ ..] if rest.len() >= COOKIE_SIZE => {
-                [&[COOKIE], &cookies.bake(packet.sender(), packet.received_at())[..]].concat()
+            Some(Message::Question(padding)) if padding.len() >= COOKIE_SIZE => {
+                Message::Cookie(cookies.bake(packet.sender(), packet.received_at()))
             }
             _ => continue,
         };
-        let _ = peer.put_packet(&answer);
-    }
-}
-
-/// Bakes cookies and knows its own: a cookie is a MAC over an address and the number of the period.
-///
-/// It proves that somebody receives at the address, not who that is; who can read on the way can use it, too.
-struct Cookies {
-    /// With a key from the system, another one each time the server starts.
-    keyed: Hmac<Sha256>,
-    start: Instant,
-    period: Duration,
-}
-
-impl Cookies {
-    fn new(seconds: f64) -> Result<Self, Box<dyn Error>> {
-        let period = Duration::try_from_secs_f64(seconds).map_err(|why| format!("--cookie-seconds: {why}"))?;
-        if period.is_zero() {
-            return Err("--cookie-seconds: more than zero".into());
-        }
-        let mut key = [0; 32];
-        getrandom::fill(&mut key)?;
-        Ok(Self { keyed: Hmac::new_from_slice(&key)?, start: Instant::now(), period })
-    }
-
-    fn bake(&self, addr: SocketAddr, now: Instant) -> [u8; COOKIE_SIZE] {
-        let mac = self.mac(addr, self.period(now)).finalize().into_bytes();
-        std::array::from_fn(|index| mac[index])
-    }
-
-    /// Cookies of the present period and of the one before are good: who got one just before the turn has time to use
-    /// it.
-    fn begins_with_a_good_one(&self, bytes: &[u8], addr: SocketAddr, now: Instant) -> bool {
-        let Some(cookie) = bytes.first_chunk::<COOKIE_SIZE>() else { return false };
-        let now = self.period(now);
-        // Verified in constant time: how long the refusal takes does not tell how many bytes were right.
-        (now.saturating_sub(1)..=now).any(|period| self.mac(addr, period).verify_truncated_left(cookie).is_ok())
-    }
-
-    /// Each part has a fixed length, so that no two addresses and periods make the same bytes.
-    fn mac(&self, addr: SocketAddr, period: u64) -> Hmac<Sha256> {
-        let ip = match addr.ip() {
-            IpAddr::V4(ip) => ip.to_ipv6_mapped(),
-            IpAddr::V6(ip) => ip,
-        };
-        self.keyed
-            .clone()
-            .chain_update(ip.octets())
-            .chain_update(addr.port().to_be_bytes())
-            .chain_update(period.to_be_bytes())
-    }
-
-    fn period(&self, now: Instant) -> u64 {
-        (now.saturating_duration_since(self.start).as_nanos() / self.period.as_nanos()) as u64
+        let _ = peer.put_packet(&answer.to_vec());
     }
 }

@@ -6,6 +6,8 @@
 //! Exit code 0 if at least one server has answered; `discovery_server` does.
 
 mod support;
+#[path = "discovery/wire.rs"]
+mod wire;
 
 use std::collections::HashSet;
 use std::error::Error;
@@ -14,19 +16,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use packetpeer::PacketPeerUdp;
-
-/// A query is this, eight bytes of our choice, and padding.
-const QUERY: &[u8] = b"packetpeer demo?";
-
-/// An answer is this, the query's eight bytes, players and seats as big-endian `u16`, and the name.
-const ANSWER: &[u8] = b"packetpeer demo!";
-
-/// Bytes of a query, and the most that an answer can have.
-///
-/// Anybody can send a query with somebody else's address on it. If the answer were longer, a server would turn a small
-/// stream of such queries into a large one towards that address; so it answers with no more bytes than it was sent, and
-/// whoever wants a long answer sends a long query.
-const QUERY_SIZE: usize = 128;
+use wire::Answer;
 
 /// How often to ask: a query or its answer may be lost.
 const TRIES: u32 = 3;
@@ -53,8 +43,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     // Whoever has not seen our query cannot guess them, and so cannot put servers on the list that do not exist.
     let mut chosen = [0; 8];
     getrandom::fill(&mut chosen)?;
-    let mut query = [QUERY, &chosen].concat();
-    query.resize(QUERY_SIZE, 0);
+    let query = wire::write_query(chosen);
 
     let mut found = HashSet::new();
     let start = Instant::now();
@@ -65,9 +54,10 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
             socket.wait(Some(left))?;
             socket.poll()?;
             while let Some(packet) = socket.get_packet()? {
-                if let Some(server) = Server::read(&packet, chosen).filter(|_| found.insert(packet.sender())) {
+                if let Some(server) = Answer::read(&packet, chosen).filter(|_| found.insert(packet.sender())) {
                     // Quoted, so that a name made for it cannot play tricks on the terminal.
-                    println!("{}  {:?}  {}/{} players", packet.sender(), server.name, server.taken, server.seats);
+                    let name = String::from_utf8_lossy(server.name);
+                    println!("{}  {name:?}  {}/{} players", packet.sender(), server.players, server.seats);
                 }
             }
             if broadcast == 0 && !found.is_empty() {
@@ -80,25 +70,4 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         return Ok(ExitCode::FAILURE);
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// What an answer says.
-struct Server {
-    taken: u16,
-    seats: u16,
-    name: String,
-}
-
-impl Server {
-    /// `None` where it is no answer, or none to our query.
-    fn read(bytes: &[u8], chosen: [u8; 8]) -> Option<Self> {
-        let rest = bytes.strip_prefix(ANSWER)?.strip_prefix(&chosen)?;
-        let (taken, rest) = rest.split_first_chunk()?;
-        let (seats, name) = rest.split_first_chunk()?;
-        Some(Self {
-            taken: u16::from_be_bytes(*taken),
-            seats: u16::from_be_bytes(*seats),
-            name: String::from_utf8_lossy(name).into_owned(),
-        })
-    }
 }

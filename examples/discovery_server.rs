@@ -7,6 +7,8 @@
 //! counters.
 
 mod support;
+#[path = "discovery/wire.rs"]
+mod wire;
 
 use std::error::Error;
 use std::sync::Arc;
@@ -15,18 +17,7 @@ use std::time::Instant;
 
 use packetpeer::{FirstDatagram, PacketPeerUdp, UdpServer, Verdict};
 use support::FrameClock;
-
-/// A query is this, eight bytes of the browser's choice, and padding.
-const QUERY: &[u8] = b"packetpeer demo?";
-
-/// An answer is this, the query's eight bytes, players and seats as big-endian `u16`, and the name.
-const ANSWER: &[u8] = b"packetpeer demo!";
-
-/// What a player says first.
-const JOIN: &[u8] = b"packetpeer demo+";
-
-/// So that the answer fits a query of 128 bytes.
-const LONGEST_NAME: usize = 128 - ANSWER.len() - 8 - 2 - 2;
+use wire::{Answer, LONGEST_NAME};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut listen = String::from("127.0.0.1:4434");
@@ -81,16 +72,12 @@ impl Game {
     /// Answers browsers, lets players in, and has no ear for anybody else. It never sees what players say once they are
     /// in, so a player who browses does that from another socket.
     fn judge(&self, datagram: &FirstDatagram<'_>, reply: &mut Vec<u8>) -> Verdict {
-        let asked = datagram.bytes.strip_prefix(QUERY).and_then(|rest| rest.first_chunk::<8>());
-        if let Some(chosen) = asked {
-            reply.extend_from_slice(ANSWER);
-            reply.extend_from_slice(chosen);
-            reply.extend_from_slice(&self.taken.load(Ordering::Relaxed).to_be_bytes());
-            reply.extend_from_slice(&self.seats.to_be_bytes());
-            reply.extend_from_slice(self.name.as_bytes());
+        if let Some(chosen) = wire::read_query(datagram.bytes) {
+            let players = self.taken.load(Ordering::Relaxed);
+            Answer { players, seats: self.seats, name: self.name.as_bytes() }.write(chosen, reply);
             // Where that is longer than the query, the server drops it: a query without padding gets no answer.
             Verdict::Reply
-        } else if datagram.bytes.starts_with(JOIN) {
+        } else if wire::is_join(datagram.bytes) {
             Verdict::Accept
         } else {
             Verdict::Ignore

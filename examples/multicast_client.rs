@@ -142,7 +142,7 @@ impl Member {
     }
 
     fn check(&mut self, packet: &[u8]) {
-        let Some((stream, number)) = multicast::read(packet) else {
+        let Some((stream, number)) = multicast::wire::read(packet) else {
             self.tally.damaged += 1;
             return;
         };

@@ -54,7 +54,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let start = Instant::now();
     let mut clock = FrameClock::new(hz);
     while number < count && !stop.load(Ordering::Relaxed) && start.elapsed().as_secs_f64() < seconds {
-        multicast::write(stream, number, &mut datagram);
+        multicast::wire::write(stream, number, &mut datagram);
         match sender.put_packet(&datagram) {
             Ok(()) => number += 1,
             Err(PutError::WouldBlock) => {} // again in the next frame

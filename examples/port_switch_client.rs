@@ -12,6 +12,8 @@
 //! with `--may-stay` also if streams stayed at the first.
 
 mod support;
+#[path = "port_switch/wire.rs"]
+mod wire;
 
 use std::error::Error;
 use std::net::SocketAddr;
@@ -21,9 +23,7 @@ use std::time::{Duration, Instant};
 
 use packetpeer::{ConnectError, GetError, Packet, PacketPeer, PacketPeerUdp, PollError, PutError};
 use support::streams::{Stream, Summary};
-
-const ECHO: u8 = 0;
-const CHANGE_PORT: u8 = 1;
+use wire::Answer;
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
     let mut connect = SocketAddr::from(([127, 0, 0, 1], 4439));
@@ -117,12 +117,12 @@ impl PacketPeer for Switcher {
     fn get_packet(&mut self) -> Result<Option<Packet>, GetError> {
         while let Some(packet) = self.socket.get_packet()? {
             self.last_heard = Instant::now();
-            match *packet {
-                [ECHO, ref payload @ ..] => {
+            match Answer::read(&packet) {
+                Some(Answer::Echo(payload)) => {
                     self.heard_there += usize::from(packet.sender() != self.first);
                     return Ok(Some(Packet::new(payload.to_vec(), packet.sender(), packet.received_at())));
                 }
-                [CHANGE_PORT, high, low] if !self.stays => self.change_port(u16::from_be_bytes([high, low])),
+                Some(Answer::ChangePort(port)) if !self.stays => self.change_port(port),
                 _ => {}
             }
         }

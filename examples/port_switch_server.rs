@@ -32,6 +32,8 @@
 //! `port_switch_client` is the other side. Ends on Ctrl-C, or after `--seconds`, and prints its counters.
 
 mod support;
+#[path = "port_switch/wire.rs"]
+mod wire;
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -40,9 +42,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use packetpeer::{DedicateError, Limits, PacketPeerUdp, PeerId, ServerConfig, Switch, UdpServer};
-
-const ECHO: u8 = 0;
-const CHANGE_PORT: u8 = 1;
+use wire::Answer;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut listen = String::from("127.0.0.1:4439");
@@ -100,7 +100,7 @@ impl Stream {
     /// Sends back what has come. What cannot be sent now is lost, as datagrams are.
     fn answer(&mut self) {
         while let Ok(Some(packet)) = self.peer.get_packet() {
-            let _ = self.peer.put_packet(&[&[ECHO], &*packet].concat());
+            let _ = self.peer.put_packet(&Answer::Echo(&packet).to_vec());
             self.tell_port();
         }
     }
@@ -112,8 +112,7 @@ impl Stream {
             self.has_switched = true;
             println!("{} goes on at {own}", address(&self.peer));
         } else {
-            let [high, low] = own.port().to_be_bytes();
-            let _ = self.peer.put_packet(&[CHANGE_PORT, high, low]);
+            let _ = self.peer.put_packet(&Answer::ChangePort(own.port()).to_vec());
         }
     }
 }

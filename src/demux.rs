@@ -19,6 +19,7 @@ mod refused;
 mod shared;
 mod silence;
 mod table;
+mod tally;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
@@ -35,31 +36,30 @@ pub(crate) use mailbox::{Bell, Mailbox, Posted};
 pub(crate) use outgoing::Payload;
 pub use prefix::IpPrefix;
 pub(crate) use queue::{Bound, PacketQueue};
+use queue::{Overflow, Room};
 pub(crate) use shared::Shared;
 
 use crate::error::UnknownPeer;
 use crate::lifetime::CloseReason;
-use crate::packet::Pool;
+use crate::packet::{Packet, Pool, Stash};
 use crate::peer_id::PeerId;
-use crate::socket::{Datagram, ReceiveBatch};
-use crate::stats::{DropReason, PollReport, ReceiveDrops, SendDropReason, ServerStats};
+use crate::socket::{Arrived, ReceiveBatch};
+use crate::stats::{DropReason, PollReport, ReceiveDrops, SendDropReason, ServerStats, TableSizes};
 use crate::sync::Mutex;
 use crate::sync::mpsc::Receiver;
 use address::Key;
 use pending::Pending;
 use prefix::Origin;
 use refused::Refused;
-use table::{LookUp, Table};
+use table::Table;
+use tally::Volume;
 
 /// Sorts the datagrams of one server by sender.
 #[derive(Debug)]
 pub(crate) struct Demux {
     limits: Limits,
     table: Table,
-    /// The batch that is being sorted, as it was looked up, and where in it we are.
-    batch: Vec<Sender>,
-    next_in_batch: usize,
-    looked_up: u64,
+    looked_up: LookedUp,
     pending: Pending,
     refused: Refused,
     identity: Identity,
@@ -83,6 +83,11 @@ pub(crate) struct Demux {
     /// Peers that were handed a packet and perhaps still have it; see [`Demux::ready`].
     ready: Vec<PeerId>,
     shared: Arc<Shared>,
+    stash: Stash,
+    /// What has been queued so far and was not dropped from there again, whatever became of it.
+    queued: Volume,
+    /// How many bytes more may be queued, as of the last look at what handles have taken.
+    room: Room,
     /// Peers whose handle was closed or dropped. Never locked: the mutex is there so that a server is `Sync`.
     closed: Mutex<Receiver<PeerId>>,
     /// The latest time anybody told.
@@ -109,11 +114,30 @@ pub(crate) enum NotConnected {
     PeersFull,
 }
 
+/// Whose the datagrams are of the batch that is being sorted.
+#[derive(Debug, Default)]
+struct LookedUp {
+    senders: Vec<Sender>,
+    /// Whose they were when they were looked up, and what the table's changes stood at then.
+    found: Vec<Found>,
+    as_of: u64,
+}
+
 /// Who a datagram is from.
 #[derive(Debug, Clone, Copy)]
 struct Sender {
-    connection: Option<ConnectionId>,
-    look_up: LookUp,
+    key: Key,
+    hash: u64,
+}
+
+/// Who has sent a datagram.
+#[derive(Debug, Clone, Copy)]
+enum Found {
+    Nobody,
+    /// Known by the address that it came from.
+    ByAddress(PeerId),
+    /// Known by an id, wherever it came from.
+    ById(PeerId),
 }
 
 /// What becomes of a datagram.
@@ -135,9 +159,7 @@ impl Demux {
         Self {
             limits,
             table: Table::default(),
-            batch: Vec::new(),
-            next_in_batch: 0,
-            looked_up: 0,
+            looked_up: LookedUp::default(),
             pending: Pending::default(),
             refused: Refused::default(),
             identity,
@@ -152,7 +174,10 @@ impl Demux {
             moved_seen: 0,
             polls: 0,
             ready: Vec::new(),
+            stash: Stash::of(Arc::clone(shared.pool())),
             shared,
+            queued: Volume::default(),
+            room: Room::default(),
             closed: Mutex::new(closed),
             now,
             stats: ServerStats::default(),
@@ -166,8 +191,10 @@ impl Demux {
         self.tell_time(now);
         self.replies_left = self.limits.max_replies_per_poll;
         self.polls = self.polls.wrapping_add(1);
-        self.ended.drain(..self.ended_seen);
-        self.moved.drain(..self.moved_seen);
+        // Forgotten once: a poll that fails does not come to its end, where these are counted anew.
+        self.ended.drain(..std::mem::take(&mut self.ended_seen));
+        self.moved.drain(..std::mem::take(&mut self.moved_seen));
+        self.forget_ended_on_ready_list();
         while let Some(id) = self.next_closed() {
             self.take_up_closed(id);
         }
@@ -185,44 +212,74 @@ impl Demux {
         self.now = self.now.max(now);
     }
 
-    /// Looks up whose the datagrams of `batch` are, all at once; [`Demux::sort`] for each of them, in order, comes
-    /// next.
+    /// Counts the datagrams of `batch` and looks up whose they are, all at once; [`Demux::sort`] for each of them, in
+    /// order, comes next.
     pub(crate) fn look_up(&mut self, batch: &ReceiveBatch) {
-        let identity = &self.identity;
-        self.batch.clear();
-        self.batch.extend(batch.iter().map(|datagram| {
-            let connection = identity.read(datagram.bytes);
-            let key = connection.map_or_else(|| Key::of(datagram.sender), Key::of_connection);
-            Sender { connection, look_up: LookUp::new(key) }
+        self.measure_room();
+        let (identity, table) = (&self.identity, &self.table);
+        let LookedUp { senders, found, as_of } = &mut self.looked_up;
+        let mut bytes = 0;
+        senders.clear();
+        senders.extend(batch.arrived().map(|arrived| {
+            bytes += arrived.bytes.len();
+            let key = identity.read(arrived.bytes).map_or_else(|| Key::of(arrived.sender()), Key::of_connection);
+            Sender { key, hash: table.hash(&key) }
         }));
-        self.next_in_batch = 0;
-        self.looked_up = self.table.find_all(&mut self.batch, |sender| &mut sender.look_up);
+        found.clear();
+        found.extend(senders.iter().map(|sender| match table.find_hashed(&sender.key, sender.hash) {
+            None => Found::Nobody,
+            Some(id) if sender.key.connection().is_none() => Found::ByAddress(id),
+            Some(id) => Found::ById(id),
+        }));
+        *as_of = table.changes();
+        self.count_received(batch.len(), bytes);
     }
 
-    /// Gives one datagram to its peer, makes a pending connection of it, or drops it; each is counted. One that is cut
-    /// is too long, whatever is left of it.
-    pub(crate) fn sort(&mut self, datagram: &Datagram<'_>) -> Sorted {
-        let Datagram { bytes, cut, .. } = *datagram;
-        self.stats.received += 1;
-        self.stats.received_bytes += bytes.len() as u64;
-        self.report.received += 1;
+    /// Sees how much handles have taken since the last look, before a batch of datagrams is queued.
+    pub(crate) fn measure_room(&mut self) {
+        self.room = Room::left(self.limits.max_queued_bytes, self.waiting().bytes);
+    }
 
-        let Some(&Sender { connection, look_up }) = self.batch.get(self.next_in_batch) else {
-            return Sorted::Unknown;
-        };
-        let sender = canonical(datagram.sender);
-        self.next_in_batch += 1;
-        let key = look_up.key;
-        let known = self.table.found(&look_up, self.looked_up).and_then(|id| self.still_open(id));
-        if let (Some(peer), None) = (known, connection) {
-            self.deliver(peer, sender, datagram);
-            return Sorted::Known;
+    /// What waits to be taken, in all queues together.
+    fn waiting(&self) -> Volume {
+        let gone = self.shared.gone();
+        Volume {
+            packets: self.queued.packets.saturating_sub(gone.packets),
+            bytes: self.queued.bytes.saturating_sub(gone.bytes),
         }
+    }
+
+    /// Gives one datagram to its peer, makes a pending connection of it, or drops it, and counts which. It is the one at
+    /// `place` in the batch looked up. One that is cut is too long, whatever is left of it.
+    #[inline]
+    pub(crate) fn sort(&mut self, place: usize, arrived: &Arrived<'_>, cut: bool) -> Sorted {
+        // Most are from a peer that is known by its address, and that is all there is to them.
+        if let Some(&Found::ByAddress(peer)) = self.looked_up.found.get(place) {
+            if self.looked_up.as_of == self.table.changes() && self.deliver(peer, None, arrived, cut) {
+                return Sorted::Known;
+            }
+        }
+        self.meet(place, arrived, cut)
+    }
+
+    fn count_received(&mut self, datagrams: usize, bytes: usize) {
+        self.stats.received += datagrams as u64;
+        self.stats.received_bytes += bytes as u64;
+        self.report.received += datagrams;
+    }
+
+    /// As [`Demux::sort`], with a datagram that may be anybody's.
+    #[inline(never)]
+    fn meet(&mut self, place: usize, arrived: &Arrived<'_>, cut: bool) -> Sorted {
+        let Some(&Sender { key, .. }) = self.looked_up.senders.get(place) else { return Sorted::Unknown };
+        let connection = key.connection();
+        let (sender, bytes) = (canonical(*arrived.sender()), arrived.bytes);
+        let known = self.found(place, &key).and_then(|id| self.still_open(id));
         let meeting = match (known, connection) {
-            (Some(peer), Some(connection)) => self.meet_again(peer, connection, sender, datagram),
+            (Some(peer), Some(connection)) => self.meet_again(peer, connection, sender, bytes, cut),
             (Some(peer), None) => Meeting::Known(peer),
             (None, _) if cut => Meeting::Drop(DropReason::TooLarge),
-            (None, connection) => self.meet(key, connection, sender, bytes),
+            (None, connection) => self.meet_unknown(key, connection, sender, bytes),
         };
         let peer = match meeting {
             Meeting::Known(peer) => peer,
@@ -240,21 +297,30 @@ impl Demux {
                 return if answer { Sorted::Answer } else { Sorted::Unknown };
             }
         };
-        self.deliver(peer, sender, datagram);
+        self.deliver_or_lose(peer, sender, arrived, cut);
         Sorted::Known
+    }
+
+    /// Who has the key of the datagram at `place` by now.
+    fn found(&self, place: usize, key: &Key) -> Option<PeerId> {
+        if self.looked_up.as_of != self.table.changes() {
+            return self.table.find(key);
+        }
+        match self.looked_up.found.get(place)? {
+            Found::Nobody => None,
+            Found::ByAddress(id) | Found::ById(id) => Some(*id),
+        }
     }
 
     /// Gives a datagram from a socket of the peer's own to that peer. Somebody else's, from before the socket was
     /// connected, is dropped.
-    pub(crate) fn sort_dedicated(&mut self, peer: PeerId, datagram: &Datagram<'_>) {
-        self.stats.received += 1;
-        self.stats.received_bytes += datagram.bytes.len() as u64;
-        self.report.received += 1;
-        let sender = canonical(datagram.sender);
+    pub(crate) fn sort_dedicated(&mut self, peer: PeerId, arrived: &Arrived<'_>, cut: bool) {
+        self.count_received(1, arrived.bytes.len());
+        let sender = canonical(*arrived.sender());
         match self.table.mailbox(peer).filter(|mailbox| mailbox.remote() == sender) {
             Some(mailbox) => {
                 mailbox.set_switched();
-                self.deliver(peer, sender, datagram);
+                self.deliver_or_lose(peer, sender, arrived, cut);
             }
             None => self.count_drops(DropReason::Stranger, 1),
         }
@@ -333,7 +399,7 @@ impl Demux {
         connection: Option<ConnectionId>,
     ) -> Result<Arc<Mailbox>, NotConnected> {
         let remote = canonical(addr);
-        let key = connection.map_or_else(|| Key::of(remote), Key::of_connection);
+        let key = connection.map_or_else(|| Key::of(&remote), Key::of_connection);
         let known = self.table.find(&key).and_then(|id| self.still_open(id));
         let id = match known.map(|id| self.pending.take(id).ok_or(id)) {
             Some(Ok(pending)) => pending,
@@ -436,7 +502,7 @@ impl Demux {
 
     /// The peer of this address, if there is one.
     pub(crate) fn find(&self, addr: SocketAddr) -> Option<PeerId> {
-        self.find_peer(&Key::of(addr))
+        self.find_peer(&Key::of(&addr))
     }
 
     /// The peer of this connection id, if there is one.
@@ -450,6 +516,11 @@ impl Demux {
 
     pub(crate) fn goes_by_ids(&self) -> bool {
         self.identity.ids().is_some()
+    }
+
+    /// What a flush needs: what is shared with the handles, and who takes the memory of what has been sent.
+    pub(crate) fn for_flush(&mut self) -> (&Shared, impl FnMut(Packet)) {
+        (&self.shared, |packet| self.stash.recycle(packet))
     }
 
     pub(crate) fn shared(&self) -> &Shared {
@@ -474,13 +545,27 @@ impl Demux {
     pub(crate) fn stats(&self) -> ServerStats {
         let mut stats = self.stats;
         self.shared.add_to(&mut stats);
+        let waiting = self.waiting();
+        stats.queued = waiting.packets;
+        stats.queued_bytes = waiting.bytes;
         stats.pool_misses = self.shared.pool().misses();
         stats
     }
 
+    pub(crate) fn table_sizes(&self) -> TableSizes {
+        TableSizes {
+            peers: self.peer_count(),
+            pending: self.pending_count(),
+            places: self.table.places(),
+            refused: self.refused.len(),
+            moved: self.table.moved_count(),
+            pool_bytes: self.shared.pool().idle_bytes(),
+        }
+    }
+
     /// What becomes of the datagram of somebody unknown. The filter comes before the caps, so that it works when they
     /// are reached.
-    fn meet(&mut self, key: Key, id: Option<ConnectionId>, sender: SocketAddr, bytes: &[u8]) -> Meeting {
+    fn meet_unknown(&mut self, key: Key, id: Option<ConnectionId>, sender: SocketAddr, bytes: &[u8]) -> Meeting {
         if self.refused.contains(&key, self.now) {
             return Meeting::Drop(DropReason::Refused);
         }
@@ -500,7 +585,7 @@ impl Demux {
     }
 
     /// What becomes of a datagram with the id of a connection: it may come from another address than before.
-    fn meet_again(&mut self, peer: PeerId, id: ConnectionId, sender: SocketAddr, datagram: &Datagram<'_>) -> Meeting {
+    fn meet_again(&mut self, peer: PeerId, id: ConnectionId, sender: SocketAddr, bytes: &[u8], cut: bool) -> Meeting {
         let (Some(ids), Some(from)) = (self.identity.ids(), self.table.mailbox(peer).map(|mailbox| mailbox.remote()))
         else {
             return Meeting::Known(peer);
@@ -509,10 +594,9 @@ impl Demux {
             return Meeting::Known(peer);
         }
         // What is left of it shows neither that its owner has moved nor that it is still there.
-        if datagram.cut {
+        if cut {
             return Meeting::Drop(DropReason::TooLarge);
         }
-        let bytes = datagram.bytes;
         self.reply.clear();
         match ids.decide(&MoveAttempt { peer, id, from, to: sender, bytes, received_at: self.now }, &mut self.reply) {
             MoveVerdict::Refuse => Meeting::Drop(DropReason::MoveRefused),
@@ -571,32 +655,62 @@ impl Demux {
         self.table.insert(key, self.now, |id| Arc::new(Mailbox::new(id, connection, remote, shared)))
     }
 
-    fn deliver(&mut self, id: PeerId, sender: SocketAddr, datagram: &Datagram<'_>) {
-        let bytes = datagram.bytes;
-        let Some(entry) = self.table.entry_mut(id) else { return };
+    /// Gives a datagram to its peer, if that has not ended; counts what becomes of it. `sender` is left out where the
+    /// peer is known by its address.
+    #[inline]
+    fn deliver(&mut self, id: PeerId, sender: Option<&SocketAddr>, arrived: &Arrived<'_>, cut: bool) -> bool {
+        let bytes = arrived.bytes;
+        let Some(entry) = self.table.entry_mut(id).filter(|entry| entry.mailbox.is_open()) else { return false };
         entry.last_heard = self.now;
-        if entry.poll != self.polls {
-            (entry.poll, entry.in_poll) = (self.polls, 0);
-        }
-        entry.in_poll += 1;
-        let over_quota = self.limits.quota_per_poll.is_some_and(|quota| entry.in_poll as usize > quota);
-        if datagram.cut || over_quota {
-            let reason = if datagram.cut { DropReason::TooLarge } else { DropReason::Quota };
+        let over_quota = self.limits.quota_per_poll.is_some_and(|quota| entry.count_in_poll(self.polls) > quota);
+        if cut || over_quota {
+            let reason = if cut { DropReason::TooLarge } else { DropReason::Quota };
             entry.mailbox.count_dropped(reason, bytes.len());
             self.count_drops(reason, 1);
-            return;
+            return true;
         }
-        let packet = self.shared.pool().packet(bytes, sender, self.now);
-        let overflow = entry.mailbox.push(packet, datagram.local, &self.limits.queue, self.limits.max_queued_bytes);
-        if !entry.listed {
-            self.list_as_ready(id);
+        let sender = sender.unwrap_or(entry.mailbox.first_remote());
+        let packet = self.stash.packet(bytes, sender, self.now);
+        let overflow = entry.mailbox.push(packet, arrived.local(), &self.limits.queue, self.room);
+        if entry.is_peer && !entry.listed && entry.mailbox.waiting() > 0 {
+            entry.listed = true;
+            self.ready.push(id);
         }
         match overflow {
-            None => self.report.queued += 1,
-            Some(lost) => {
-                self.count_drops(lost.bound.into(), lost.packets);
-                self.report.queued += usize::from(!lost.refused);
-            }
+            None => self.count_queued(bytes.len()),
+            Some(lost) => self.count_overflow(lost, bytes.len()),
+        }
+        true
+    }
+
+    fn count_queued(&mut self, len: usize) {
+        self.report.queued += 1;
+        self.queued.packets += 1;
+        self.queued.bytes += len as u64;
+        self.room.shrink(len);
+    }
+
+    #[cold]
+    fn count_overflow(&mut self, lost: Overflow, len: usize) {
+        self.count_drops(lost.bound.into(), lost.packets);
+        if !lost.refused {
+            self.count_queued(len);
+            self.count_unqueued(lost.packets, lost.bytes);
+        } else if lost.packets > 1 {
+            self.count_unqueued(lost.packets - 1, lost.bytes - len);
+        }
+    }
+
+    fn count_unqueued(&mut self, packets: u64, bytes: usize) {
+        self.queued.packets -= packets;
+        self.queued.bytes -= bytes as u64;
+        self.room.grow(bytes);
+    }
+
+    /// As [`Demux::deliver`]; what comes for somebody who has just ended, on another thread, is left unread.
+    fn deliver_or_lose(&mut self, id: PeerId, sender: SocketAddr, arrived: &Arrived<'_>, cut: bool) {
+        if !self.deliver(id, Some(&sender), arrived, cut) {
+            self.count_drops(DropReason::Unread, 1);
         }
     }
 
@@ -605,12 +719,12 @@ impl Demux {
         let Some(entry) = self.table.entry_mut(id) else { return };
         if entry.is_peer && !entry.listed && entry.mailbox.waiting() > 0 {
             entry.listed = true;
-            self.forget_ended_on_ready_list();
             self.ready.push(id);
         }
     }
 
-    /// Keeps the list in proportion to the table also where nobody ever asks for it.
+    /// Keeps the list in proportion to the table also where nobody ever asks for it. Between two polls it grows by each
+    /// peer once at most.
     fn forget_ended_on_ready_list(&mut self) {
         if self.ready.len() > 2 * self.table.len() {
             let table = &self.table;
@@ -655,7 +769,9 @@ impl Demux {
 
     fn forget_pending(&mut self, id: PeerId, reason: DropReason) {
         let Some((_, mailbox)) = self.table.remove(id) else { return };
-        self.count_drops(reason, mailbox.discard());
+        let unread = mailbox.discard();
+        self.count_unqueued(unread.len() as u64, unread.bytes());
+        self.count_drops(reason, unread.len() as u64);
     }
 
     fn count_drops(&mut self, reason: DropReason, datagrams: u64) {

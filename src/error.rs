@@ -297,6 +297,9 @@ pub enum PutError {
     },
     /// Larger than the network on the way carries, or the system's limits allow, in one piece. Send less at a time; 1
     /// 200 bytes pass nearly everywhere.
+    ///
+    /// A connected socket may say it of an earlier datagram, which a router has reported since. Then `size` does not
+    /// exceed `limit`: this one was not sent either, and the next may be.
     ExceedsMtu {
         /// Bytes of the packet.
         size: usize,
@@ -318,9 +321,11 @@ pub enum PutError {
         /// Where it was to go.
         destination: SocketAddr,
     },
-    /// No route, or no such host or network.
+    /// No route, or no network; or, said of an earlier datagram on a connected socket, a firewall on the way has
+    /// answered so. A host that is silent is no error: what is sent there is lost.
     Unreachable(io::Error),
-    /// A firewall of this machine forbids it, or the destination is a broadcast address and the sender a server.
+    /// A firewall of this machine forbids it, or the destination is a broadcast address and the sender a server; or,
+    /// said of an earlier datagram on a connected socket, a firewall on the way has answered that it does (IPv6).
     PermissionDenied(io::Error),
     /// Something else that the system said.
     Io(io::Error),
@@ -336,6 +341,9 @@ impl fmt::Display for PutError {
             Self::Bind(error) => error.fmt(f),
             Self::TooLarge { size, limit } => {
                 write!(f, "a packet of {size} bytes is larger than a datagram's {limit}")
+            }
+            Self::ExceedsMtu { size, limit: Some(limit) } if size <= limit => {
+                write!(f, "an earlier packet was larger than the {limit} bytes that the way to the destination carries")
             }
             Self::ExceedsMtu { size, limit: Some(limit) } => {
                 write!(f, "a packet of {size} bytes is larger than the {limit} that the way to the destination carries")

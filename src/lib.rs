@@ -155,11 +155,43 @@
 //! [`error`] has one small enum a kind of operation, and a table from Godot's codes. Whatever a remote sends, nothing
 //! panics, nothing is allocated without bound and nothing is logged per packet.
 //!
-//! # Testing your game
+//! # Testing netcode in virtual time
 //!
-//! [`sim`] is a network in memory with a clock that you move: the same server and peers, without sockets and sleeps.
-//! [`sim::Link`] makes its ways bad, with loss, jitter and the rest from a seed, and [`sim::Conditioned`] does the same
-//! to real sockets.
+//! [`sim`] is a network in memory with a clock that you move: the same server and peers, without sockets and sleeps, so
+//! that minutes of a game over a bad network are a unit test with the same outcome each time. Step all sides, move the
+//! clock by a frame, assert; a [`sim::Link`] loses, delays and reorders from a seed.
+//!
+//! ```
+//! use std::time::Duration;
+//! use packetpeer::sim::{Link, LinkEnd, Network};
+//! use packetpeer::{PacketPeerUdp, ServerConfig, UdpServer};
+//!
+//! fn a_minute_of_inputs_arrives() -> Result<(), Box<dyn std::error::Error>> {
+//!     let network = Network::with_seed(1);
+//!     network.set_link(LinkEnd::Any, LinkEnd::Any, Link::MOBILE_4G);
+//!     let mut server = UdpServer::with_transport(ServerConfig::new(), network.host([10, 0, 0, 1]));
+//!     server.listen(7777)?;
+//!     let mut client = PacketPeerUdp::with_transport(network.host([10, 0, 0, 2]));
+//!     client.connect_to_host("10.0.0.1:7777")?;
+//!
+//!     let (mut player, mut inputs) = (None, 0);
+//!     for _frame in 0..60 * 60 {
+//!         client.put_packet(b"my input")?; // your client's frame
+//!         network.advance(Duration::from_secs(1) / 60);
+//!         server.poll()?; // your server's frame
+//!         player = player.or_else(|| server.take_connection());
+//!         while let Some(_input) = player.as_mut().map_or(Ok(None), |player| player.get_packet())? {
+//!             inputs += 1;
+//!         }
+//!     }
+//!     assert!((3_500..3_600).contains(&inputs), "{inputs} of 3 600 arrived");
+//!     Ok(())
+//! }
+//! # a_minute_of_inputs_arrives().unwrap();
+//! ```
+//!
+//! The documentation of [`sim`] goes on with a game-like test, and with what was measured of links.
+//! [`sim::Conditioned`] puts the same links around real sockets.
 //!
 //! # What it is not
 //!
@@ -266,4 +298,4 @@ pub use peer::{PacketPeer, PacketPeerUdp, Switch, WaitOutcome, Waker};
 pub use peer_id::PeerId;
 pub use server::{ServerConfig, SocketOptions, UdpServer};
 pub use socket::{Interface, ToBindAddr};
-pub use stats::{FlushReport, PeerStats, PollReport, ReceiveDrops, SendDrops, ServerStats};
+pub use stats::{FlushReport, PeerStats, PollReport, ReceiveDrops, SendDrops, ServerStats, TableSizes};

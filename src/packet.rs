@@ -21,7 +21,7 @@ pub(crate) struct Body {
     bytes: Vec<u8>,
     sender: SocketAddr,
     received_at: Instant,
-    /// Where the memory goes back to; `None` while it is there.
+    /// Where the memory goes back to; `None` while it lies there.
     home: Option<Arc<Pool>>,
 }
 
@@ -63,10 +63,10 @@ impl Packet {
 }
 
 impl Drop for Packet {
+    #[inline]
     fn drop(&mut self) {
-        let Some(mut body) = self.body.take() else { return };
-        if let Some(pool) = body.home.take() {
-            pool.put_back(body);
+        if let Some(body) = self.body.take() {
+            body.go_home();
         }
     }
 }
@@ -120,10 +120,11 @@ pub(crate) struct Pool {
 
 #[derive(Default)]
 struct Idle {
-    #[expect(clippy::vec_box, reason = "the boxes are what is recycled")]
-    by_size: [Vec<Box<Body>>; SIZES],
+    by_size: Stacks,
     bytes: usize,
 }
+
+type Stacks = [Vec<Box<Body>>; SIZES];
 
 impl Pool {
     pub(crate) fn new(max_idle_bytes: usize) -> Arc<Self> {
@@ -131,22 +132,21 @@ impl Pool {
     }
 
     /// A packet with a copy of `bytes`.
-    pub(crate) fn packet(self: &Arc<Self>, bytes: &[u8], sender: SocketAddr, received_at: Instant) -> Packet {
+    pub(crate) fn packet(self: &Arc<Self>, bytes: &[u8], sender: &SocketAddr, received_at: Instant) -> Packet {
         let size = size_class(bytes.len());
         let recycled = size.and_then(|size| self.idle().take(size));
         let mut body = recycled.unwrap_or_else(|| self.make(size, bytes.len(), sender, received_at));
-        body.bytes.extend_from_slice(bytes);
-        body.sender = sender;
-        body.received_at = received_at;
-        body.home = Some(Arc::clone(self));
-        Packet { body: Some(body) }
+        if body.home.is_none() {
+            body.home = Some(Arc::clone(self));
+        }
+        body.fill(bytes, sender, received_at)
     }
 
     #[cold]
-    fn make(&self, size: Option<usize>, len: usize, sender: SocketAddr, received_at: Instant) -> Box<Body> {
+    fn make(&self, size: Option<usize>, len: usize, sender: &SocketAddr, received_at: Instant) -> Box<Body> {
         self.misses.fetch_add(1, Ordering::Relaxed);
         let capacity = size.map_or(len, |size| SMALLEST << size);
-        Box::new(Body { bytes: Vec::with_capacity(capacity), sender, received_at, home: None })
+        Box::new(Body { bytes: Vec::with_capacity(capacity), sender: *sender, received_at, home: None })
     }
 
     /// Takes that went to the allocator so far. In a steady state this stands still.
@@ -155,15 +155,18 @@ impl Pool {
     }
 
     fn put_back(&self, mut body: Box<Body>) {
-        let capacity = body.bytes.capacity();
-        // A buffer that a caller took or grew no longer is of a size of ours.
-        let Some(size) = size_class(capacity).filter(|&size| SMALLEST << size == capacity) else { return };
+        let Some(size) = body.size_class() else { return };
         body.bytes.clear();
         let mut idle = self.idle();
         if idle.bytes + cost(size) <= self.max_idle_bytes {
             idle.bytes += cost(size);
             idle.by_size[size].push(body);
         }
+    }
+
+    /// What lies idle, in bytes.
+    pub(crate) fn idle_bytes(&self) -> usize {
+        self.idle().bytes
     }
 
     fn idle(&self) -> MutexGuard<'_, Idle> {
@@ -187,6 +190,116 @@ impl Idle {
         let body = self.by_size[size].pop()?;
         self.bytes -= cost(size);
         Some(body)
+    }
+}
+
+impl Body {
+    fn go_home(mut self: Box<Self>) {
+        if let Some(pool) = self.home.take() {
+            pool.put_back(self);
+        }
+    }
+
+    /// A packet in this memory, with a copy of `bytes`, which it has room for.
+    fn fill(mut self: Box<Self>, bytes: &[u8], sender: &SocketAddr, received_at: Instant) -> Packet {
+        self.bytes.extend_from_slice(bytes);
+        self.sender = *sender;
+        self.received_at = received_at;
+        Packet { body: Some(self) }
+    }
+
+    /// Which of the pool's sizes this memory has. Where a caller has taken the bytes away, none.
+    fn size_class(&self) -> Option<usize> {
+        let capacity = self.bytes.capacity();
+        let size = capacity.trailing_zeros().wrapping_sub(SMALLEST.trailing_zeros()) as usize;
+        (size < SIZES && capacity.is_power_of_two()).then_some(size)
+    }
+}
+
+/// Idle memory that the server's thread has for itself, so that it locks the pool once for many packets.
+///
+/// It holds some hundred KiB at most, beside what lies in the pool.
+pub(crate) struct Stash {
+    pool: Arc<Pool>,
+    by_size: Stacks,
+}
+
+impl Stash {
+    pub(crate) fn of(pool: Arc<Pool>) -> Self {
+        Self { pool, by_size: Stacks::default() }
+    }
+
+    /// A packet with a copy of `bytes`.
+    #[inline]
+    pub(crate) fn packet(&mut self, bytes: &[u8], sender: &SocketAddr, received_at: Instant) -> Packet {
+        let Some(size) = size_class(bytes.len()) else { return self.pool.packet(bytes, sender, received_at) };
+        let body = match self.by_size[size].pop() {
+            Some(body) => body,
+            None => self.refill(size, sender, received_at),
+        };
+        body.fill(bytes, sender, received_at)
+    }
+
+    /// Takes a lot of buffers from the pool, and one of them out; makes that one where the pool has none. It leaves half
+    /// of what is there, so that handles that put packets meanwhile find some too.
+    #[cold]
+    fn refill(&mut self, size: usize, sender: &SocketAddr, received_at: Instant) -> Box<Body> {
+        let stack = &mut self.by_size[size];
+        let mut idle = self.pool.idle();
+        let idle_stack = &mut idle.by_size[size];
+        let lot = lot(size).min(idle_stack.len().div_ceil(2));
+        stack.extend(idle_stack.drain(idle_stack.len() - lot..));
+        idle.bytes -= lot * cost(size);
+        drop(idle);
+        for body in &mut *stack {
+            body.home = Some(Arc::clone(&self.pool));
+        }
+        stack.pop().unwrap_or_else(|| {
+            let mut body = self.pool.make(Some(size), 0, sender, received_at);
+            body.home = Some(Arc::clone(&self.pool));
+            body
+        })
+    }
+
+    /// Keeps the memory of a packet for the next, or gives it back to the pool.
+    pub(crate) fn recycle(&mut self, mut packet: Packet) {
+        let of_this_pool = |home: &Option<Arc<Pool>>| home.as_ref().is_some_and(|home| Arc::ptr_eq(home, &self.pool));
+        let Some(mut body) = packet.body.take_if(|body| of_this_pool(&body.home)) else { return };
+        let Some(size) = body.size_class() else { return };
+        body.bytes.clear();
+        self.by_size[size].push(body);
+        if self.by_size[size].len() > 2 * lot(size) {
+            self.give_back(size);
+        }
+    }
+
+    /// Gives a lot of buffers back to the pool.
+    #[cold]
+    fn give_back(&mut self, size: usize) {
+        let stack = &mut self.by_size[size];
+        let lot = stack.len() - lot(size);
+        stack.iter_mut().take(lot).for_each(|body| body.home = None);
+        let mut idle = self.pool.idle();
+        let taken = lot.min(self.pool.max_idle_bytes.saturating_sub(idle.bytes) / cost(size));
+        idle.bytes += taken * cost(size);
+        // Those that have lain longest; what the pool does not take is freed.
+        idle.by_size[size].extend(stack.drain(..lot).take(taken));
+    }
+}
+
+impl fmt::Debug for Stash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stash").field("pool", &self.pool).finish_non_exhaustive()
+    }
+}
+
+/// How many buffers of a size change hands at a time.
+const fn lot(size: usize) -> usize {
+    let of_32_kib = (1 << 15) / (SMALLEST << size);
+    match of_32_kib {
+        0 => 1,
+        1..=64 => of_32_kib,
+        _ => 64,
     }
 }
 
@@ -214,9 +327,9 @@ mod tests {
         let pool = Pool::new(1 << 20);
         for len in [0, 1, 64, 128, 129, 1200, 65_507] {
             let bytes = vec![7; len];
-            drop(pool.packet(&bytes, sender(), Instant::now()));
+            drop(pool.packet(&bytes, &sender(), Instant::now()));
             let misses = pool.misses();
-            let packet = pool.packet(&bytes, sender(), Instant::now());
+            let packet = pool.packet(&bytes, &sender(), Instant::now());
             assert_eq!(&*packet, &bytes[..]);
             assert_eq!(pool.misses(), misses, "{len} bytes were allocated twice");
         }
@@ -225,23 +338,58 @@ mod tests {
     #[test]
     fn what_lies_in_the_pool_is_capped() {
         let pool = Pool::new(1024);
-        let packets: Vec<_> = (0..100).map(|_| pool.packet(&[1; 100], sender(), Instant::now())).collect();
+        let packets: Vec<_> = (0..100).map(|_| pool.packet(&[1; 100], &sender(), Instant::now())).collect();
         drop(packets);
         assert_eq!(pool.idle().by_size[0].len(), 1024 / cost(0));
         assert_eq!(pool.idle().bytes, 1024 / cost(0) * cost(0));
     }
 
     #[test]
+    fn a_stash_takes_many_at_a_time_and_the_pool_knows() {
+        let pool = Pool::new(1 << 20);
+        let packets: Vec<_> = (0..100).map(|_| pool.packet(b"early", &sender(), Instant::now())).collect();
+        drop(packets);
+        let mut stash = Stash::of(Arc::clone(&pool));
+        let misses = pool.misses();
+        let packets: Vec<_> = (0..100).map(|_| stash.packet(b"late", &sender(), Instant::now())).collect();
+        assert_eq!((pool.misses(), pool.idle().bytes), (misses, 0), "all hundred came from the pool");
+        assert!(packets.iter().all(|packet| **packet == *b"late"));
+        drop(packets);
+        assert_eq!(pool.idle().bytes, 100 * cost(0), "and went back there");
+    }
+
+    #[test]
+    fn a_stash_keeps_what_it_may_soon_need_and_no_more() {
+        let pool = Pool::new(1 << 30);
+        let mut stash = Stash::of(Arc::clone(&pool));
+        for size in 0..SIZES {
+            let bytes = vec![7; SMALLEST << size];
+            let packets: Vec<_> = (0..100).map(|_| pool.packet(&bytes, &sender(), Instant::now())).collect();
+            let idle_before = pool.idle().by_size[size].len();
+            packets.into_iter().for_each(|packet| stash.recycle(packet));
+            let kept = stash.by_size[size].len();
+            assert!((lot(size)..=2 * lot(size)).contains(&kept), "{kept} of {} bytes", bytes.len());
+            assert_eq!(pool.idle().by_size[size].len() - idle_before, 100 - kept, "the others are in the pool");
+            assert!(lot(size) * (SMALLEST << size) <= 64 << 10);
+        }
+        let (misses, kept) = (pool.misses(), stash.by_size[0].len());
+        assert_eq!(*stash.packet(b"warm", &sender(), Instant::now()), *b"warm");
+        assert_eq!(pool.misses(), misses);
+        stash.recycle(Packet::new(vec![1; 128], sender(), Instant::now()));
+        assert_eq!(stash.by_size[0].len(), kept - 1, "memory of somebody else's is not taken in");
+    }
+
+    #[test]
     fn taken_bytes_leave_the_pool() {
         let pool = Pool::new(1 << 20);
-        assert_eq!(pool.packet(b"keep", sender(), Instant::now()).into_vec(), b"keep");
+        assert_eq!(pool.packet(b"keep", &sender(), Instant::now()).into_vec(), b"keep");
         assert_eq!(pool.idle().bytes, 0);
     }
 
     #[test]
     fn a_packet_outlives_its_pool() {
         let pool = Pool::new(1 << 20);
-        let mut packet = pool.packet(b"later", sender(), Instant::now());
+        let mut packet = pool.packet(b"later", &sender(), Instant::now());
         drop(pool);
         packet[0] = b'L';
         packet.truncate(3);

@@ -19,10 +19,10 @@ use crate::lifetime::CloseReason;
 use crate::peer::{PacketPeerUdp, SocketWait, Switch, WaitOutcome, Waker, send};
 use crate::peer_id::PeerId;
 use crate::socket::{
-    BindAddr, Datagram, Drained, MAX_PAYLOAD_V4, ReceiveBatch, SharedTransport, Sink, SocketRef, SystemSockets,
-    ToBindAddr, Transport, TransportFactory, TransportOwner, drain,
+    BindAddr, Drained, MAX_PAYLOAD_V4, ReceiveBatch, SharedTransport, Sink, SocketRef, SystemSockets, ToBindAddr,
+    Transport, TransportFactory, TransportOwner, drain,
 };
-use crate::stats::{FlushReport, PollReport, ServerStats};
+use crate::stats::{FlushReport, PollReport, ServerStats, TableSizes};
 use dedicated::DedicatedSockets;
 use notices::Notices;
 use outgoing::Outgoing;
@@ -216,7 +216,8 @@ impl UdpServer {
     /// peers' counters.
     pub fn flush(&mut self) -> Result<FlushReport, PollError> {
         let transport = self.listening.as_ref().ok_or(PollError::NotOpen)?.transport.get();
-        Ok(self.outgoing.flush(transport, &self.dedicated, self.demux.shared()))
+        let (shared, recycle) = self.demux.for_flush();
+        Ok(self.outgoing.flush(transport, &self.dedicated, shared, recycle))
     }
 
     /// Sends `bytes` to every peer, as [`put_packet`](PacketPeerUdp::put_packet) on each would, but with one copy of
@@ -579,6 +580,11 @@ impl UdpServer {
         stats
     }
 
+    /// How much the server remembers at the moment.
+    pub fn table_sizes(&self) -> TableSizes {
+        self.demux.table_sizes()
+    }
+
     fn kernel_drops(&self) -> Option<u64> {
         let now = self.listening.as_ref().and_then(|listening| listening.transport.get().io().kernel_drops());
         match (self.kernel_drops, now) {
@@ -632,24 +638,18 @@ impl Sink for Intake<'_> {
         self.known_left.min(self.unknown_left)
     }
 
-    fn batch(&mut self, batch: &ReceiveBatch) {
+    fn take(&mut self, batch: &ReceiveBatch) {
         self.demux.look_up(batch);
-    }
-
-    fn datagram(&mut self, datagram: &Datagram<'_>) {
-        let cut = datagram.cut || datagram.bytes.len() > self.max_packet_size;
-        match self.demux.sort(&Datagram { cut, ..*datagram }) {
-            Sorted::Known => self.known_left -= 1,
-            Sorted::Unknown => self.unknown_left -= 1,
-            Sorted::Answer => {
-                self.unknown_left -= 1;
-                let _ = send_stateless(
-                    Some(self.transport),
-                    self.demux,
-                    datagram.local,
-                    self.demux.reply(),
-                    datagram.sender,
-                );
+        for (place, arrived) in batch.arrived().enumerate() {
+            let cut = arrived.is_cut() || arrived.bytes.len() > self.max_packet_size;
+            match self.demux.sort(place, &arrived, cut) {
+                Sorted::Known => self.known_left -= 1,
+                Sorted::Unknown => self.unknown_left -= 1,
+                Sorted::Answer => {
+                    self.unknown_left -= 1;
+                    let (from, reply) = (*arrived.local(), self.demux.reply());
+                    let _ = send_stateless(Some(self.transport), self.demux, from, reply, *arrived.sender());
+                }
             }
         }
     }

@@ -22,6 +22,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
+pub(crate) use batch::Arrived;
 pub use batch::{Datagram, ReceiveBatch};
 pub(crate) use bind::RefusedOption;
 pub use bind::{BindAddr, BindOptions, ToBindAddr};

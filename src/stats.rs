@@ -49,6 +49,26 @@ pub struct ServerStats {
     pub pool_misses: u64,
 }
 
+/// How much a server remembers at the moment: for a dashboard, and to see that nothing grows that should not.
+///
+/// Each is bounded by [`Limits`](crate::Limits); SECURITY.md has the sum in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct TableSizes {
+    /// Peers.
+    pub peers: usize,
+    /// Pending connections.
+    pub pending: usize,
+    /// Places for either; those that are free are used again first, so this is the most that there ever were at a time.
+    pub places: usize,
+    /// Addresses, or connection ids, that are refused after a close.
+    pub refused: usize,
+    /// Connections of which a former address is remembered, for stragglers after a move.
+    pub moved: usize,
+    /// Memory for packets that lies ready in the pool, in bytes.
+    pub pool_bytes: usize,
+}
+
 /// What a peer has seen so far. For a server's peer the server's counters include these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]

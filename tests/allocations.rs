@@ -14,8 +14,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use packetpeer::socket::{BindOptions, Interrupt, ReceiveBatch, Transport, TransportFactory};
-use packetpeer::{Limits, PacketPeerUdp, PeerId, SendMode, ServerConfig, UdpServer};
+use packetpeer::sim::Network;
+use packetpeer::socket::{BindAddr, BindOptions, Interrupt, ReceiveBatch, Transport, TransportFactory};
+use packetpeer::{AfterClose, Limits, PacketPeerUdp, PeerId, SendMode, ServerConfig, SocketOptions, UdpServer};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -230,6 +231,30 @@ fn echo_in_memory(size: usize, mode: SendMode, way: Way, takes: [usize; 3]) {
 }
 
 #[test]
+fn a_broadcast_copies_its_payload_once_at_most() {
+    const PEERS: usize = 1000;
+    for mode in MODES {
+        let wire = Arc::new(Wire::new(PEERS, 64));
+        let mut server = UdpServer::with_transport(config(mode, PEERS), Wires(Arc::clone(&wire)));
+        server.listen(1).unwrap();
+        let mut game = Game::new(server, Way::Packet, PEERS);
+        for frame in 0..20 {
+            wire.arrive(if frame == 0 { PEERS } else { 0 }, usize::MAX);
+            game.frame();
+            let before = wire.sent.load(Relaxed);
+            let allocations = allocations(|| {
+                game.server.broadcast(&[7; 64]).unwrap();
+                game.server.flush().unwrap();
+            });
+            assert_eq!(wire.sent.load(Relaxed) - before, PEERS);
+            if frame >= 3 {
+                assert_eq!(allocations, u64::from(mode != SendMode::Now), "{mode:?}, frame {frame}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_known_peer_takes_at_most_512_bytes() {
     for mode in MODES {
         let bytes = bytes_a_known_peer(mode);
@@ -359,4 +384,88 @@ impl Transport for End {
     fn wait(&self, _timeout: Option<Duration>, _interrupt: Option<&Interrupt>) -> io::Result<bool> {
         Ok(self.0.arrived.load(Relaxed) > 0)
     }
+}
+
+/// As those of a load test, thousands in one process.
+#[test]
+fn a_stand_alone_peer_takes_at_most_4_kib() {
+    const PEERS: usize = 100;
+    let server = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let mut peers = Vec::with_capacity(PEERS);
+    let before = LIVE.get();
+    for _ in 0..PEERS {
+        let mut peer = PacketPeerUdp::new();
+        peer.connect_to_host(server.local_addr().unwrap()).unwrap();
+        peer.put_packet(b"hello").unwrap();
+        peer.poll().unwrap();
+        peers.push(peer);
+    }
+    // All together have some room to receive into.
+    let room = 256 << 10;
+    let bytes = (LIVE.get() - before - room) / PEERS as i64;
+    println!("{bytes} bytes a stand-alone peer");
+    assert!(bytes <= 4 << 10, "{bytes}");
+}
+
+/// A server in memory and one who sends to it from many ports.
+fn flooded(limits: Limits) -> (Network, UdpServer) {
+    let network = Network::new();
+    let options = SocketOptions::new().receive_buffer(Some(1 << 20)).max_packet_size(1_200);
+    let config = ServerConfig::new().limits(limits).socket(options);
+    let mut server = UdpServer::with_transport(config, network.host([10, 0, 0, 1]));
+    server.listen(7777).unwrap();
+    (network, server)
+}
+
+/// What `SECURITY.md` counts with: packets that nobody reads, at their smallest.
+#[test]
+fn a_waiting_packet_takes_at_most_256_bytes_beside_its_payload() {
+    const PEERS: u16 = 40;
+    let limits = Limits::new().max_pending_connections(PEERS.into()).max_pending_per_ip(PEERS.into());
+    let most = usize::from(PEERS) * limits.queue.packets;
+    let (network, mut server) = flooded(limits);
+    let mut peers = Vec::with_capacity(PEERS.into());
+    // Counted from when each has a packet, so that all tables are there.
+    let mut before = 0;
+    for round in 0..600 {
+        for port in 0..PEERS {
+            let mut options = BindOptions::new(BindAddr::Addr(([10, 0, 0, 2], 1_000 + port).into()));
+            options.receive_buffer = Some(0);
+            let socket = network.host([10, 0, 0, 2]).bind(&options).unwrap();
+            socket.send_to(b"", ([10, 0, 0, 1], 7777).into()).unwrap();
+        }
+        server.poll().unwrap();
+        peers.extend(std::iter::from_fn(|| server.take_connection()));
+        if round == 0 {
+            before = LIVE.get();
+        }
+    }
+    let queued = server.stats().queued;
+    assert_eq!((peers.len(), queued), (PEERS.into(), most as u64));
+    let bytes = (LIVE.get() - before) / (queued as i64 - i64::from(PEERS));
+    println!("{bytes} bytes a waiting packet of none");
+    assert!((1..=256).contains(&bytes), "{bytes}");
+}
+
+#[test]
+fn a_refused_address_takes_at_most_256_bytes() {
+    const REFUSED: usize = 4096;
+    let limits = Limits::new().after_close(AfterClose::Refuse(Duration::from_secs(3_600)));
+    let (network, mut server) = flooded(limits);
+    let mut call = |port: u16| {
+        let mut options = BindOptions::new(BindAddr::Addr(([10, 0, 0, 2], port).into()));
+        options.receive_buffer = Some(0);
+        let socket = network.host([10, 0, 0, 2]).bind(&options).unwrap();
+        socket.send_to(b"x", ([10, 0, 0, 1], 7777).into()).unwrap();
+        server.poll().unwrap();
+        drop(server.take_connection());
+    };
+    (0..10).for_each(|number| call(1_000 + number));
+    let before = LIVE.get();
+    (10..3 * REFUSED as u16).for_each(|number| call(1_000 + number));
+    let bytes = (LIVE.get() - before) / REFUSED as i64;
+    assert_eq!(server.stats().connections.closed as usize, 3 * REFUSED - 1, "the last is told by the next poll");
+    println!("{bytes} bytes a refused address");
+    assert!((1..=256).contains(&bytes), "{bytes}");
+    assert!((REFUSED..2 * REFUSED + 17).contains(&server.table_sizes().refused));
 }

@@ -1,11 +1,11 @@
-//! The link conditioner around other sockets: exactly in virtual time around those of an in-memory host, and around real
-//! ones as far as a busy machine allows, which is that nothing comes before its time.
+//! The link conditioner around other sockets: exactly in virtual time around those of an in-memory host, and around
+//! real ones as far as a busy machine allows, which is that nothing comes before its time.
 
 use std::collections::HashSet;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -263,6 +263,7 @@ fn an_error_that_a_wait_meets_is_left_for_the_poll() {
     client.connect_to_host(SERVER).unwrap();
     noisy.script([Step::Fail(io::ErrorKind::ConnectionReset)]);
     assert_eq!(client.wait(None).unwrap(), WaitOutcome::Ready);
+    assert_eq!(client.wait(None).unwrap(), WaitOutcome::Ready, "it is still there for who waits again");
     assert_eq!(client.stats().noise, 0);
     client.poll().unwrap();
     assert_eq!(client.stats().noise, 1);
@@ -475,6 +476,184 @@ fn nothing_comes_before_its_time_over_real_sockets() {
             assert!(start.elapsed() >= millis(25), "{:?}", start.elapsed());
         }
     });
+}
+
+/// Datagrams of which each direction is measured over real sockets.
+const MEASURED: usize = 100;
+
+/// 1 to 9 ms: so much of a spread that each datagram tells whether it has the time that is its own.
+fn shaky() -> Link {
+    latency(5).jitter(millis(4))
+}
+
+/// How much virtual time passes until then, to a microsecond.
+fn time_until(network: &Network, mut has_arrived: impl FnMut() -> bool) -> Duration {
+    let start = network.elapsed();
+    while !has_arrived() {
+        network.advance(Duration::from_micros(1));
+    }
+    network.elapsed() - start
+}
+
+/// When something happened: after the first, before the second.
+#[derive(Clone, Copy)]
+struct Between(Instant, Instant);
+
+fn between<T>(act: impl FnOnce() -> T) -> (Between, T) {
+    let begin = Instant::now();
+    let value = act();
+    (Between(begin, Instant::now()), value)
+}
+
+/// Polls until `is_done`; returns the last poll, and the begin of the one before it, or else of the first.
+fn poll_until(mut is_done: impl FnMut() -> bool) -> (Instant, Between) {
+    let mut before = Instant::now();
+    eventually("what is due", || {
+        let (poll, is_done) = between(&mut is_done);
+        let last = std::mem::replace(&mut before, poll.0);
+        is_done.then_some((last, poll))
+    })
+}
+
+/// However busy the machine is: who polls gets a datagram at the first poll after its time, and at none before.
+#[derive(Default)]
+struct Lateness {
+    late: Vec<Duration>,
+    longest_interval: Duration,
+}
+
+impl Lateness {
+    #[track_caller]
+    fn add(&mut self, put: Between, time: Duration, (poll_before, poll): (Instant, Between)) {
+        assert!(poll.1 >= put.0 + time - Duration::from_micros(1), "it came before its time, which is {time:?}");
+        assert!(poll_before < put.1 + time, "the poll before was late enough");
+        self.late.push(poll.1.saturating_duration_since(put.0 + time));
+        self.longest_interval = self.longest_interval.max(poll.1 - poll_before);
+    }
+
+    fn print(mut self, what: &str) {
+        self.late.sort_unstable();
+        let millis = |time: Duration| time.as_secs_f64() * 1e3;
+        let (median, most) = (millis(self.late[MEASURED / 2]), millis(self.late[MEASURED - 1]));
+        let interval = millis(self.longest_interval);
+        println!("| {what}: late by {median:.3} ms, at most {most:.3} | longest interval of polls {interval:.3} ms |");
+    }
+}
+
+/// Notes when the socket is asked to send.
+#[derive(Debug, Clone)]
+struct Noting {
+    sent: Arc<AtomicUsize>,
+}
+
+impl TransportFactory for Noting {
+    fn bind(&self, options: &BindOptions) -> io::Result<Box<dyn Transport>> {
+        Ok(Box::new(NotingTransport { inner: SystemSockets.bind(options)?, sent: Arc::clone(&self.sent) }))
+    }
+
+    fn now(&self) -> Instant {
+        SystemSockets.now()
+    }
+}
+
+#[derive(Debug)]
+struct NotingTransport {
+    inner: Box<dyn Transport>,
+    sent: Arc<AtomicUsize>,
+}
+
+impl Transport for NotingTransport {
+    fn receive(&self, batch: &mut ReceiveBatch) -> io::Result<()> {
+        self.inner.receive(batch)
+    }
+
+    fn send_to(&self, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
+        self.sent.fetch_add(1, Ordering::Relaxed);
+        self.inner.send_to(bytes, to)
+    }
+
+    fn connect(&mut self, remote: SocketAddr) -> io::Result<()> {
+        self.inner.connect(remote)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.inner.local_addr()
+    }
+
+    fn now(&self) -> Instant {
+        self.inner.now()
+    }
+
+    fn wait(&self, timeout: Option<Duration>, interrupt: Option<&Interrupt>) -> io::Result<bool> {
+        self.inner.wait(timeout, interrupt)
+    }
+}
+
+#[test]
+fn over_real_sockets_each_leaves_within_a_poll_interval_of_its_time() {
+    // What each takes by this seed.
+    let mut world = World::new();
+    let network = world.network.clone();
+    let (mut client, _) = client_behind(&world, shaky(), Link::PERFECT);
+    let times = (0..MEASURED).map(|_| {
+        client.put_packet(b"x").unwrap();
+        time_until(&network, || {
+            client.poll().unwrap();
+            world.poll().received > 0
+        })
+    });
+    let times: Vec<_> = times.collect();
+
+    let server = loopback_server();
+    let noting = Noting { sent: Arc::default() };
+    let sockets = Conditioned::new(noting.clone(), shaky(), Link::PERFECT, 1);
+    let mut client = PacketPeerUdp::with_transport(sockets);
+    client.connect_to_host(server.local_addr().unwrap()).unwrap();
+    let mut lateness = Lateness::default();
+    for (number, time) in times.into_iter().enumerate() {
+        let (put, ()) = between(|| client.put_packet(b"x").unwrap());
+        assert_eq!(noting.sent.load(Ordering::Relaxed), number, "held back");
+        let last = poll_until(|| {
+            client.poll().unwrap();
+            noting.sent.load(Ordering::Relaxed) > number
+        });
+        lateness.add(put, time, last);
+    }
+    lateness.print("what is sent");
+}
+
+#[test]
+fn over_real_sockets_each_is_received_within_a_poll_interval_of_its_time() {
+    let mut world = World::new();
+    let (mut client, _) = client_behind(&world, Link::PERFECT, shaky());
+    client.put_packet(b"hello").unwrap();
+    world.poll();
+    let mut peer = world.server.take_connection().unwrap();
+    let times = (0..MEASURED).map(|_| {
+        peer.put_packet(b"x").unwrap();
+        time_until(&world.network, || !poll_texts(&mut client).is_empty())
+    });
+    let times: Vec<_> = times.collect();
+
+    let mut server = loopback_server();
+    let (mut client, control) = loopback_client(server.local_addr().unwrap(), Link::PERFECT, shaky());
+    client.put_packet(b"hello").unwrap();
+    let mut peer = accept(&mut server);
+    let mut lateness = Lateness::default();
+    for (number, time) in (1..).zip(times) {
+        peer.put_packet(b"x").unwrap();
+        // It comes to the link with the poll that takes it from the socket.
+        let (_, came) = poll_until(|| {
+            client.poll().unwrap();
+            control.incoming_stats().offered == number
+        });
+        let last = poll_until(|| {
+            client.poll().unwrap();
+            client.get_packet().unwrap().is_some()
+        });
+        lateness.add(came, time, last);
+    }
+    lateness.print("what is received");
 }
 
 /// The put leaves during the wait, and the wait ends when the answer may be taken: nobody polls in between.

@@ -18,6 +18,13 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How long one wait inside a patient loop is.
 const MOMENT: Duration = Duration::from_millis(20);
 
+#[test]
+fn a_short_soak_over_the_worst_link_is_well() {
+    let soak = client("soak", &["--seconds", "6", "--clients", "60", "--link", "bad_hotel"]);
+    assert!(soak.status.success(), "{soak:?}");
+    assert_eq!(soak.said.last().map(String::as_str), Some("All is well."));
+}
+
 mod discovery {
     use super::*;
 

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use packetpeer::sim::Network;
+use packetpeer::sim::{Link, LinkEnd, Network};
 use packetpeer::{BindError, PacketPeerUdp, ServerConfig, SocketOptions, UdpServer};
 
 mod util;
@@ -27,6 +27,26 @@ fn time_stands_still_until_it_is_moved() {
     network.clone().advance(Duration::from_nanos(4));
     assert_eq!(network.elapsed(), Duration::from_nanos(3_000_004));
     assert_eq!(network.now(), start + Duration::from_nanos(3_000_004));
+}
+
+/// It panicked: the sum was more than a `Duration` or an `Instant` holds.
+#[test]
+fn the_clock_goes_to_the_end_of_time_and_no_further() {
+    let network = Network::new();
+    network.set_link(LinkEnd::Any, LinkEnd::Any, Link::new().latency(Duration::MAX));
+    let mut receiver = bound(&network, "10.0.0.1:1");
+    let mut sender = bound(&network, "10.0.0.2:1");
+    network.advance(millis(1));
+    sender.set_dest_address("10.0.0.1:1").unwrap();
+    sender.put_packet(b"a message in a bottle").unwrap();
+    network.advance(Duration::from_nanos(u64::MAX) - millis(2));
+    assert!(poll_texts(&mut receiver).is_empty());
+    assert_eq!(network.next_arrival(), Some(millis(1)));
+    for _ in 0..2 {
+        network.advance(Duration::MAX);
+        assert_eq!(network.elapsed(), Duration::from_nanos(u64::MAX));
+    }
+    assert_eq!(poll_texts(&mut receiver), ["a message in a bottle"]);
 }
 
 #[test]

@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use packetpeer::{CloseReason, Limits, PacketPeerUdp, PeerState, QueueLimits, ServerConfig, SocketOptions, WhenFull};
+use packetpeer::{
+    AfterClose, CloseReason, Limits, PacketPeerUdp, PeerState, QueueLimits, ServerConfig, SocketOptions, WhenFull,
+};
 
 mod util;
 
@@ -473,4 +475,30 @@ fn datagrams_of_the_unknown_do_not_use_up_the_budget_of_the_known() {
     let report = world.poll();
     assert_eq!((report.received, report.queued, report.dropped, report.more_waiting), (27, 9, 18, false));
     assert_eq!(texts(&mut peer).len(), 9);
+}
+
+#[test]
+fn table_sizes_follow_who_comes_moves_and_goes() {
+    let limits = Limits::new().after_close(AfterClose::Refuse(Duration::from_secs(5)));
+    let mut world = World::with_limits(limits);
+    let (mut client, mut peer) = world.pair(1);
+    assert_eq!(world.server.table_sizes().pool_bytes, 0, "who has taken a packet's bytes keeps its memory");
+    client.put_packet(b"input").unwrap();
+    world.poll();
+    drop(peer.get_packet().unwrap());
+    let mut other = world.client(2);
+    other.put_packet(b"hello").unwrap();
+    world.poll();
+    let sizes = world.server.table_sizes();
+    assert_eq!((sizes.peers, sizes.pending, sizes.places, sizes.refused, sizes.moved), (1, 1, 2, 0, 0));
+    assert_eq!(sizes.pool_bytes, 0, "what the input gave back, the hello has taken");
+
+    peer.close();
+    world.poll();
+    let sizes = world.server.table_sizes();
+    assert_eq!((sizes.peers, sizes.pending, sizes.places, sizes.refused), (0, 1, 2, 1));
+    world.poll_after(Duration::from_secs(10));
+    let sizes = world.server.table_sizes();
+    assert_eq!((sizes.peers, sizes.pending, sizes.places, sizes.refused), (0, 0, 2, 0));
+    assert!((128..512).contains(&sizes.pool_bytes), "{}", sizes.pool_bytes);
 }

@@ -1,6 +1,9 @@
 //! Links of the in-memory network: what they do to a million datagrams, against what they were told to do.
 //!
-//! Everything here is decided by fixed seeds: a test that passes once passes always, on every system.
+//! Everything here is decided by fixed seeds: a test that passes once passes always, on every system. What was measured
+//! is printed as the rows of a table:
+//!
+//!     cargo test --release --test link -- --nocapture | grep -o '| .*' | sort
 
 use std::time::Duration;
 
@@ -103,11 +106,17 @@ fn assert_books_balance(stats: &LinkStats) {
     assert_eq!(stats.offered, stats.passed + dropped, "{stats}");
 }
 
+/// Prints a row of the table: what was measured, what was configured or follows from it, what came of it, and the
+/// difference.
+fn print_row(what: &str, configured: &str, measured: &str, off: &str) {
+    println!("| {what:<44} | {configured:>16} | {measured:>16} | {off:>8} |");
+}
+
 /// Asserts that `measured` is within three standard deviations of what is expected, and prints both.
 #[track_caller]
 fn assert_near(what: &str, measured: f64, expected: f64, deviation: f64) {
     let off = (measured - expected) / deviation;
-    println!("{what:<40} configured {expected:>14.6}, measured {measured:>14.6}, {off:+.2} standard deviations");
+    print_row(what, &format!("{expected:.6}"), &format!("{measured:.6}"), &format!("{off:+.2} σ"));
     assert!(off.abs() <= 3.0, "{what}: {measured} instead of {expected}, {off:+.2} standard deviations off");
 }
 
@@ -129,7 +138,7 @@ fn loss_is_as_configured() {
         let arrived = wire.send_a_million();
         assert!(arrived.is_sorted());
         assert_eq!(arrived.len() as u64, MILLION - wire.stats().lost);
-        assert_share("loss", wire.stats().lost, loss);
+        assert_share(&format!("loss, {loss} ppm"), wire.stats().lost, loss);
     }
 }
 
@@ -158,7 +167,7 @@ fn bursts_of_loss_follow_gilbert_and_elliott() {
     let r = 1.0 - enter - leave;
     let together = in_bad * (1.0 - in_bad) * (bad - good).powi(2) * r / (1.0 - r);
     let variance = expected * (1.0 - expected) + 2.0 * together;
-    assert_near("loss in bursts", wire.stats().lost as f64 / 1e6, expected, (variance / 1e6).sqrt());
+    assert_near("loss by Gilbert and Elliott", wire.stats().lost as f64 / 1e6, expected, (variance / 1e6).sqrt());
 }
 
 #[test]
@@ -171,13 +180,28 @@ fn a_burst_is_as_long_as_configured() {
     let (enter, leave) = (ppm(burst.enter_ppm), ppm(burst.leave_ppm));
 
     let mean = gaps.iter().sum::<u64>() as f64 / bursts;
-    assert_near("mean burst", mean, 1.0 / leave, ((1.0 - leave) / leave.powi(2) / bursts).sqrt());
+    assert_near("bursts: mean length, datagrams", mean, 1.0 / leave, ((1.0 - leave) / leave.powi(2) / bursts).sqrt());
     // A cycle is a burst and what comes before the next; its length decides how many there are.
     let cycle = 1.0 / enter + 1.0 / leave;
     let cycle_variance = (1.0 - enter) / enter.powi(2) + (1.0 - leave) / leave.powi(2);
-    assert_near("bursts", bursts, 1e6 / cycle, (1e6 * cycle_variance / cycle.powi(3)).sqrt());
+    assert_near("bursts: how many", bursts, 1e6 / cycle, (1e6 * cycle_variance / cycle.powi(3)).sqrt());
     let shortest = gaps.iter().filter(|&&gap| gap == 1).count() as f64 / bursts;
-    assert_near("bursts of one", shortest, leave, (leave * (1.0 - leave) / bursts).sqrt());
+    assert_near("bursts: share of those of one", shortest, leave, (leave * (1.0 - leave) / bursts).sqrt());
+}
+
+#[test]
+fn another_model_of_bursts_begins_in_its_good_state() {
+    let endless = BurstLoss::new().enter_ppm(1_000_000).bad_loss_ppm(1_000_000);
+    let mut wire = Wire::new(Link::new().burst_loss(Some(endless)), 1);
+    (0..10).for_each(|number| wire.send_number(number));
+    assert_eq!(wire.stats().lost, 10);
+    // A change of anything else does not end a burst.
+    wire.network.set_link(FROM, TO, Link::new().burst_loss(Some(endless)).duplicate_ppm(1));
+    wire.send_number(10);
+    assert_eq!(wire.stats().lost, 11);
+    wire.network.set_link(FROM, TO, Link::new().burst_loss(Some(endless.enter_ppm(0))));
+    wire.send_number(11);
+    assert_eq!(wire.receive_numbers(), [11]);
 }
 
 #[test]
@@ -231,7 +255,7 @@ fn corruption_flips_one_bit_and_any() {
     // Chi squared of 63 degrees of freedom: mean 63, variance 126.
     let expected = corrupted as f64 / 64.0;
     let chi: f64 = flipped.iter().map(|&count| (count as f64 - expected).powi(2) / expected).sum();
-    assert_near("chi squared of the flipped bits", chi, 63.0, 126_f64.sqrt());
+    assert_near("corruption: chi² of which bit is flipped", chi, 63.0, 126_f64.sqrt());
 
     let mut wire = Wire::new(Link::new().corrupt_ppm(1_000_000), 1);
     wire.send(b"");
@@ -244,7 +268,7 @@ fn corruption_flips_one_bit_and_any() {
 fn latency_is_exact() {
     let latency = Duration::from_nanos(12_345_678);
     let mut wire = Wire::new(Link::new().latency(latency), 1);
-    for number in 0..10_000 {
+    for number in 0..MILLION {
         wire.send_number(number);
         wire.network.advance(latency - Duration::from_nanos(1));
         assert_eq!((wire.receive_numbers().len(), wire.network.in_flight()), (0, 1));
@@ -252,6 +276,7 @@ fn latency_is_exact() {
         wire.network.advance(Duration::from_nanos(1));
         assert_eq!((wire.receive_numbers(), wire.network.in_flight()), (vec![number], 0));
     }
+    print_row("latency of each, ms", "12.345678", "12.345678", "exact");
 }
 
 #[test]
@@ -270,11 +295,13 @@ fn jitter_is_uniform_and_keeps_its_bounds() {
     assert!(*least >= latency - jitter && *least < latency - jitter + Duration::from_micros(1), "{least:?}");
     assert!(*most <= latency + jitter && *most > latency + jitter - Duration::from_micros(1), "{most:?}");
     let millis = |time: &Duration| time.as_secs_f64() * 1e3;
+    print_row("jitter of ±10 ms: least latency, ms", "20.000000", &format!("{:.6}", millis(least)), "in range");
+    print_row("jitter of ±10 ms: most latency, ms", "40.000000", &format!("{:.6}", millis(most)), "in range");
     let mean = times.iter().map(millis).sum::<f64>() / 1e6;
     // Uniform over 20 ms: a variance of 20² / 12; that of the square is 20⁴ / 180.
-    assert_near("mean latency, ms", mean, 30.0, (400.0 / 12.0 / 1e6_f64).sqrt());
+    assert_near("jitter of ±10 ms: mean latency, ms", mean, 30.0, (400.0 / 12.0 / 1e6_f64).sqrt());
     let spread = times.iter().map(|time| (millis(time) - 30.0).powi(2)).sum::<f64>() / 1e6;
-    assert_near("variance of the latency, ms²", spread, 400.0 / 12.0, (160_000.0 / 180.0 / 1e6_f64).sqrt());
+    assert_near("jitter of ±10 ms: variance, ms²", spread, 400.0 / 12.0, (160_000.0 / 180.0 / 1e6_f64).sqrt());
 }
 
 #[test]
@@ -353,7 +380,10 @@ fn a_rate_holds_over_an_hour_of_overload() {
         wire.network.advance(Duration::from_nanos(16_666_667));
         wire.receive(|datagram| bytes += datagram.len());
     }
-    let exact = 60_000.0 * wire.network.elapsed().as_secs_f64();
+    let seconds = wire.network.elapsed().as_secs_f64();
+    let exact = 60_000.0 * seconds;
+    let rate = bytes as f64 / seconds;
+    print_row("rate over an hour, bytes a second", "60000.000", &format!("{rate:.3}"), &format!("{:+.3}", rate - 6e4));
     assert!((bytes as f64 - exact).abs() <= 10_000.0, "{bytes} of {exact}");
 }
 

@@ -3,8 +3,10 @@
 
 use std::io::ErrorKind;
 
+use packetpeer::sim::Network;
 use packetpeer::{
-    CloseReason, GetError, Limits, PacketPeerUdp, PeerState, PollError, PutError, QueueLimits, ServerConfig, UdpServer,
+    CloseReason, ConnectionId, ConnectionIds, GetError, Identity, Limits, PacketPeerUdp, PeerState, PollError,
+    PutError, QueueLimits, ServerConfig, UdpServer,
 };
 
 mod util;
@@ -156,6 +158,39 @@ fn a_dead_socket_ends_the_server_and_its_peers_and_it_can_listen_again() {
         assert_eq!(world.poll().new_connections, 1);
         assert_eq!(texts(&mut world.server.take_connection().unwrap()), ["again"]);
     }
+}
+
+/// It panicked in the poll after: what the poll before had found was forgotten twice.
+#[test]
+fn a_server_polls_again_after_its_socket_died_with_moves_and_ends_that_nobody_asked_for() {
+    let network = Network::new();
+    let noisy = Noisy::new(network.host(SERVER.ip()));
+    let ids = ConnectionIds::new(|datagram| datagram.first().map(|&id| ConnectionId(id.into())));
+    let config = ServerConfig::new().identity(Identity::ConnectionId(ids));
+    let mut server = UdpServer::with_transport(config, noisy.clone());
+    server.listen(SERVER).unwrap();
+    let client = |number: u8, id: u8| {
+        let mut client = PacketPeerUdp::with_transport(network.host([10, 0, 1, number]));
+        client.connect_to_host(SERVER).unwrap();
+        client.put_packet(&[id]).unwrap();
+    };
+    (1..=3).for_each(|number| client(number, number));
+    server.poll().unwrap();
+    let peers: Vec<_> = std::iter::from_fn(|| server.take_connection()).collect();
+    client(9, 1);
+    for peer in &peers[1..] {
+        server.close(peer.id()).unwrap();
+    }
+    assert_eq!(server.poll().unwrap().moved, 1);
+
+    noisy.script([Step::Fail(FATAL[0])]);
+    assert!(matches!(server.poll(), Err(PollError::SocketFailed(_))));
+    server.listen(SERVER).unwrap();
+    server.poll().unwrap();
+    let (mut ended, mut moved) = (Vec::new(), Vec::new());
+    server.ended(&mut ended);
+    server.moved(&mut moved);
+    assert_eq!((ended, moved), (vec![(peers[0].id(), CloseReason::SocketFailed)], vec![]));
 }
 
 #[test]

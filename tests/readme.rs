@@ -24,6 +24,6 @@ fn the_readme_shows_the_code_of_the_crates_page() {
         .collect();
     let readme = snippets(include_str!("../README.md"));
     let page = snippets(&page.join("\n"));
-    assert_eq!(readme.len(), 2, "a server and a client");
+    assert_eq!(readme.len(), 3, "a server, a client and a test");
     assert_eq!(readme, page);
 }

@@ -1,32 +1,11 @@
 //! What `multicast_server` and `multicast_client` share: the datagrams, and two kinds of options.
 #![allow(dead_code, reason = "each of the two uses its side")]
 
+pub(crate) mod wire;
+
 use packetpeer::Interface;
 
 use crate::support::OptionValue;
-
-/// What every datagram starts with.
-const MARK: &[u8] = b"packetpeer multicast";
-
-/// The `number`th datagram of `stream`, which is a server's: mark, stream, number, and bytes that follow from both.
-pub(crate) fn write(stream: u32, number: u32, datagram: &mut Vec<u8>) {
-    datagram.clear();
-    datagram.extend_from_slice(MARK);
-    datagram.extend_from_slice(&stream.to_le_bytes());
-    datagram.extend_from_slice(&number.to_le_bytes());
-    let mut filler = fastrand::Rng::with_seed((u64::from(stream) << 32) | u64::from(number));
-    let len = datagram.len() + filler.usize(..256);
-    datagram.resize_with(len, || filler.u8(..));
-}
-
-/// Stream and number; `None` where a single bit is not as it was sent.
-pub(crate) fn read(datagram: &[u8]) -> Option<(u32, u32)> {
-    let (stream, rest) = datagram.strip_prefix(MARK)?.split_first_chunk()?;
-    let (stream, number) = (u32::from_le_bytes(*stream), u32::from_le_bytes(*rest.first_chunk()?));
-    let mut sent = Vec::new();
-    write(stream, number, &mut sent);
-    (datagram == sent).then_some((stream, number))
-}
 
 /// A name, such as `eth0`, an IPv4 address, or an index.
 impl OptionValue for Interface {

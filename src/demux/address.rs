@@ -1,7 +1,7 @@
 //! Who somebody is: one key, made here and nowhere else.
 
 use std::hash::{Hash, Hasher};
-use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
 
 use super::ConnectionId;
 
@@ -18,62 +18,66 @@ pub(crate) fn canonical(addr: SocketAddr) -> SocketAddr {
     }
 }
 
-/// Who somebody is, in 24 bytes that are cheap to hash and to compare: an address, or a connection id.
+/// Who somebody is, in three words that are cheap to hash and to compare: an address, or a connection id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Key {
     /// Address and port of IPv4; the upper half of an IPv6 address; the connection id.
     first: u64,
     /// The lower half of an IPv6 address.
     second: u64,
-    /// The scope of an IPv6 address.
-    scope: u32,
-    port: u16,
-    kind: Kind,
+    /// Of an IPv6 address the scope, the port, and one bit: never 0. Otherwise which of the other two kinds it is.
+    third: u64,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    V4,
-    V6,
-    Connection,
-}
+const V4: u64 = 0;
+const CONNECTION: u64 = 2;
 
 impl Key {
     /// The key of an address, which need not be canonical.
-    pub(super) fn of(addr: SocketAddr) -> Self {
+    #[inline]
+    pub(super) fn of(addr: &SocketAddr) -> Self {
         match addr {
-            SocketAddr::V4(addr) => {
-                let first = u64::from(u32::from(*addr.ip())) << 16 | u64::from(addr.port());
-                Self { first, second: 0, scope: 0, port: 0, kind: Kind::V4 }
-            }
-            SocketAddr::V6(addr) => match addr.ip().to_ipv4_mapped() {
-                Some(ip) => Self::of(SocketAddr::new(ip.into(), addr.port())),
-                None => {
-                    let ip = u128::from(*addr.ip());
-                    let (first, second) = ((ip >> 64) as u64, ip as u64);
-                    Self { first, second, scope: addr.scope_id(), port: addr.port(), kind: Kind::V6 }
-                }
-            },
+            SocketAddr::V4(addr) => Self::of_v4(*addr.ip(), addr.port()),
+            SocketAddr::V6(addr) => Self::of_v6(addr),
         }
     }
 
+    fn of_v4(ip: Ipv4Addr, port: u16) -> Self {
+        Self { first: u64::from(u32::from(ip)) << 16 | u64::from(port), second: 0, third: V4 }
+    }
+
+    #[inline(never)]
+    fn of_v6(addr: &SocketAddrV6) -> Self {
+        if let Some(ip) = addr.ip().to_ipv4_mapped() {
+            return Self::of_v4(ip, addr.port());
+        }
+        let ip = u128::from(*addr.ip());
+        let third = u64::from(addr.scope_id()) << 32 | u64::from(addr.port()) << 16 | 1;
+        Self { first: (ip >> 64) as u64, second: ip as u64, third }
+    }
+
     pub(super) fn of_connection(id: ConnectionId) -> Self {
-        Self { first: id.0, second: 0, scope: 0, port: 0, kind: Kind::Connection }
+        Self { first: id.0, second: 0, third: CONNECTION }
+    }
+
+    /// The id, if this is the key of one.
+    pub(super) fn connection(&self) -> Option<ConnectionId> {
+        (self.third == CONNECTION).then_some(ConnectionId(self.first))
     }
 }
 
 impl Hash for Key {
+    #[inline]
     fn hash<H: Hasher>(&self, state: &mut H) {
         // What differs between keys of a kind, in one write and no more of it: each eight bytes are a round of the
         // hash.
-        if self.kind != Kind::V6 {
+        if self.third == V4 || self.third == CONNECTION {
             return state.write(&self.first.to_ne_bytes());
         }
         let mut bytes = [0; 24];
         bytes[..8].copy_from_slice(&self.first.to_ne_bytes());
         bytes[8..16].copy_from_slice(&self.second.to_ne_bytes());
-        bytes[16..20].copy_from_slice(&self.scope.to_ne_bytes());
-        bytes[20..22].copy_from_slice(&self.port.to_ne_bytes());
+        bytes[16..].copy_from_slice(&self.third.to_ne_bytes());
         state.write(&bytes);
     }
 }
@@ -91,20 +95,20 @@ mod tests {
         let plain: SocketAddr = "192.0.2.1:9".parse().unwrap();
         let mapped = v6("::ffff:192.0.2.1", 0, 3);
         assert_eq!(canonical(mapped), plain);
-        assert_eq!(Key::of(mapped), Key::of(plain));
+        assert_eq!(Key::of(&mapped), Key::of(&plain));
     }
 
     #[test]
     fn flow_information_is_not_identity_and_the_scope_is() {
         assert_eq!(canonical(v6("fe80::1", 77, 2)), v6("fe80::1", 0, 2));
-        assert_eq!(Key::of(v6("fe80::1", 77, 2)), Key::of(v6("fe80::1", 0, 2)));
-        assert_ne!(Key::of(v6("fe80::1", 0, 2)), Key::of(v6("fe80::1", 0, 3)));
+        assert_eq!(Key::of(&v6("fe80::1", 77, 2)), Key::of(&v6("fe80::1", 0, 2)));
+        assert_ne!(Key::of(&v6("fe80::1", 0, 2)), Key::of(&v6("fe80::1", 0, 3)));
     }
 
     #[test]
     fn neighbours_differ() {
         let keys = ["192.0.2.1:9", "192.0.2.2:9", "192.0.2.1:10", "[2001:db8::1]:9"]
-            .map(|text| Key::of(text.parse().unwrap()));
+            .map(|text| Key::of(&text.parse().unwrap()));
         for (i, a) in keys.iter().enumerate() {
             for b in &keys[i + 1..] {
                 assert_ne!(a, b);

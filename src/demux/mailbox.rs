@@ -3,14 +3,15 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, PoisonError};
 
 use super::address::Key;
-use super::queue::{Bound, Overflow};
+use super::queue::{Overflow, Room};
+use super::tally::OwnTally;
 use super::{ConnectionId, PacketQueue, Payload, QueueLimits, SendMode, Shared};
 use crate::error::GetIntoError;
 use crate::lifetime::CloseReason;
 use crate::packet::Packet;
 use crate::peer_id::PeerId;
 use crate::stats::{DropReason, PeerStats, ReceiveDrops, SendDropReason, SendDrops};
-use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 
 /// What the server and a peer's handle share: what has been received and not taken, what has been put and not sent,
@@ -31,8 +32,10 @@ pub(crate) struct Mailbox {
     /// 0 while open, else a [`CloseReason`]; see `encode`.
     ended: AtomicU8,
     waiting: AtomicU32,
-    sent: AtomicU64,
-    sent_bytes: AtomicU64,
+    /// What the handle has sent at once, and what the server has sent by flush or broadcast. Each counts for itself, so
+    /// that neither has to exclude the other.
+    sent_at_once: OwnTally,
+    flushed: OwnTally,
     contents: Mutex<Contents>,
 }
 
@@ -42,7 +45,6 @@ struct Contents {
     outbox: Outbox,
     received: u64,
     received_bytes: u64,
-    delivered: u64,
     /// Made when it is needed, which for most peers is never.
     rare: Option<Box<Rare>>,
 }
@@ -91,45 +93,56 @@ impl Mailbox {
             shared,
             ended: AtomicU8::new(OPEN),
             waiting: AtomicU32::new(0),
-            sent: AtomicU64::new(0),
-            sent_bytes: AtomicU64::new(0),
+            sent_at_once: OwnTally::default(),
+            flushed: OwnTally::default(),
             contents: Mutex::default(),
         }
     }
 
-    /// Queues a received packet; says what was dropped instead, which may be the packet itself.
+    /// Queues a received packet, where all the server's queues together have `room` for its bytes; says what was
+    /// dropped instead, which may be the packet itself. The caller counts for the server.
+    #[inline]
     pub(super) fn push(
         &self,
         packet: Packet,
-        local: Option<IpAddr>,
+        local: &Option<IpAddr>,
         limits: &QueueLimits,
-        max_queued_bytes: usize,
+        room: Room,
     ) -> Option<Overflow> {
         let len = packet.len();
         let mut contents = self.contents();
-        if local.is_some() {
-            contents.rare().local = local;
-        }
         contents.received += 1;
         contents.received_bytes += len as u64;
-        let overflow = if self.shared.queued_bytes().saturating_add(len) > max_queued_bytes {
-            Some(Overflow { bound: Bound::ServerBytes, packets: 1, bytes: len, refused: true })
-        } else {
-            contents.inbox.push(packet, limits)
-        };
+        let fits = room.holds(len) && contents.inbox.full(len, limits).is_none();
+        if !fits || local.is_some() || contents.rare.is_some() {
+            return self.push_with_care(contents, packet, local, limits, room);
+        }
+        contents.inbox.add(packet);
+        self.publish_waiting(&contents);
+        None
+    }
+
+    /// The rest of [`Mailbox::push`] where something has to be remembered, dropped, or rung.
+    #[inline(never)]
+    fn push_with_care(
+        &self,
+        mut contents: MutexGuard<'_, Contents>,
+        packet: Packet,
+        local: &Option<IpAddr>,
+        limits: &QueueLimits,
+        room: Room,
+    ) -> Option<Overflow> {
+        let len = packet.len();
+        if local.is_some() {
+            contents.rare().local = *local;
+        }
+        let overflow = if room.holds(len) { contents.inbox.push(packet, limits) } else { Some(Overflow::no_room(len)) };
         if let Some(lost) = overflow {
             contents.rare().receive_drops.add(lost.bound.into(), lost.packets);
         }
         self.publish_waiting(&contents);
-        let refused = overflow.is_some_and(|lost| lost.refused);
-        let bell = if refused { None } else { contents.bell() };
+        let bell = if overflow.is_some_and(|lost| lost.refused) { None } else { contents.bell() };
         drop(contents);
-
-        // What was dropped to make room had been counted as queued; the packet itself had not.
-        self.shared.count_queued(len);
-        if let Some(lost) = overflow {
-            self.shared.count_unqueued(lost.packets, lost.bytes);
-        }
         if let Some(bell) = bell {
             bell.ring();
         }
@@ -145,65 +158,47 @@ impl Mailbox {
     }
 
     /// Takes the packet that has waited longest.
+    #[inline]
     pub(crate) fn take(&self) -> Option<Packet> {
-        if self.waiting() == 0 {
-            return None;
-        }
-        self.take_from(&mut self.contents())
+        if self.waiting() == 0 { None } else { self.take_from(&mut self.contents()) }
     }
 
-    /// Copies the packet that has waited longest into `buffer`, unless it is too long for it. Returns the length, and
-    /// the sender.
-    pub(crate) fn take_into(&self, buffer: &mut [u8]) -> Result<Option<(usize, SocketAddr)>, GetIntoError> {
+    /// The same, unless it is longer than `room`.
+    #[inline]
+    pub(crate) fn take_up_to(&self, room: usize) -> Result<Option<Packet>, GetIntoError> {
         if self.waiting() == 0 {
             return Ok(None);
         }
         let mut contents = self.contents();
-        let Some(size) = contents.inbox.front().map(|packet| packet.len()) else { return Ok(None) };
-        let room = buffer.len();
-        let Some(target) = buffer.get_mut(..size) else { return Err(GetIntoError::BufferTooSmall { size, room }) };
-        let packet = self.take_from(&mut contents);
-        drop(contents);
-        Ok(packet.map(|packet| {
-            target.copy_from_slice(&packet);
-            (size, packet.sender())
-        }))
+        match contents.inbox.front() {
+            Some(packet) if packet.len() > room => Err(GetIntoError::BufferTooSmall { size: packet.len(), room }),
+            _ => Ok(self.take_from(&mut contents)),
+        }
     }
 
-    /// Takes whatever was received out of circulation. Returns how many packets that were; the caller counts why.
-    pub(super) fn discard(&self) -> u64 {
-        let inbox = {
-            let mut contents = self.contents();
-            let inbox = std::mem::take(&mut contents.inbox);
-            self.publish_waiting(&contents);
-            inbox
-        };
-        self.shared.count_unqueued(inbox.len() as u64, inbox.bytes());
-        inbox.len() as u64
+    /// Takes whatever was received out of circulation, and returns it for the caller to count.
+    pub(super) fn discard(&self) -> PacketQueue<Packet> {
+        let mut contents = self.contents();
+        let inbox = std::mem::take(&mut contents.inbox);
+        self.publish_waiting(&contents);
+        inbox
     }
 
     /// Lets `payload` wait for the next flush.
     pub(crate) fn post(self: &Arc<Self>, payload: Payload) -> Posted {
-        let limits = self.shared.send_limits();
-        let sends = self.shared.sends();
+        let limits = self.shared.send_queue_limits();
+        let room = self.shared.send_room();
         let len = payload.len();
         let mut contents = self.contents();
         // Asked under the lock: who ends a peer takes it afterwards, so nothing is posted behind the last flush.
         if let Some(reason) = self.ended() {
             return Posted::Ended(reason);
         }
-        let overflow = if sends.queued_bytes().saturating_add(len) > limits.max_queued_bytes {
-            Some(Overflow { bound: Bound::ServerBytes, packets: 1, bytes: len, refused: true })
-        } else {
-            contents.outbox.queue.get_or_insert_default().push(payload, &limits.queue)
-        };
-        sends.count_queued(len);
-        if let Some(lost) = overflow {
-            contents.rare().send_drops.add(lost.bound.into(), lost.packets);
-            sends.count_unqueued(lost.packets, lost.bytes);
-            sends.count_drops(lost.bound.into(), lost.packets);
-        }
-        if overflow.is_some_and(|lost| lost.refused) {
+        self.shared.sends().count_queued(len);
+        let queue = contents.outbox.queue.get_or_insert_default();
+        if room.holds(len) && queue.full(len, &limits).is_none() {
+            queue.add(payload);
+        } else if !self.post_with_care(&mut contents, payload, &limits, room) {
             return Posted::Full;
         }
         if !contents.outbox.listed {
@@ -213,6 +208,20 @@ impl Mailbox {
         Posted::Queued
     }
 
+    /// The part of [`Mailbox::post`] where something has to be dropped. Returns whether `payload` waits now.
+    #[cold]
+    fn post_with_care(&self, contents: &mut Contents, payload: Payload, limits: &QueueLimits, room: Room) -> bool {
+        let queue = contents.outbox.queue.get_or_insert_default();
+        let len = payload.len();
+        let overflow = if room.holds(len) { queue.push(payload, limits) } else { Some(Overflow::no_room(len)) };
+        let Some(lost) = overflow else { return true };
+        let sends = self.shared.sends();
+        contents.rare().send_drops.add(lost.bound.into(), lost.packets);
+        sends.count_unqueued(lost.packets, lost.bytes);
+        sends.count_drops(lost.bound.into(), lost.packets);
+        !lost.refused
+    }
+
     /// Whether something waits to be sent, so that what is put now has to wait too.
     pub(crate) fn is_sending(&self) -> bool {
         self.contents().outbox.listed
@@ -220,13 +229,12 @@ impl Mailbox {
 
     /// Takes all that waits to be sent, the oldest first, for a flush, which counts it as waiting no more. Until
     /// [`Mailbox::flushed`] says so, what is put waits behind it.
-    pub(crate) fn take_to_send(&self, mut each: impl FnMut(Payload)) {
+    pub(crate) fn take_to_send(&self, each: impl FnMut(Payload)) {
         let mut contents = self.contents();
         // Where nothing is sent past a flush, what is put in the meantime waits for the next one anyway.
         contents.outbox.listed = self.shared.send_mode() != SendMode::OnFlush;
-        let Some(queue) = &mut contents.outbox.queue else { return };
-        while let Some(payload) = queue.pop() {
-            each(payload);
+        if let Some(queue) = &mut contents.outbox.queue {
+            queue.take_all(each);
         }
     }
 
@@ -252,19 +260,22 @@ impl Mailbox {
         }
     }
 
-    /// Counts a datagram of a flush that was sent; the flush counts for the server.
+    /// Counts a datagram of a flush or broadcast that was sent; who calls counts for the server, and is its thread.
     pub(crate) fn count_flushed(&self, bytes: usize) {
-        self.sent.fetch_add(1, Ordering::Relaxed);
-        self.sent_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.flushed.add(bytes);
     }
 
-    /// Counts a datagram that was put: its bytes if it was sent, else why it was not.
-    pub(crate) fn count_send(&self, outcome: Result<usize, SendDropReason>) {
-        self.shared.sends().count(outcome);
-        match outcome {
-            Ok(bytes) => self.count_flushed(bytes),
-            Err(reason) => self.contents().rare().send_drops.add(reason, 1),
-        }
+    /// Counts a datagram that the handle, which calls, has sent at once.
+    pub(crate) fn count_sent_at_once(&self, bytes: usize) {
+        self.shared.sends().count_sent(bytes);
+        self.sent_at_once.add(bytes);
+    }
+
+    /// Counts a datagram that was not sent.
+    #[cold]
+    pub(crate) fn count_unsent(&self, reason: SendDropReason) {
+        self.shared.sends().count_drops(reason, 1);
+        self.contents().rare().send_drops.add(reason, 1);
     }
 
     /// Ends the peer, unless it has ended already. Returns whether it was this call.
@@ -321,7 +332,7 @@ impl Mailbox {
 
     /// Under which key the server knows this peer; that stays, wherever it moves.
     pub(super) fn key(&self) -> Key {
-        self.connection.map_or_else(|| Key::of(self.first_remote), Key::of_connection)
+        self.connection.map_or_else(|| Key::of(&self.first_remote), Key::of_connection)
     }
 
     pub(crate) fn remote(&self) -> SocketAddr {
@@ -332,6 +343,11 @@ impl Mailbox {
         }
     }
 
+    /// Where the remote was first heard, which is where one that is known by its address stays.
+    pub(super) fn first_remote(&self) -> &SocketAddr {
+        &self.first_remote
+    }
+
     pub(super) fn set_remote(&self, remote: SocketAddr) {
         self.contents().rare().moved_to = Some(remote);
         self.has_moved.store(true, Ordering::Release);
@@ -339,7 +355,7 @@ impl Mailbox {
 
     /// Bytes for this peer, in memory of the pool.
     pub(crate) fn payload(&self, bytes: &[u8]) -> Payload {
-        self.shared.payload(bytes, self.remote())
+        self.shared.payload(bytes, &self.first_remote)
     }
 
     pub(crate) fn shared(&self) -> &Shared {
@@ -357,33 +373,38 @@ impl Mailbox {
     }
 
     pub(crate) fn stats(&self) -> PeerStats {
+        let (at_once, flushed) = (self.sent_at_once.read(), self.flushed.read());
         let contents = self.contents();
         let rare = contents.rare.as_deref();
+        let drops = rare.map(|rare| rare.receive_drops).unwrap_or_default();
+        let queued = contents.inbox.len() as u64;
         PeerStats {
             received: contents.received,
             received_bytes: contents.received_bytes,
-            delivered: contents.delivered,
-            queued: contents.inbox.len() as u64,
+            // Whatever else there was: a peer with a handle loses nothing but what is counted as dropped.
+            delivered: contents.received - queued - drops.total(),
+            queued,
             queued_bytes: contents.inbox.bytes() as u64,
-            drops: rare.map(|rare| rare.receive_drops).unwrap_or_default(),
+            drops,
             noise: 0,
-            sent: self.sent.load(Ordering::Relaxed),
-            sent_bytes: self.sent_bytes.load(Ordering::Relaxed),
+            sent: at_once.packets + flushed.packets,
+            sent_bytes: at_once.bytes + flushed.bytes,
             send_queued: contents.outbox.queue.as_ref().map_or(0, |queue| queue.len() as u64),
             send_drops: rare.map(|rare| rare.send_drops).unwrap_or_default(),
         }
     }
 
+    #[inline]
     fn take_from(&self, contents: &mut Contents) -> Option<Packet> {
         let packet = contents.inbox.pop()?;
-        contents.delivered += 1;
         self.publish_waiting(contents);
         self.shared.count_delivered(packet.len());
         Some(packet)
     }
 
     fn publish_waiting(&self, contents: &Contents) {
-        self.waiting.store(u32::try_from(contents.inbox.len()).unwrap_or(u32::MAX), Ordering::Release);
+        // More than four billion packets do not fit into any memory.
+        self.waiting.store(contents.inbox.len() as u32, Ordering::Release);
     }
 
     fn contents(&self) -> MutexGuard<'_, Contents> {
@@ -463,7 +484,7 @@ mod models {
 
     fn push(mailbox: &Mailbox, byte: u8) {
         let packet = Packet::new(vec![byte], mailbox.remote(), Instant::now());
-        assert_eq!(mailbox.push(packet, None, &QueueLimits::new(), usize::MAX), None);
+        assert_eq!(mailbox.push(packet, &None, &QueueLimits::new(), Room::left(usize::MAX, 0)), None);
     }
 
     /// A handle that sees the end has seen every packet queued before it, in order.
@@ -522,14 +543,14 @@ mod models {
             let limits = QueueLimits::new().packets(1);
             for byte in [1, 2] {
                 let packet = Packet::new(vec![byte], mailbox.remote(), Instant::now());
-                mailbox.push(packet, None, &limits, usize::MAX);
+                mailbox.push(packet, &None, &limits, Room::left(usize::MAX, 0));
             }
             handle.join().unwrap();
             let stats = mailbox.stats();
             assert_eq!(stats.received, stats.delivered + stats.queued + stats.drops.total());
             let mut server = crate::stats::ServerStats::default();
             mailbox.shared.add_to(&mut server);
-            assert_eq!((server.delivered, server.queued), (stats.delivered, stats.queued));
+            assert_eq!(server.delivered, stats.delivered);
             assert_eq!(mailbox.waiting() as u64, stats.queued);
         });
     }

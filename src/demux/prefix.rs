@@ -20,10 +20,14 @@ pub struct IpPrefix {
 }
 
 impl IpPrefix {
-    /// The addresses whose first `len` bits are those of `addr`; all bits where `len` is more than the address has.
+    /// The addresses whose first `len` bits are those of `addr`; all bits where `len` is more than the address has. A
+    /// range of IPv4 addresses mapped into IPv6 is that range of IPv4.
     pub fn new(addr: IpAddr, len: u8) -> Self {
-        let bits = if addr.is_ipv4() { 32 } else { 128 };
-        Self { addr, len: len.min(bits) }
+        match (addr, addr.to_canonical(), len.checked_sub(96)) {
+            (IpAddr::V6(_), mapped @ IpAddr::V4(_), Some(len)) => Self { addr: mapped, len: len.min(32) },
+            (IpAddr::V4(_), _, _) => Self { addr, len: len.min(32) },
+            (IpAddr::V6(_), _, _) => Self { addr, len: len.min(128) },
+        }
     }
 
     /// Whether `addr` is one of them. An IPv4 address mapped into IPv6 counts as IPv4.
@@ -48,7 +52,7 @@ impl FromStr for IpPrefix {
         let addr: IpAddr = addr.parse().map_err(|_| invalid())?;
         let bits = if addr.is_ipv4() { 32 } else { 128 };
         let len = len.map_or(Ok(bits), |len| len.parse().map_err(|_| invalid()))?;
-        if len <= bits { Ok(Self { addr, len }) } else { Err(invalid()) }
+        if len <= bits { Ok(Self::new(addr, len)) } else { Err(invalid()) }
     }
 }
 
@@ -97,6 +101,17 @@ mod tests {
         assert!(!"0.0.0.0/0".parse::<IpPrefix>().unwrap().contains(ip("::1")));
         assert!("::/0".parse::<IpPrefix>().unwrap().contains(ip("::1")));
         assert!(!"192.0.2.1".parse::<IpPrefix>().unwrap().contains(ip("192.0.2.2")));
+    }
+
+    /// It contained nothing at all: addresses are compared as IPv4, and it was not.
+    #[test]
+    fn a_prefix_of_mapped_addresses_is_one_of_ipv4() {
+        let prefix: IpPrefix = "::ffff:192.0.2.0/120".parse().unwrap();
+        assert!(prefix.contains(ip("192.0.2.7")) && prefix.contains(ip("::ffff:192.0.2.7")));
+        assert!(!prefix.contains(ip("192.0.3.7")));
+        assert_eq!(prefix, IpPrefix::new(ip("192.0.2.0"), 24));
+        assert_eq!(IpPrefix::new(ip("::ffff:192.0.2.1"), 255), "192.0.2.1".parse().unwrap());
+        assert!("::ffff:0:0/95".parse::<IpPrefix>().unwrap().contains(ip("::fffe:1:2")));
     }
 
     #[test]

@@ -31,6 +31,36 @@ pub(crate) struct Overflow {
     pub(crate) refused: bool,
 }
 
+/// How many bytes more may wait in all queues together: fewer than none where a limit was lowered.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Room(i64);
+
+impl Room {
+    pub(super) fn left(limit: usize, waiting: u64) -> Self {
+        let saturated = |bytes| i64::try_from(bytes).unwrap_or(i64::MAX);
+        Self(saturated(limit as u64) - saturated(waiting))
+    }
+
+    pub(super) fn holds(self, len: usize) -> bool {
+        len as i64 <= self.0
+    }
+
+    pub(super) fn shrink(&mut self, by: usize) {
+        self.0 -= by as i64;
+    }
+
+    pub(super) fn grow(&mut self, by: usize) {
+        self.0 += by as i64;
+    }
+}
+
+impl Overflow {
+    /// All queues together have no room for `len` bytes more.
+    pub(super) fn no_room(len: usize) -> Self {
+        Self { bound: Bound::ServerBytes, packets: 1, bytes: len, refused: true }
+    }
+}
+
 impl<P: Deref<Target = [u8]>> PacketQueue<P> {
     /// Adds a packet; says what had to go instead, which may be the packet itself.
     pub(crate) fn push(&mut self, packet: P, limits: &QueueLimits) -> Option<Overflow> {
@@ -38,12 +68,18 @@ impl<P: Deref<Target = [u8]>> PacketQueue<P> {
         if overflow.is_some_and(|lost| lost.refused) {
             return overflow;
         }
+        self.add(packet);
+        overflow
+    }
+
+    /// Adds a packet for which there is room.
+    #[inline]
+    pub(super) fn add(&mut self, packet: P) {
         self.bytes += packet.len();
         match self.first {
             None => self.first = Some(packet),
             Some(_) => self.others.push_back(packet),
         }
-        overflow
     }
 
     /// Drops what has to go for `len` bytes more, or says that these are refused.
@@ -84,6 +120,17 @@ impl<P: Deref<Target = [u8]>> PacketQueue<P> {
         Some(packet)
     }
 
+    /// Takes all, the oldest first.
+    pub(crate) fn take_all(&mut self, mut each: impl FnMut(P)) {
+        self.bytes = 0;
+        if let Some(first) = self.first.take() {
+            each(first);
+        }
+        if !self.others.is_empty() {
+            self.others.drain(..).for_each(each);
+        }
+    }
+
     pub(crate) fn front(&self) -> Option<&P> {
         self.first.as_ref()
     }
@@ -96,7 +143,9 @@ impl<P: Deref<Target = [u8]>> PacketQueue<P> {
         self.bytes
     }
 
-    fn full(&self, more: usize, limits: &QueueLimits) -> Option<Bound> {
+    /// Which bound stands in the way of a packet of `more` bytes.
+    #[inline]
+    pub(super) fn full(&self, more: usize, limits: &QueueLimits) -> Option<Bound> {
         if self.len() >= limits.packets {
             Some(Bound::Packets)
         } else if self.bytes + more > limits.bytes {

@@ -39,6 +39,11 @@ impl Refused {
         !self.by_key.is_empty() && self.by_key.get(key).is_some_and(|refusal| now < refusal.until)
     }
 
+    /// How many are remembered, those that were lifted or replaced not yet forgotten among them.
+    pub(super) fn len(&self) -> usize {
+        self.order.len()
+    }
+
     pub(super) fn lift(&mut self, key: &Key) {
         self.by_key.remove(key);
     }
@@ -75,7 +80,7 @@ mod tests {
     use std::time::Duration;
 
     fn key(port: u16) -> Key {
-        Key::of(SocketAddr::from(([192, 0, 2, 1], port)))
+        Key::of(&SocketAddr::from(([192, 0, 2, 1], port)))
     }
 
     #[test]

@@ -2,12 +2,13 @@ use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
-use super::{Limits, Mailbox, Payload, QueueLimits, SendMode};
+use super::queue::Room;
+use super::tally::{Tally, Volume};
+use super::{Limits, Mailbox, Payload, QueueLimits, SendMode, WhenFull};
 use crate::packet::Pool;
-
 use crate::peer_id::PeerId;
 use crate::stats::{SendDropReason, SendDrops, ServerStats};
-use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use crate::sync::mpsc::{Receiver, Sender, channel};
 use crate::sync::{Mutex, MutexGuard};
 
@@ -16,30 +17,27 @@ use crate::sync::{Mutex, MutexGuard};
 pub(crate) struct Shared {
     /// A handle that ends tells the next poll by this: no lock, no system call, from whatever thread.
     closed: Sender<PeerId>,
-    /// What has been queued so far. Only the server's thread writes these two, so they need no read-modify-write.
-    queued: AtomicU64,
-    queued_bytes: AtomicU64,
-    /// What of that is queued no more: delivered, or removed for another reason.
-    delivered: AtomicU64,
-    delivered_bytes: AtomicU64,
-    removed: AtomicU64,
-    removed_bytes: AtomicU64,
-    unread: AtomicU64,
+    /// What handles have taken.
+    delivered: Tally,
+    /// What they left when they went.
+    unread: Tally,
     sends: SendCounters,
     pool: Arc<Pool>,
     send_mode: SendMode,
-    send_limits: Mutex<SendLimits>,
+    send_limits: SendLimits,
     /// Peers that have something to send, each once.
     to_flush: Mutex<Vec<Arc<Mailbox>>>,
     /// Some time or other, for packets that have not been received.
     epoch: Instant,
 }
 
-/// What handles have to know of the server's limits.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct SendLimits {
-    pub(super) queue: QueueLimits,
-    pub(super) max_queued_bytes: usize,
+/// What handles have to know of the server's limits. Who puts while they change may meet some new and some old ones.
+#[derive(Debug, Default)]
+struct SendLimits {
+    packets: AtomicUsize,
+    bytes: AtomicUsize,
+    drop_oldest: AtomicBool,
+    max_queued_bytes: AtomicUsize,
 }
 
 impl Shared {
@@ -48,47 +46,29 @@ impl Shared {
         let shared = Self {
             pool,
             send_mode,
-            send_limits: Mutex::new(SendLimits { queue: QueueLimits::default(), max_queued_bytes: usize::MAX }),
+            send_limits: SendLimits::default(),
             to_flush: Mutex::default(),
             epoch,
             closed,
-            queued: AtomicU64::new(0),
-            queued_bytes: AtomicU64::new(0),
-            delivered: AtomicU64::new(0),
-            delivered_bytes: AtomicU64::new(0),
-            removed: AtomicU64::new(0),
-            removed_bytes: AtomicU64::new(0),
-            unread: AtomicU64::new(0),
+            delivered: Tally::default(),
+            unread: Tally::default(),
             sends: SendCounters::default(),
         };
         (Arc::new(shared), receiver)
     }
 
-    /// Bytes that wait in all queues together.
-    pub(super) fn queued_bytes(&self) -> usize {
-        let gone = self.delivered_bytes.load(Relaxed) + self.removed_bytes.load(Relaxed);
-        usize::try_from(self.queued_bytes.load(Relaxed).saturating_sub(gone)).unwrap_or(usize::MAX)
-    }
-
-    /// For the server's thread only.
-    pub(super) fn count_queued(&self, bytes: usize) {
-        self.queued.store(self.queued.load(Relaxed) + 1, Relaxed);
-        self.queued_bytes.store(self.queued_bytes.load(Relaxed) + bytes as u64, Relaxed);
+    /// What of all that was queued waits no more, because of handles.
+    pub(super) fn gone(&self) -> Volume {
+        let (delivered, unread) = (self.delivered.read(), self.unread.read());
+        Volume { packets: delivered.packets + unread.packets, bytes: delivered.bytes + unread.bytes }
     }
 
     pub(super) fn count_delivered(&self, bytes: usize) {
-        self.delivered.fetch_add(1, Relaxed);
-        self.delivered_bytes.fetch_add(bytes as u64, Relaxed);
+        self.delivered.add(bytes);
     }
 
     pub(super) fn count_unread(&self, packets: u64, bytes: usize) {
-        self.count_unqueued(packets, bytes);
-        self.unread.fetch_add(packets, Relaxed);
-    }
-
-    pub(super) fn count_unqueued(&self, packets: u64, bytes: usize) {
-        self.removed.fetch_add(packets, Relaxed);
-        self.removed_bytes.fetch_add(bytes as u64, Relaxed);
+        self.unread.add_all(packets, bytes as u64);
     }
 
     /// Tells the server's next poll that this peer's handle has ended it.
@@ -98,12 +78,22 @@ impl Shared {
     }
 
     pub(super) fn set_limits(&self, limits: &Limits) {
-        *self.send_limits.lock().unwrap_or_else(PoisonError::into_inner) =
-            SendLimits { queue: limits.send_queue, max_queued_bytes: limits.max_queued_bytes };
+        self.send_limits.packets.store(limits.send_queue.packets, Relaxed);
+        self.send_limits.bytes.store(limits.send_queue.bytes, Relaxed);
+        self.send_limits.drop_oldest.store(limits.send_queue.when_full == WhenFull::DropOldest, Relaxed);
+        self.send_limits.max_queued_bytes.store(limits.max_queued_bytes, Relaxed);
     }
 
-    pub(super) fn send_limits(&self) -> SendLimits {
-        *self.send_limits.lock().unwrap_or_else(PoisonError::into_inner)
+    /// How much may wait to be sent to one peer.
+    pub(super) fn send_queue_limits(&self) -> QueueLimits {
+        let limits = &self.send_limits;
+        let when_full = if limits.drop_oldest.load(Relaxed) { WhenFull::DropOldest } else { WhenFull::DropNewest };
+        QueueLimits { packets: limits.packets.load(Relaxed), bytes: limits.bytes.load(Relaxed), when_full }
+    }
+
+    /// How many bytes more may wait to be sent to all peers together.
+    pub(super) fn send_room(&self) -> Room {
+        Room::left(self.send_limits.max_queued_bytes.load(Relaxed), self.sends.waiting().bytes)
     }
 
     pub(crate) fn send_mode(&self) -> SendMode {
@@ -115,7 +105,7 @@ impl Shared {
     }
 
     /// Bytes for one peer, in memory of the pool.
-    pub(super) fn payload(&self, bytes: &[u8], to: SocketAddr) -> Payload {
+    pub(super) fn payload(&self, bytes: &[u8], to: &SocketAddr) -> Payload {
         Payload::Own(self.pool.packet(bytes, to, self.epoch))
     }
 
@@ -137,11 +127,8 @@ impl Shared {
     }
 
     pub(super) fn add_to(&self, stats: &mut ServerStats) {
-        stats.delivered = self.delivered.load(Relaxed);
-        let gone = stats.delivered + self.removed.load(Relaxed);
-        stats.queued = self.queued.load(Relaxed).saturating_sub(gone);
-        stats.queued_bytes = self.queued_bytes() as u64;
-        stats.drops.unread += self.unread.load(Relaxed);
+        stats.delivered = self.delivered.read().packets;
+        stats.drops.unread += self.unread.read().packets;
         let sends = self.sends.read();
         stats.sent = sends.sent;
         stats.sent_bytes = sends.sent_bytes;
@@ -153,10 +140,10 @@ impl Shared {
 /// What became of sends; handles count from their own threads.
 #[derive(Debug, Default)]
 pub(crate) struct SendCounters {
-    sent: AtomicU64,
-    sent_bytes: AtomicU64,
-    queued: AtomicU64,
-    queued_bytes: AtomicU64,
+    sent: Tally,
+    /// What was put and had to wait, and what of that waits no more.
+    queued: Tally,
+    unqueued: Tally,
     drops: [AtomicU64; SendDropReason::ALL.len()],
 }
 
@@ -164,15 +151,18 @@ impl SendCounters {
     /// Counts one datagram: its bytes if it was sent, else why it was not.
     pub(crate) fn count(&self, outcome: Result<usize, SendDropReason>) {
         match outcome {
-            Ok(bytes) => self.count_sent(1, bytes as u64),
+            Ok(bytes) => self.count_sent(bytes),
             Err(reason) => self.count_drops(reason, 1),
         }
     }
 
+    pub(crate) fn count_sent(&self, bytes: usize) {
+        self.sent.add(bytes);
+    }
+
     /// Counts several datagrams that were sent.
-    pub(crate) fn count_sent(&self, datagrams: u64, bytes: u64) {
-        self.sent.fetch_add(datagrams, Relaxed);
-        self.sent_bytes.fetch_add(bytes, Relaxed);
+    pub(crate) fn count_all_sent(&self, datagrams: u64, bytes: u64) {
+        self.sent.add_all(datagrams, bytes);
     }
 
     pub(super) fn count_drops(&self, reason: SendDropReason, datagrams: u64) {
@@ -180,17 +170,19 @@ impl SendCounters {
     }
 
     pub(super) fn count_queued(&self, bytes: usize) {
-        self.queued.fetch_add(1, Relaxed);
-        self.queued_bytes.fetch_add(bytes as u64, Relaxed);
+        self.queued.add(bytes);
     }
 
     pub(crate) fn count_unqueued(&self, packets: u64, bytes: usize) {
-        self.queued.fetch_sub(packets, Relaxed);
-        self.queued_bytes.fetch_sub(bytes as u64, Relaxed);
+        self.unqueued.add_all(packets, bytes as u64);
     }
 
-    pub(super) fn queued_bytes(&self) -> usize {
-        usize::try_from(self.queued_bytes.load(Relaxed)).unwrap_or(usize::MAX)
+    /// What waits to be sent.
+    fn waiting(&self) -> Volume {
+        // What is gone first: a flush in between then makes this too much, not too little.
+        let gone = self.unqueued.read();
+        let queued = self.queued.read();
+        Volume { packets: queued.packets.saturating_sub(gone.packets), bytes: queued.bytes.saturating_sub(gone.bytes) }
     }
 
     pub(crate) fn read(&self) -> SendStats {
@@ -198,12 +190,8 @@ impl SendCounters {
         for (&reason, count) in SendDropReason::ALL.iter().zip(&self.drops) {
             drops.add(reason, count.load(Relaxed));
         }
-        SendStats {
-            sent: self.sent.load(Relaxed),
-            sent_bytes: self.sent_bytes.load(Relaxed),
-            queued: self.queued.load(Relaxed),
-            drops,
-        }
+        let sent = self.sent.read();
+        SendStats { sent: sent.packets, sent_bytes: sent.bytes, queued: self.waiting().packets, drops }
     }
 }
 

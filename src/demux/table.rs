@@ -25,7 +25,7 @@ pub(super) struct Table {
     /// Where those were who have moved: few ever do.
     moved: HashMap<PeerId, Trail>,
     peers: usize,
-    /// Counts changes of who is who; see [`Table::find_all`].
+    /// Counts changes of who is who: as long as it stands still, what was found still holds.
     changes: u64,
 }
 
@@ -40,13 +40,24 @@ struct Slot {
 pub(super) struct Entry {
     pub(super) mailbox: Arc<Mailbox>,
     pub(super) last_heard: Instant,
-    /// The poll that last heard from it, and how much it has delivered in that: what a quota is held against.
-    pub(super) poll: u32,
-    pub(super) in_poll: u32,
+    /// A poll, and how many datagrams came in that: what a quota is held against.
+    poll: u32,
+    in_poll: u32,
     /// Taken from among the pending.
     pub(super) is_peer: bool,
     /// In the list of peers with packets waiting.
     pub(super) listed: bool,
+}
+
+impl Entry {
+    /// Counts one more datagram of this poll; returns how many that makes.
+    pub(super) fn count_in_poll(&mut self, poll: u32) -> usize {
+        if self.poll != poll {
+            (self.poll, self.in_poll) = (poll, 0);
+        }
+        self.in_poll += 1;
+        self.in_poll as usize
+    }
 }
 
 /// Where a connection was before it moved, the latest first: what is overtaken on its way may be older than the last
@@ -59,20 +70,6 @@ struct Trail([Option<Previous>; 4]);
 struct Previous {
     addr: SocketAddr,
     until: Instant,
-}
-
-/// A key, and whose it was when a batch was looked up.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct LookUp {
-    pub(super) key: Key,
-    hash: u64,
-    found: Option<PeerId>,
-}
-
-impl LookUp {
-    pub(super) fn new(key: Key) -> Self {
-        Self { key, hash: 0, found: None }
-    }
 }
 
 impl Table {
@@ -148,22 +145,18 @@ impl Table {
         self.by_key.get(key).copied()
     }
 
-    /// Finds whose all these keys are. First all are hashed, then all are looked for, so that the processor fetches
-    /// what it needs for one while it waits for another. Returns what [`Table::found`] asks for.
-    pub(super) fn find_all<T>(&self, batch: &mut [T], look_up: impl Fn(&mut T) -> &mut LookUp) -> u64 {
-        for look_up in batch.iter_mut().map(&look_up) {
-            look_up.hash = self.by_key.hasher().hash_one(look_up.key);
-        }
-        for look_up in batch.iter_mut().map(&look_up) {
-            let found = self.by_key.raw_entry_v1().from_hash(look_up.hash, |key| *key == look_up.key);
-            look_up.found = found.map(|(_, &id)| id);
-        }
-        self.changes
+    /// What [`Table::find_hashed`] asks for. Where there are many to be found, all are hashed first, so that the
+    /// processor fetches what it needs for one while it waits for another.
+    pub(super) fn hash(&self, key: &Key) -> u64 {
+        self.by_key.hasher().hash_one(key)
     }
 
-    /// Whose the key is now, after [`Table::find_all`] has found whose it was.
-    pub(super) fn found(&self, look_up: &LookUp, as_of: u64) -> Option<PeerId> {
-        if as_of == self.changes { look_up.found } else { self.find(&look_up.key) }
+    pub(super) fn find_hashed(&self, key: &Key, hash: u64) -> Option<PeerId> {
+        self.by_key.raw_entry_v1().from_hash(hash, |other| other == key).map(|(_, &id)| id)
+    }
+
+    pub(super) fn changes(&self) -> u64 {
+        self.changes
     }
 
     pub(super) fn mailbox(&self, id: PeerId) -> Option<&Arc<Mailbox>> {
@@ -182,6 +175,16 @@ impl Table {
     /// Those that were taken.
     pub(super) fn peer_count(&self) -> usize {
         self.peers
+    }
+
+    /// Entries there ever were at a time.
+    pub(super) fn places(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Who has moved, and where from is remembered.
+    pub(super) fn moved_count(&self) -> usize {
+        self.moved.len()
     }
 
     /// Those that were taken.

@@ -32,6 +32,7 @@ pub(crate) fn send(
 }
 
 /// The same to somebody whom the transport is known to reach: they have been heard by it.
+#[inline]
 pub(crate) fn send_back(
     transport: &dyn Transport,
     from: Option<IpAddr>,

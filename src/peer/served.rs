@@ -60,33 +60,45 @@ impl Served {
         own.map_or(&self.transport, |own| &own.transport).upgrade()
     }
 
-    pub(super) fn put(&self, bytes: &[u8]) -> Result<(), PutError> {
-        let result = match self.mailbox.shared().send_mode() {
-            SendMode::Now => self.send(bytes),
-            SendMode::OnFlush => return self.post(bytes),
-            SendMode::QueueWhenBlocked if self.mailbox.is_sending() => return self.post(bytes),
-            SendMode::QueueWhenBlocked => match self.send(bytes) {
-                Err(PutError::WouldBlock) => return self.post(bytes),
-                result => result,
+    pub(super) fn put(&mut self, bytes: &[u8]) -> Result<(), PutError> {
+        match self.mailbox.shared().send_mode() {
+            SendMode::OnFlush => self.post(bytes),
+            SendMode::QueueWhenBlocked if self.mailbox.is_sending() => self.post(bytes),
+            SendMode::Now | SendMode::QueueWhenBlocked => match self.send(bytes) {
+                Ok(()) => Ok(()),
+                Err(error) => self.after_failure(error, bytes),
             },
-        };
-        self.mailbox.count_send(match &result {
-            Ok(()) => Ok(bytes.len()),
-            Err(error) => Err(error.into()),
-        });
-        result
+        }
     }
 
+    #[inline]
     fn send(&self, bytes: &[u8]) -> Result<(), PutError> {
         if let Some(reason) = self.mailbox.ended() {
             return Err(PutError::Ended(reason));
         }
-        let transport = self.route().ok_or(PutError::Ended(CloseReason::ServerStopped))?;
+        let Some(transport) = self.route() else { return Err(PutError::Ended(CloseReason::ServerStopped)) };
         let from = if transport.pins_reply_address() { self.mailbox.local() } else { None };
-        send_back(transport.io(), from, bytes, self.mailbox.remote())
+        send_back(transport.io(), from, bytes, self.mailbox.remote())?;
+        self.mailbox.count_sent_at_once(bytes.len());
+        Ok(())
+    }
+
+    /// What was not sent may wait, in the mode that is for this. Otherwise it is counted under what was wrong.
+    #[cold]
+    fn after_failure(&self, error: PutError, bytes: &[u8]) -> Result<(), PutError> {
+        match (error, self.mailbox.shared().send_mode()) {
+            (PutError::WouldBlock, SendMode::QueueWhenBlocked) => self.post(bytes),
+            (error, _) => self.not_sent(error),
+        }
+    }
+
+    fn not_sent(&self, error: PutError) -> Result<(), PutError> {
+        self.mailbox.count_unsent((&error).into());
+        Err(error)
     }
 
     /// Lets the packet wait for the next flush.
+    #[inline(never)]
     fn post(&self, bytes: &[u8]) -> Result<(), PutError> {
         let error = match check_size(bytes.len(), self.mailbox.remote()) {
             Err(error) => error,
@@ -97,24 +109,36 @@ impl Served {
                 Posted::Ended(reason) => PutError::Ended(reason),
             },
         };
-        self.mailbox.count_send(Err((&error).into()));
-        Err(error)
+        self.not_sent(error)
     }
 
+    /// Whether there is no packet and no end to be told.
+    pub(super) fn has_nothing_now(&self) -> bool {
+        self.mailbox.is_open() && self.mailbox.waiting() == 0
+    }
+
+    #[inline]
     pub(super) fn get(&self) -> Result<Option<Packet>, GetError> {
-        let ended = self.mailbox.ended();
-        match (self.mailbox.take(), ended) {
-            (None, Some(reason)) => Err(GetError::Ended(reason)),
-            (packet, _) => Ok(packet),
+        // Asked before the packets, so that whatever was queued before the end is handed out before it is told.
+        let is_open = self.mailbox.is_open();
+        match self.mailbox.take() {
+            None if !is_open => self.nothing_now_or_ever(),
+            packet => Ok(packet),
         }
     }
 
-    pub(super) fn get_into(&self, buffer: &mut [u8]) -> Result<Option<(usize, SocketAddr)>, GetIntoError> {
-        let ended = self.mailbox.ended();
-        match (self.mailbox.take_into(buffer)?, ended) {
-            (None, Some(reason)) => Err(GetError::Ended(reason).into()),
-            (taken, _) => Ok(taken),
+    /// As [`Served::get`], unless the packet is longer than `room`.
+    #[inline]
+    pub(super) fn get_up_to(&self, room: usize) -> Result<Option<Packet>, GetIntoError> {
+        let is_open = self.mailbox.is_open();
+        match self.mailbox.take_up_to(room)? {
+            None if !is_open => Ok(self.nothing_now_or_ever()?),
+            packet => Ok(packet),
         }
+    }
+
+    fn nothing_now_or_ever(&self) -> Result<Option<Packet>, GetError> {
+        self.mailbox.ended().map_or(Ok(None), |reason| Err(GetError::Ended(reason)))
     }
 
     pub(super) fn local_addr(&self) -> Option<SocketAddr> {

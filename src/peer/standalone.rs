@@ -1,3 +1,4 @@
+use std::cell::Cell;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::sync::Arc;
@@ -23,6 +24,13 @@ const MAX_PER_POLL: usize = 4096;
 /// Datagrams that one call of the system takes: few, since each has room for the largest.
 const BATCH: usize = 4;
 const SLOT: usize = 1 << 16;
+
+thread_local! {
+    /// Room to receive into, while no peer of this thread does. With one each, the thousands of clients of a load test
+    /// would take a GiB.
+    #[allow(clippy::missing_const_for_thread_local, reason = "it is; on Windows with MinGW the lint does not see that")]
+    static ROOM: Cell<Option<ReceiveBatch>> = const { Cell::new(None) };
+}
 
 /// A peer with a socket of its own.
 pub(super) struct Standalone {
@@ -82,7 +90,6 @@ enum Socket {
 struct Open {
     transport: Box<dyn Transport>,
     local_addr: SocketAddr,
-    batch: ReceiveBatch,
 }
 
 /// What has been received and not yet taken, and the counters.
@@ -202,7 +209,12 @@ impl Standalone {
             now: open.transport.now(),
             left: MAX_PER_POLL,
         };
-        match socket::drain(&*open.transport, &mut open.batch, &mut intake) {
+        // While a thread ends its variables are gone, and a peer may still be polled by the end of another.
+        let room = ROOM.try_with(Cell::take).ok().flatten();
+        let mut batch = room.unwrap_or_else(|| ReceiveBatch::new(BATCH, SLOT));
+        let drained = socket::drain(&*open.transport, &mut batch, &mut intake);
+        let _ = ROOM.try_with(|room| room.set(Some(batch)));
+        match drained {
             Ok(_) => Ok(()),
             Err(error) => {
                 self.end(CloseReason::SocketFailed);
@@ -211,6 +223,7 @@ impl Standalone {
         }
     }
 
+    #[inline(never)]
     pub(super) fn put(&mut self, bytes: &[u8]) -> Result<(), PutError> {
         let result = self.send(bytes);
         let stats = &mut self.inbox.stats;
@@ -243,6 +256,7 @@ impl Standalone {
         }
     }
 
+    #[inline(never)]
     pub(super) fn get(&mut self) -> Result<Option<Packet>, GetError> {
         match (self.inbox.take(), &self.socket) {
             (None, Socket::Unbound) => Err(GetError::NotOpen),
@@ -251,14 +265,13 @@ impl Standalone {
         }
     }
 
-    pub(super) fn get_into(&mut self, buffer: &mut [u8]) -> Result<Option<(usize, SocketAddr)>, GetIntoError> {
-        let room = buffer.len();
+    /// As [`Standalone::get`], unless the packet is longer than `room`.
+    #[inline(never)]
+    pub(super) fn get_up_to(&mut self, room: usize) -> Result<Option<Packet>, GetIntoError> {
         if let Some(size) = self.inbox.queue.front().map(|packet| packet.len()).filter(|&size| size > room) {
             return Err(GetIntoError::BufferTooSmall { size, room });
         }
-        let Some(packet) = self.get()? else { return Ok(None) };
-        buffer[..packet.len()].copy_from_slice(&packet);
-        Ok(Some((packet.len(), packet.sender())))
+        Ok(self.get()?)
     }
 
     pub(super) fn close(&mut self) {
@@ -380,7 +393,7 @@ impl Standalone {
             transport.set_option(TransportOption::Broadcast(true)).map_err(BindError::from_io)?;
         }
         self.inbox.discard();
-        self.socket = Socket::Open(Open { transport, local_addr, batch: ReceiveBatch::new(BATCH, SLOT) });
+        self.socket = Socket::Open(Open { transport, local_addr });
         Ok(())
     }
 
@@ -405,7 +418,7 @@ impl fmt::Debug for Standalone {
 
 impl Inbox {
     fn receive(&mut self, sender: SocketAddr, bytes: &[u8], now: Instant) {
-        let packet = self.pool.packet(bytes, sender, now);
+        let packet = self.pool.packet(bytes, &sender, now);
         if let Some(lost) = self.queue.push(packet, &self.limits) {
             self.stats.drops.add(lost.bound.into(), lost.packets);
         }
@@ -438,8 +451,25 @@ impl Sink for Intake<'_> {
         self.left
     }
 
-    fn datagram(&mut self, datagram: &Datagram<'_>) {
-        self.left -= 1;
+    fn take(&mut self, batch: &ReceiveBatch) {
+        self.left -= batch.len();
+        for datagram in batch.iter() {
+            self.sort(&datagram);
+        }
+    }
+
+    fn truncated(&mut self) {
+        self.inbox.stats.received += 1;
+        self.inbox.stats.drops.add(DropReason::TooLarge, 1);
+    }
+
+    fn noise(&mut self) {
+        self.inbox.stats.noise += 1;
+    }
+}
+
+impl Intake<'_> {
+    fn sort(&mut self, datagram: &Datagram<'_>) {
         let bytes = datagram.bytes;
         let sender = canonical(datagram.sender);
         let stats = &mut self.inbox.stats;
@@ -456,15 +486,6 @@ impl Sink for Intake<'_> {
         } else {
             self.inbox.receive(sender, bytes, self.now);
         }
-    }
-
-    fn truncated(&mut self) {
-        self.inbox.stats.received += 1;
-        self.inbox.stats.drops.add(DropReason::TooLarge, 1);
-    }
-
-    fn noise(&mut self) {
-        self.inbox.stats.noise += 1;
     }
 }
 

@@ -263,6 +263,15 @@ impl PacketPeerUdp {
     ///
     /// There is nothing and never will be: see [`GetError`].
     pub fn get_packet(&mut self) -> Result<Option<Packet>, GetError> {
+        match &self.kind {
+            // Most calls find nothing: each frame's last one for each peer.
+            Kind::Served(peer) if peer.has_nothing_now() => Ok(None),
+            _ => self.take_packet(),
+        }
+    }
+
+    #[inline(never)]
+    fn take_packet(&mut self) -> Result<Option<Packet>, GetError> {
         let packet = match &mut self.kind {
             Kind::Served(peer) => peer.get(),
             Kind::Standalone(peer) => peer.get(),
@@ -280,14 +289,22 @@ impl PacketPeerUdp {
     ///
     /// See [`GetIntoError`]; a packet that does not fit stays where it is.
     pub fn get_packet_into(&mut self, buffer: &mut [u8]) -> Result<Option<usize>, GetIntoError> {
-        let taken = match &mut self.kind {
-            Kind::Served(peer) => peer.get_into(buffer),
-            Kind::Standalone(peer) => peer.get_into(buffer),
+        match &self.kind {
+            Kind::Served(peer) if peer.has_nothing_now() => Ok(None),
+            _ => self.take_packet_into(buffer),
+        }
+    }
+
+    #[inline(never)]
+    fn take_packet_into(&mut self, buffer: &mut [u8]) -> Result<Option<usize>, GetIntoError> {
+        let packet = match &mut self.kind {
+            Kind::Served(peer) => peer.get_up_to(buffer.len()),
+            Kind::Standalone(peer) => peer.get_up_to(buffer.len()),
         }?;
-        Ok(taken.map(|(len, sender)| {
-            self.last_sender = Some(sender);
-            len
-        }))
+        let Some(packet) = packet else { return Ok(None) };
+        buffer[..packet.len()].copy_from_slice(&packet);
+        self.last_sender = Some(packet.sender());
+        Ok(Some(packet.len()))
     }
 
     /// Ends the peer. What had been received can still be taken; the remote is not told. Never blocks and never fails;

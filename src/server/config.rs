@@ -74,6 +74,9 @@ pub struct SocketOptions {
     /// Whether datagrams must not be cut into fragments on their way (`IP_MTU_DISCOVER`, `IP_DONTFRAG`). Default: they
     /// may.
     ///
+    /// Linux cuts at the sender, by what the way is known to carry: what is found too large by a router on the way is
+    /// lost, and cut from its answer on.
+    ///
     /// The right thing for game packets of up to 1 200 bytes, and a few per cent cheaper; what is larger than the way
     /// carries is then [`PutError::ExceedsMtu`](crate::PutError::ExceedsMtu), and not fragments that some routers drop.
     pub dont_fragment: bool,

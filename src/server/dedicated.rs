@@ -8,7 +8,7 @@ use crate::demux::{Demux, Mailbox};
 use crate::peer::Switch;
 use crate::peer_id::PeerId;
 use crate::socket::{
-    Datagram, Drained, Interrupt, ReadySet, ReceiveBatch, SharedTransport, Sink, Transport, TransportOwner, drain,
+    Drained, Interrupt, ReadySet, ReceiveBatch, SharedTransport, Sink, Transport, TransportOwner, drain,
 };
 
 #[derive(Debug, Default)]
@@ -147,10 +147,13 @@ impl Sink for Intake<'_> {
         self.budget
     }
 
-    fn datagram(&mut self, datagram: &Datagram<'_>) {
-        self.budget -= 1;
-        let cut = datagram.cut || datagram.bytes.len() > self.max;
-        self.demux.sort_dedicated(self.peer, &Datagram { cut, ..*datagram });
+    fn take(&mut self, batch: &ReceiveBatch) {
+        self.budget -= batch.len();
+        self.demux.measure_room();
+        for arrived in batch.arrived() {
+            let cut = arrived.is_cut() || arrived.bytes.len() > self.max;
+            self.demux.sort_dedicated(self.peer, &arrived, cut);
+        }
     }
 
     fn truncated(&mut self) {

@@ -4,10 +4,13 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::dedicated::DedicatedSockets;
 use crate::demux::{Mailbox, Payload, Posted, SendMode, Shared};
+use crate::packet::Packet;
 use crate::peer::reason;
-use crate::socket::{SendBatch, SharedTransport};
+use crate::socket::{MAX_MESSAGES, SendBatch, SharedTransport};
 use crate::stats::{FlushReport, SendDropReason};
 
 /// Largest message that is cut into segments, in bytes: what a datagram could carry.
@@ -37,44 +40,55 @@ struct Letter {
 }
 
 impl Outgoing {
-    /// Sends all that peers have put and that waits. What the system will not take now goes on waiting.
+    /// Sends all that peers have put and that waits. What the system will not take now goes on waiting. The memory of
+    /// what was sent goes to `recycle`.
     pub(super) fn flush(
         &mut self,
         transport: &SharedTransport,
         dedicated: &DedicatedSockets,
         shared: &Shared,
+        mut recycle: impl FnMut(Packet),
     ) -> FlushReport {
         let mut listed = std::mem::take(&mut self.listed);
         shared.swap_to_flush(&mut listed);
         let mut report = FlushReport::default();
         listed.retain(|mailbox| {
             let Some(own) = dedicated.route(mailbox) else { return true };
-            self.collect(mailbox, own);
-            report.add(self.flush_collected(own, shared));
+            self.collect(Arc::clone(mailbox), own);
+            report.add(self.flush_collected(own, shared, &mut recycle));
             false
         });
         for mailbox in listed.drain(..) {
-            self.collect(&mailbox, transport);
+            self.collect(mailbox, transport);
         }
         self.listed = listed;
-        report.add(self.flush_collected(transport, shared));
+        report.add(self.flush_collected(transport, shared, &mut recycle));
         report
     }
 
-    fn collect(&mut self, mailbox: &Arc<Mailbox>, transport: &SharedTransport) {
-        let peer = self.add_peer(Arc::clone(mailbox), transport);
-        let letters = &mut self.letters;
+    fn collect(&mut self, mailbox: Arc<Mailbox>, transport: &SharedTransport) {
+        let (peer, letters) = (self.peers.len(), &mut self.letters);
         mailbox.take_to_send(|payload| letters.push(Letter { peer, payload }));
+        self.add_peer(mailbox, transport);
     }
 
-    fn flush_collected(&mut self, transport: &SharedTransport, shared: &Shared) -> FlushReport {
+    fn flush_collected(
+        &mut self,
+        transport: &SharedTransport,
+        shared: &Shared,
+        recycle: &mut impl FnMut(Packet),
+    ) -> FlushReport {
         let bytes = self.letters.iter().map(|letter| letter.payload.len()).sum();
         shared.sends().count_unqueued(self.letters.len() as u64, bytes);
         let (report, sent) = self.send_all(transport);
         for Letter { peer, payload } in self.letters.drain(sent..).rev() {
             self.peers[peer].mailbox.send_later(payload);
         }
-        self.letters.clear();
+        for letter in self.letters.drain(..) {
+            if let Payload::Own(packet) = letter.payload {
+                recycle(packet);
+            }
+        }
         for Addressee { mailbox, .. } in self.peers.drain(..) {
             mailbox.flushed();
         }
@@ -93,13 +107,13 @@ impl Outgoing {
             });
             shared.sends().count_unqueued(unsent, bytes);
             for _ in 0..unsent {
-                mailbox.count_send(Err(SendDropReason::Unsent));
+                mailbox.count_unsent(SendDropReason::Unsent);
             }
             mailbox.flushed();
         }
     }
 
-    /// Sends `bytes` to each of `mailboxes`; the payload is copied once.
+    /// Sends `bytes` to each of `mailboxes`. Where they may have to wait, they are copied once, for all.
     pub(super) fn broadcast<'m>(
         &mut self,
         transport: &SharedTransport,
@@ -108,10 +122,10 @@ impl Outgoing {
         mailboxes: impl Iterator<Item = &'m Arc<Mailbox>>,
         bytes: &[u8],
     ) -> FlushReport {
-        let payload: Arc<[u8]> = bytes.into();
         if shared.send_mode() == SendMode::Now {
-            return self.broadcast_now(transport, dedicated, mailboxes, &payload);
+            return broadcast_now(transport, dedicated, shared, mailboxes, bytes);
         }
+        let payload: Arc<[u8]> = bytes.into();
         let mut report = FlushReport::default();
         for mailbox in mailboxes {
             match mailbox.post(Payload::Shared(Arc::clone(&payload))) {
@@ -120,53 +134,15 @@ impl Outgoing {
             }
         }
         if shared.send_mode() == SendMode::QueueWhenBlocked {
-            let flushed = self.flush(transport, dedicated, shared);
+            let flushed = self.flush(transport, dedicated, shared, drop);
             report = FlushReport { failed: report.failed + flushed.failed, ..flushed };
         }
         report
     }
 
-    /// Where nothing may wait: what the system will not take is lost, and counted.
-    fn broadcast_now<'m>(
-        &mut self,
-        transport: &SharedTransport,
-        dedicated: &DedicatedSockets,
-        mailboxes: impl Iterator<Item = &'m Arc<Mailbox>>,
-        payload: &Arc<[u8]>,
-    ) -> FlushReport {
-        let mut report = FlushReport::default();
-        for mailbox in mailboxes {
-            let peer = self.add_peer(Arc::clone(mailbox), transport);
-            let letter = Letter { peer, payload: Payload::Shared(Arc::clone(payload)) };
-            match dedicated.route(mailbox) {
-                None => self.letters.push(letter),
-                Some(own) => {
-                    let others = std::mem::replace(&mut self.letters, vec![letter]);
-                    report.add(self.send_or_lose(own));
-                    self.letters = others;
-                }
-            }
-        }
-        report.add(self.send_or_lose(transport));
-        self.peers.clear();
-        report
-    }
-
-    /// Sends what was collected; what the system will not take is lost, and counted.
-    fn send_or_lose(&mut self, transport: &SharedTransport) -> FlushReport {
-        let (mut report, done) = self.send_all(transport);
-        for Letter { peer, .. } in self.letters.drain(done..) {
-            self.peers[peer].mailbox.count_send(Err(SendDropReason::WouldBlock));
-        }
-        report.failed += std::mem::take(&mut report.waiting);
-        self.letters.clear();
-        report
-    }
-
-    fn add_peer(&mut self, mailbox: Arc<Mailbox>, transport: &SharedTransport) -> usize {
-        let from = if transport.pins_reply_address() { mailbox.local() } else { None };
+    fn add_peer(&mut self, mailbox: Arc<Mailbox>, transport: &SharedTransport) {
+        let from = reply_address(transport, &mailbox);
         self.peers.push(Addressee { mailbox, from, one_by_one: false });
-        self.peers.len() - 1
     }
 
     /// Sends letters until all are sent or the system takes no more; returns how many are done with, sent or failed.
@@ -175,9 +151,13 @@ impl Outgoing {
         let mut bytes = 0;
         let mut done = 0;
         while done < self.letters.len() {
-            let (batch, ends) = self.next_batch(done, transport.io().max_segments());
-            let result = transport.io().send_batch(&batch);
-            drop(batch);
+            let mut ends = Ends::new();
+            let result = {
+                // Filled where it stands: it is large.
+                let mut batch = SendBatch::default();
+                self.fill_batch(&mut batch, &mut ends, done, transport.io().max_segments());
+                transport.io().send_batch(&batch)
+            };
             match result {
                 Ok(0) => break,
                 Ok(messages) => {
@@ -194,23 +174,21 @@ impl Outgoing {
                 Err(_) if ends[0] - done > 1 => self.peers[self.letters[done].peer].one_by_one = true,
                 Err(error) => {
                     let peer = self.letters[done].peer;
-                    self.peers[peer].mailbox.count_send(Err(reason(&error)));
+                    self.peers[peer].mailbox.count_unsent(reason(&error));
                     report.failed += 1;
                     done += 1;
                 }
             }
         }
         if let Some(Addressee { mailbox, .. }) = self.peers.first() {
-            mailbox.shared().sends().count_sent(report.sent as u64, bytes);
+            mailbox.shared().sends().count_all_sent(report.sent as u64, bytes);
         }
         report.waiting = self.letters.len() - done;
         (report, done)
     }
 
-    /// As many letters from `start` on as one call takes, and where the letters of each message end.
-    fn next_batch(&self, start: usize, max_segments: usize) -> (SendBatch<'_>, Ends) {
-        let mut batch = SendBatch::default();
-        let mut ends = Ends::new();
+    /// Adds as many letters from `start` on as one call takes, and where the letters of each message end.
+    fn fill_batch<'a>(&'a self, batch: &mut SendBatch<'a>, ends: &mut Ends, start: usize, max_segments: usize) {
         let mut next = start;
         while let Some(first) = self.letters.get(next) {
             let peer = &self.peers[first.peer];
@@ -219,10 +197,9 @@ impl Outgoing {
             }
             next += 1;
             let max_segments = if peer.one_by_one { 1 } else { max_segments };
-            next += self.add_segments(&mut batch, next, first, max_segments);
+            next += self.add_segments(batch, next, first, max_segments);
             ends.push(next);
         }
-        (batch, ends)
     }
 
     /// Adds to the last message what may leave together with its `first` letter; returns how many that were.
@@ -252,5 +229,80 @@ impl Outgoing {
     }
 }
 
+/// A broadcast where nothing may wait: what the system will not take is lost, and counted.
+fn broadcast_now<'m>(
+    transport: &SharedTransport,
+    dedicated: &DedicatedSockets,
+    shared: &Shared,
+    mailboxes: impl Iterator<Item = &'m Arc<Mailbox>>,
+    bytes: &[u8],
+) -> FlushReport {
+    let mut broadcast = Broadcast { shared, bytes, report: FlushReport::default() };
+    let mut blocked = false;
+    let mut next = SmallVec::<[&Mailbox; MAX_MESSAGES]>::new();
+    for mailbox in mailboxes {
+        if let Some(own) = dedicated.route(mailbox) {
+            broadcast.send(own, &[mailbox], &mut false);
+            continue;
+        }
+        next.push(mailbox);
+        if next.len() == MAX_MESSAGES {
+            broadcast.send(transport, &next, &mut blocked);
+            next.clear();
+        }
+    }
+    broadcast.send(transport, &next, &mut blocked);
+    broadcast.report
+}
+
+struct Broadcast<'a> {
+    shared: &'a Shared,
+    bytes: &'a [u8],
+    report: FlushReport,
+}
+
+impl Broadcast<'_> {
+    /// Sends to each of `mailboxes`, as many as one call takes. When the system takes no more, it is `blocked` and not
+    /// asked again.
+    fn send(&mut self, transport: &SharedTransport, mut mailboxes: &[&Mailbox], blocked: &mut bool) {
+        while let Some((first, others)) = mailboxes.split_first() {
+            let result = if *blocked { Ok(0) } else { self.send_batch(transport, mailboxes) };
+            let reason = match result {
+                Ok(sent @ 1..) => {
+                    self.count_sent(&mailboxes[..sent]);
+                    mailboxes = &mailboxes[sent..];
+                    continue;
+                }
+                Ok(0) => SendDropReason::WouldBlock,
+                Err(error) => reason(&error),
+            };
+            *blocked = reason == SendDropReason::WouldBlock;
+            first.count_unsent(reason);
+            self.report.failed += 1;
+            mailboxes = others;
+        }
+    }
+
+    fn send_batch(&self, transport: &SharedTransport, mailboxes: &[&Mailbox]) -> io::Result<usize> {
+        let mut batch = SendBatch::default();
+        for mailbox in mailboxes {
+            batch.begin(mailbox.remote(), reply_address(transport, mailbox), self.bytes);
+        }
+        transport.io().send_batch(&batch)
+    }
+
+    fn count_sent(&mut self, mailboxes: &[&Mailbox]) {
+        let len = self.bytes.len();
+        mailboxes.iter().for_each(|mailbox| mailbox.count_flushed(len));
+        self.shared.sends().count_all_sent(mailboxes.len() as u64, (mailboxes.len() * len) as u64);
+        self.report.sent += mailboxes.len();
+    }
+}
+
+/// Which of this host's addresses a datagram to a peer is to leave from, where several are possible.
+fn reply_address(transport: &SharedTransport, mailbox: &Mailbox) -> Option<IpAddr> {
+    if transport.pins_reply_address() { mailbox.local() } else { None }
+}
+
 /// Where the letters of each message of a batch end.
-type Ends = smallvec::SmallVec<[usize; crate::socket::MAX_MESSAGES]>;
+type Ends = SmallVec<[usize; MAX_MESSAGES]>;

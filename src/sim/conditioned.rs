@@ -20,28 +20,29 @@ const SLOT: usize = 1 << 16;
 /// Datagrams that one receive takes from the inner transport before it lets the caller go on.
 const MAX_TAKEN: usize = 4096;
 
-/// How long a wait sleeps before it looks again for what is to be sent, also by what other threads have put meanwhile: where
-/// something is held or may be, and where the outgoing link is perfect, but may be changed.
+/// How long a wait sleeps before it looks again for what is to be sent, also by what other threads have put meanwhile:
+/// where something is held or may be, and where the outgoing link is perfect, but may be changed.
 const NAP: Duration = Duration::from_millis(1);
 const LONG_NAP: Duration = Duration::from_millis(50);
 
 /// Puts a [`Link`] in each direction around the sockets of another factory, such as
 /// [`SystemSockets`](crate::socket::SystemSockets): a bad network for real programs.
 ///
-/// What is put is held back until its time has come, and sent by a later call on the same socket, such as the next poll;
-/// what has arrived is held back as well before it is received. There is no thread: who wants to be on time polls often, or
-/// waits, since a wait sends what is due meanwhile, and ends when something may be received. Nothing leaves before its time,
-/// with one exception: a socket that is closed, or connected elsewhere, sends at once what it still holds, in its order. What it
-/// holds of the incoming is lost.
+/// What is put is held back until its time has come, and sent by a later call on the same socket, such as the next
+/// poll; what has arrived is held back as well before it is received. There is no thread: who wants to be on time polls
+/// often, or waits, since a wait sends what is due meanwhile, and ends when something may be received. Nothing leaves
+/// before its time, with one exception: a socket that is closed, or connected elsewhere, sends at once what it still
+/// holds, in its order. What it holds of the incoming is lost.
 ///
-/// Each socket has links of its own, with the whole rate and with chances of its own: those of the seed and of the socket's
-/// number in the order in which sockets were opened. Time is that of the inner factory; around a
-/// [`Host`](super::Host) it is virtual. No more than 16 MiB are held a socket and direction; what comes beyond is dropped and counted
-/// as [`queue_full`](LinkStats::queue_full).
+/// Each socket has links of its own, with the whole rate and with chances of its own: those of the seed and of the
+/// socket's number in the order in which sockets were opened. Time is that of the inner factory; around a
+/// [`Host`](super::Host) it is virtual. No more than 16 MiB are held a socket and direction; what comes beyond is
+/// dropped and counted as [`queue_full`](LinkStats::queue_full).
 ///
-/// While both links are [perfect](Link::PERFECT) every call goes straight to the inner socket. Otherwise a put succeeds where
-/// the network, and not this host, would lose the datagram; what the system says when it is sent later, nobody hears:
-/// it is counted as [`undelivered`](LinkStats::undelivered), unless the system would block, and then it is tried again.
+/// While both links are [perfect](Link::PERFECT) every call goes straight to the inner socket. Otherwise a put succeeds
+/// where the network, and not this host, would lose the datagram; what the system says when it is sent later, nobody
+/// hears: it is counted as [`undelivered`](LinkStats::undelivered), unless the system would block, and then it is tried
+/// again.
 ///
 /// ```
 /// use std::time::{Duration, Instant};
@@ -87,6 +88,8 @@ struct Shared {
     opened: AtomicU64,
     outgoing: Mutex<Direction>,
     incoming: Mutex<Direction>,
+    /// Room to receive into, while nobody does: half a MiB each, and as many as threads have received at a time.
+    rooms: Mutex<Vec<ReceiveBatch>>,
 }
 
 /// One direction of all sockets.
@@ -102,8 +105,13 @@ impl<F: TransportFactory> Conditioned<F> {
     /// Sockets of `inner` behind two links, whose chances are those of `seed`. Clones share links and numbers.
     pub fn new(inner: F, outgoing: Link, incoming: Link, seed: u64) -> Self {
         let direction = |link| Mutex::new(Direction { link, version: 0, stats: LinkStats::default() });
-        let shared =
-            Shared { seed, opened: AtomicU64::new(0), outgoing: direction(outgoing), incoming: direction(incoming) };
+        let shared = Shared {
+            seed,
+            opened: AtomicU64::new(0),
+            outgoing: direction(outgoing),
+            incoming: direction(incoming),
+            rooms: Mutex::default(),
+        };
         Self { inner, control: LinkControl { shared: Arc::new(shared) } }
     }
 
@@ -170,8 +178,8 @@ impl Direction {
     }
 }
 
-/// Locks are taken in this order: the line of a socket, then the direction it shares with others; neither is held across a
-/// call of the inner transport, but for the look at its clock.
+/// Locks are taken in this order: the line of a socket, then the direction it shares with others; neither is held
+/// across a call of the inner transport, but for the look at its clock.
 #[derive(Debug)]
 struct ConditionedTransport {
     inner: Box<dyn Transport>,
@@ -180,8 +188,6 @@ struct ConditionedTransport {
     control: LinkControl,
     outgoing: Mutex<Line>,
     incoming: Mutex<Line>,
-    /// Room to receive into, while nobody does.
-    room: Mutex<Option<ReceiveBatch>>,
     /// An error of the inner transport that a wait has met, for the next receive.
     trouble: Mutex<Option<io::Error>>,
 }
@@ -262,7 +268,6 @@ impl ConditionedTransport {
             start: inner.now(),
             outgoing: Mutex::new(Line::new(shared, &shared.outgoing, &[number, 0])),
             incoming: Mutex::new(Line::new(shared, &shared.incoming, &[number, 1])),
-            room: Mutex::new(None),
             trouble: Mutex::new(None),
             inner,
             control,
@@ -371,7 +376,8 @@ impl ConditionedTransport {
 
     /// Takes everything from the inner transport, and holds it until its time has come.
     fn take_in(&self) -> io::Result<()> {
-        let room = lock(&self.room).take();
+        let rooms = &self.control.shared.rooms;
+        let room = lock(rooms).pop();
         let mut room = room.unwrap_or_else(|| ReceiveBatch::new(BATCH, SLOT));
         let mut left = MAX_TAKEN;
         let result = loop {
@@ -385,7 +391,7 @@ impl ConditionedTransport {
                 result => break result,
             }
         };
-        *lock(&self.room) = Some(room);
+        lock(rooms).push(room);
         result
     }
 
@@ -413,6 +419,9 @@ impl ConditionedTransport {
 
     /// Takes in what has arrived, and says whether a receive would give something, be it an error.
     fn has_due(&self) -> bool {
+        if lock(&self.trouble).is_some() {
+            return true;
+        }
         if let Err(error) = self.take_in() {
             *lock(&self.trouble) = Some(error);
             return true;

@@ -1,7 +1,7 @@
 use std::hash::{BuildHasherDefault, Hasher};
 
-/// For tables of the in-memory network, whose addresses the test chooses and nobody else: unkeyed, and several times as fast
-/// as the standard library's. Every number is mixed in by a rotation and a multiplication.
+/// For tables of the in-memory network, whose addresses the test chooses and nobody else: unkeyed, and several times as
+/// fast as the standard library's. Every number is mixed in by a rotation and a multiplication.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct FastHasher {
     state: u64,

@@ -11,8 +11,8 @@ const OVERHEAD: usize = 256;
 
 const NANOS_A_SECOND: u128 = 1_000_000_000;
 
-/// A [`Link`] at work: decides what becomes of each datagram, and when it arrives. It holds none of them, and reads no clock;
-/// times are nanoseconds from a beginning of the owner's.
+/// A [`Link`] at work: decides what becomes of each datagram, and when it arrives. It holds none of them, and reads no
+/// clock; times are nanoseconds from a beginning of the owner's.
 #[derive(Debug)]
 pub(super) struct Lane {
     link: Link,
@@ -23,8 +23,8 @@ pub(super) struct Lane {
     reorder_delay: u64,
     dice: Dice,
     in_burst: bool,
-    /// When the last byte that was accepted has been sent at the link's rate: so many nanoseconds, and this part of one, over
-    /// the rate.
+    /// When the last byte that was accepted has been sent at the link's rate: so many nanoseconds, and this part of
+    /// one, over the rate.
     busy_until: u64,
     busy_part: u128,
     /// When the last that is not reordered arrives: none after it arrives earlier.
@@ -111,8 +111,8 @@ impl Lane {
         lane
     }
 
-    /// Changes the link for what comes from now on. What is under way keeps its time, and may be overtaken; what waits for
-    /// the rate goes on waiting, as if it were sent at the new one.
+    /// Changes the link for what comes from now on. What is under way keeps its time, and may be overtaken; what waits
+    /// for the rate goes on waiting, as if it were sent at the new one.
     pub(super) fn set_link(&mut self, link: Link, now: u64) {
         if link == self.link {
             return;
@@ -121,6 +121,8 @@ impl Lane {
         self.latency = nanos(link.latency);
         self.jitter = nanos(link.jitter);
         self.reorder_delay = nanos(link.reorder_delay);
+        // Another model begins in its good state, as a new link does.
+        self.in_burst &= link.burst_loss == self.link.burst_loss;
         self.is_perfect = link == Link { queue_bytes: link.queue_bytes, ..Link::PERFECT };
         self.link = link;
         self.last_due = 0;

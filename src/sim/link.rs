@@ -7,14 +7,14 @@ use crate::stats::write_nonzero;
 /// What a link does to the datagrams that cross it, in one direction. By default nothing: it is perfect.
 ///
 /// Probabilities are in parts per million (ppm) of the datagrams that come so far; more than a million counts as that.
-/// Everything is drawn from a seeded generator in integers, so the same seed and the same datagrams at the same times have
-/// the same fate on every system. Each kind of impairment draws numbers of its own: to change the loss does not change which
-/// datagrams are duplicated.
+/// Everything is drawn from a seeded generator in integers, so the same seed and the same datagrams at the same times
+/// have the same fate on every system. Each kind of impairment draws numbers of its own: to change the loss does not
+/// change which datagrams are duplicated.
 ///
 /// A datagram meets them in this order: black-out, [`max_payload`](Self#structfield.max_payload),
 /// [`rate`](Self#structfield.rate) and its queue, loss, corruption, [`latency`](Self#structfield.latency) and
-/// [`jitter`](Self#structfield.jitter), reordering, duplication. What is lost has used up its share of the rate. What is not
-/// [reordered](Self#structfield.reorder_ppm) arrives in the order in which it was sent.
+/// [`jitter`](Self#structfield.jitter), reordering, duplication. What is lost has used up its share of the rate. What
+/// is not [reordered](Self#structfield.reorder_ppm) arrives in the order in which it was sent.
 ///
 /// ```
 /// use std::time::Duration;
@@ -39,7 +39,8 @@ pub struct Link {
     pub loss_ppm: u32,
     /// Loss that comes in bursts, on top of `loss_ppm`. Default `None`.
     pub burst_loss: Option<BurstLoss>,
-    /// Datagrams that arrive twice, in ppm. The copy has a latency of its own, and does not count for the rate. Default 0.
+    /// Datagrams that arrive twice, in ppm. The copy has a latency of its own, and does not count for the rate. Default
+    /// 0.
     pub duplicate_ppm: u32,
     /// Datagrams that are held back by `reorder_delay`, so that later ones may overtake them, in ppm. Default 0.
     pub reorder_ppm: u32,
@@ -49,21 +50,23 @@ pub struct Link {
     ///
     /// Checksums keep nearly all such datagrams from real programs; it is meant for those who write decoders.
     pub corrupt_ppm: u32,
-    /// Payload that crosses in a second, in bytes, one datagram after the other. Default `None`: any. `Some(0)` = nothing.
+    /// Payload that crosses in a second, in bytes, one datagram after the other. Default `None`: any. `Some(0)` =
+    /// nothing.
     pub rate: Option<u64>,
-    /// Payload that may wait for the rate, in bytes, with what remains of the datagram that is being sent. What would go
-    /// beyond is dropped; what comes to an idle link never is. Default 64 KiB. Without a rate nothing waits.
+    /// Payload that may wait for the rate, in bytes, with what remains of the datagram that is being sent. What would
+    /// go beyond is dropped; what comes to an idle link never is. Default 64 KiB. Without a rate nothing waits.
     pub queue_bytes: usize,
-    /// Largest payload that passes, in bytes: the MTU of the way less 28 bytes of headers over IPv4, 48 over IPv6. Longer ones
-    /// are dropped without a word, as by a router that sends no ICMP. Default `None`: any.
+    /// Largest payload that passes, in bytes: the MTU of the way less 28 bytes of headers over IPv4, 48 over IPv6.
+    /// Longer ones are dropped without a word, as by a router that sends no ICMP. Default `None`: any.
     #[doc(alias = "mtu")]
     pub max_payload: Option<usize>,
     /// Whether everything is dropped, as in a tunnel. Default: no.
     pub black_out: bool,
 }
 
-/// Loss in bursts, by the model of Gilbert and Elliott: the link is in a good state or in a bad one, may change from one to
-/// the other before each datagram, and loses datagrams in either with a probability of its own. It begins in the good one.
+/// Loss in bursts, by the model of Gilbert and Elliott: the link is in a good state or in a bad one, may change from
+/// one to the other before each datagram, and loses datagrams in either with a probability of its own. It begins in the
+/// good one.
 ///
 /// The bad state lasts for 1 000 000 / `leave_ppm` datagrams on average, and the link is in it for `enter_ppm` /
 /// (`enter_ppm` + `leave_ppm`) of all datagrams.
@@ -165,8 +168,8 @@ impl Link {
         ..Self::PERFECT
     };
 
-    /// The ready-made links by name, for command lines and settings. Each is one direction: the same link both ways makes a
-    /// round trip of twice its latency.
+    /// The ready-made links by name, for command lines and settings. Each is one direction: the same link both ways
+    /// makes a round trip of twice its latency.
     pub const PRESETS: [(&'static str, Self); 6] = [
         ("perfect", Self::PERFECT),
         ("fibre", Self::FIBRE),
@@ -224,8 +227,8 @@ impl BurstLoss {
 
 /// What links have done so far.
 ///
-/// `offered = passed + lost + blacked_out + too_large + queue_full` holds at any time; `passed + duplicated` have arrived, are
-/// still under way, or are among the `undelivered`.
+/// `offered = passed + lost + blacked_out + too_large + queue_full` holds at any time; `passed + duplicated` have
+/// arrived, are still under way, or are among the `undelivered`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct LinkStats {
@@ -247,8 +250,8 @@ pub struct LinkStats {
     pub too_large: u64,
     /// The queue of [`Link::queue_bytes`] was full, or 16 MiB were under way.
     pub queue_full: u64,
-    /// Passed, or were copies, and yet reached no socket at the end of the link: nobody was bound there, the receive buffer
-    /// was full, the system would not send it when its time had come, or the socket was closed before.
+    /// Passed, or were copies, and yet reached no socket at the end of the link: nobody was bound there, the receive
+    /// buffer was full, the system would not send it when its time had come, or the socket was closed before.
     pub undelivered: u64,
 }
 

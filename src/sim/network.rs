@@ -24,6 +24,9 @@ const DEFAULT_BUFFER: usize = 212_992;
 /// What a waiting datagram costs beside its payload, in bytes.
 const OVERHEAD: usize = 256;
 
+/// How far the clock goes: links count nanoseconds in 64 bits.
+const END_OF_TIME: Duration = Duration::from_nanos(u64::MAX);
+
 /// A network that exists only in this process. Clones are the same network.
 ///
 /// Between two addresses there is a link in each direction. It is perfect, and what is sent arrives at once, until
@@ -108,8 +111,8 @@ impl Network {
         Self::with_seed(0)
     }
 
-    /// A network whose links draw their chances from `seed`. Each link has chances of its own, which depend on the seed and on
-    /// the two addresses and on nothing else: to add a host changes nothing for the others.
+    /// A network whose links draw their chances from `seed`. Each link has chances of its own, which depend on the seed
+    /// and on the two addresses and on nothing else: to add a host changes nothing for the others.
     pub fn with_seed(seed: u64) -> Self {
         let wires = Wires {
             start: Instant::now(),
@@ -134,12 +137,12 @@ impl Network {
         Host { network: self.clone(), addrs: vec![addr.into().to_canonical()] }
     }
 
-    /// Sets the link from one address to another, in this direction only, for what is sent from now on. What is under way
-    /// keeps its time.
+    /// Sets the link from one address to another, in this direction only, for what is sent from now on. What is under
+    /// way keeps its time.
     ///
-    /// [`LinkEnd::Any`] stands for every address: each pair has a link of its own, with the whole rate. Where several hold for a
-    /// pair, it is the one that names both ends, or else the sender, or else the receiver. All sockets of a host share its
-    /// links.
+    /// [`LinkEnd::Any`] stands for every address: each pair has a link of its own, with the whole rate. Where several
+    /// hold for a pair, it is the one that names both ends, or else the sender, or else the receiver. All sockets of a
+    /// host share its links.
     ///
     /// ```
     /// use packetpeer::sim::{Link, LinkEnd, Network};
@@ -152,8 +155,8 @@ impl Network {
         self.wires().set_link(from.into().canonical(), to.into().canonical(), link);
     }
 
-    /// What the link from one address to another has done so far. With [`LinkEnd::Any`] it is the sum over all links from or to
-    /// the other end.
+    /// What the link from one address to another has done so far. With [`LinkEnd::Any`] it is the sum over all links
+    /// from or to the other end.
     pub fn link_stats(&self, from: impl Into<LinkEnd>, to: impl Into<LinkEnd>) -> LinkStats {
         self.wires().link_stats(from.into().canonical(), to.into().canonical())
     }
@@ -162,9 +165,11 @@ impl Network {
     ///
     /// Nobody answers in between: where answers matter, advance by no more than a frame, or
     /// [to the next arrival](Self::next_arrival).
+    ///
+    /// The clock goes no further than 584 years, which is also the longest that a datagram can be under way.
     pub fn advance(&self, by: Duration) {
         let mut wires = self.wires();
-        wires.elapsed += by;
+        wires.elapsed = wires.elapsed.saturating_add(by).min(END_OF_TIME);
         wires.deliver_due();
     }
 
@@ -189,8 +194,8 @@ impl Network {
         self.wires().under_way.len()
     }
 
-    /// Datagrams that reached nobody: nobody was bound there, the receiver's buffer was full, it was connected to somebody
-    /// else, or it closed before it had received them. What links drop is in [`link_stats`](Self::link_stats).
+    /// Datagrams that reached nobody: nobody was bound there, the receiver's buffer was full, it was connected to
+    /// somebody else, or it closed before it had received them. What links drop is in [`link_stats`](Self::link_stats).
     pub fn lost(&self) -> u64 {
         self.wires().lost
     }

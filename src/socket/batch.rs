@@ -3,7 +3,7 @@ use std::net::{IpAddr, SocketAddr};
 
 /// Room for the datagrams of one [`Transport::receive`](super::Transport::receive).
 ///
-/// Servers and peers bring their own. A transport that wraps another makes one to receive into, and pushes what it lets
+/// Servers and peers bring it. A transport that wraps another makes one to receive into, and pushes what it lets
 /// pass into the one it was given.
 ///
 /// The memory is one zeroed block, so the system hands out real pages only for slots that were really written.
@@ -34,6 +34,14 @@ pub struct Datagram<'a> {
     pub cut: bool,
     /// Which address of this host it was sent to, where the transport was asked to find out.
     pub local: Option<IpAddr>,
+}
+
+/// One datagram of a [`ReceiveBatch`], where it lies.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Arrived<'a> {
+    received: &'a Received,
+    /// Its payload.
+    pub(crate) bytes: &'a [u8],
 }
 
 impl ReceiveBatch {
@@ -110,13 +118,32 @@ impl ReceiveBatch {
 
     /// What has been pushed since the last clear, in that order.
     pub fn iter(&self) -> impl Iterator<Item = Datagram<'_>> {
-        let slots = self.bytes.chunks(self.slot_len);
-        self.received.iter().zip(slots).map(|(meta, slot)| Datagram {
-            sender: meta.sender,
-            bytes: &slot[..meta.len],
-            cut: meta.cut,
-            local: meta.local,
-        })
+        self.arrived().map(|arrived| arrived.datagram())
+    }
+
+    /// The same, without a copy of anything.
+    pub(crate) fn arrived(&self) -> impl Iterator<Item = Arrived<'_>> {
+        let slots = self.bytes.chunks_exact(self.slot_len);
+        self.received.iter().zip(slots).map(|(received, slot)| Arrived { received, bytes: &slot[..received.len] })
+    }
+}
+
+impl<'a> Arrived<'a> {
+    pub(crate) fn sender(&self) -> &'a SocketAddr {
+        &self.received.sender
+    }
+
+    pub(crate) fn is_cut(&self) -> bool {
+        self.received.cut
+    }
+
+    pub(crate) fn local(&self) -> &'a Option<IpAddr> {
+        &self.received.local
+    }
+
+    pub(crate) fn datagram(&self) -> Datagram<'a> {
+        let Received { sender, cut, local, .. } = *self.received;
+        Datagram { sender, bytes: self.bytes, cut, local }
     }
 }
 

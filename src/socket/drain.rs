@@ -1,6 +1,6 @@
 use std::io;
 
-use super::{Datagram, ReceiveBatch, Transport, Trouble, classify};
+use super::{ReceiveBatch, Transport, Trouble, classify};
 
 /// Errors of the socket that one drain passes over. Each stands for something that was sent; more wait for the next
 /// poll.
@@ -10,10 +10,8 @@ const MAX_NOISE: usize = 4096;
 pub(crate) trait Sink {
     /// How many more datagrams may be taken.
     fn budget(&self) -> usize;
-    /// Several datagrams were received; each of them comes next, in this order.
-    fn batch(&mut self, _batch: &ReceiveBatch) {}
-    /// One datagram.
-    fn datagram(&mut self, datagram: &Datagram<'_>);
+    /// What was received, perhaps nothing.
+    fn take(&mut self, batch: &ReceiveBatch);
     /// A datagram that the system only reports as too long.
     fn truncated(&mut self);
     /// An error that is nothing but noise.
@@ -43,10 +41,7 @@ pub(crate) fn drain(
     while sink.budget() > 0 && noise_left > 0 {
         batch.clear(sink.budget());
         let result = transport.receive(batch);
-        sink.batch(batch);
-        for datagram in batch.iter() {
-            sink.datagram(&datagram);
-        }
+        sink.take(batch);
         match result.as_ref().map_err(classify) {
             // A batch that is not full has already seen the socket empty.
             Ok(()) if !batch.is_full() => return Ok(Drained::Empty),

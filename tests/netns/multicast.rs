@@ -8,14 +8,14 @@ use crate::process::Process;
 
 #[test]
 fn ipv4_members_on_another_host_hear_until_they_leave() {
-    let Some(hosts) = two_hosts("m4") else { return };
+    let Some(hosts) = two_hosts() else { return };
     // A server may name its interface by an address too.
     members_on_another_host_hear_until_they_leave(&hosts, "239.255.77.1:0", "198.51.100.1");
 }
 
 #[test]
 fn ipv6_members_on_another_host_hear_until_they_leave() {
-    let Some(hosts) = two_hosts("m6") else { return };
+    let Some(hosts) = two_hosts() else { return };
     // Of the organisation, and of the link (RFC 4291, 2.7).
     members_on_another_host_hear_until_they_leave(&hosts, "[ff18::7701]:0", "veth0");
     members_on_another_host_hear_until_they_leave(&hosts, "[ff12::7701]:0", "veth0");
@@ -32,7 +32,7 @@ fn members_on_another_host_hear_until_they_leave([here, there]: &[Host; 2], grou
 
 #[test]
 fn fifty_members_on_one_host_all_hear() {
-    let Some([here, there]) = two_hosts("mm") else { return };
+    let Some([here, there]) = two_hosts() else { return };
     let (members, group) = join(&there, "239.255.77.1:0", "veth0", &["--members", "50", "--count", "20"]);
     let _server = send(&here, &group, &["--interface", "veth0", "--hz", "100"]);
     assert_done(members, "50 of 50 members done: ");
@@ -40,7 +40,7 @@ fn fifty_members_on_one_host_all_hear() {
 
 #[test]
 fn without_an_interface_the_routing_table_chooses() {
-    let Some([here, there]) = two_hosts("mr") else { return };
+    let Some([here, there]) = two_hosts() else { return };
     for host in [&here, &there] {
         host.ip("route add 224.0.0.0/4 dev veth0");
     }
@@ -57,7 +57,7 @@ fn without_an_interface_the_routing_table_chooses() {
 
 #[test]
 fn without_hops_nothing_leaves_the_host() {
-    let Some([here, there]) = two_hosts("mt") else { return };
+    let Some([here, there]) = two_hosts() else { return };
     for group in ["239.255.77.1:0", "[ff18::7701]:0"] {
         let (near, group) = join(&here, group, "veth0", &["--count", "20"]);
         let (far, _) = join(&there, &group, "veth0", &["--count", "1"]);
@@ -70,7 +70,7 @@ fn without_hops_nothing_leaves_the_host() {
 
 #[test]
 fn without_loop_members_on_the_senders_host_hear_nothing() {
-    let Some([here, there]) = two_hosts("ml") else { return };
+    let Some([here, there]) = two_hosts() else { return };
     for group in ["239.255.77.1:0", "[ff18::7701]:0"] {
         let (far, group) = join(&there, group, "veth0", &["--count", "20"]);
         let (near, _) = join(&here, &group, "veth0", &["--count", "1"]);
@@ -82,7 +82,7 @@ fn without_loop_members_on_the_senders_host_hear_nothing() {
 
 #[test]
 fn a_member_hears_no_other_group_on_its_port() {
-    let Some([here, there]) = two_hosts("mg") else { return };
+    let Some([here, there]) = two_hosts() else { return };
     for (group, other) in [("239.255.77.1:0", "239.255.77.2"), ("[ff18::7701]:0", "[ff18::7702]")] {
         let (heard, group) = join(&there, group, "veth0", &["--count", "20"]);
         let (_, port) = group.rsplit_once(':').expect("a port");
@@ -95,11 +95,11 @@ fn a_member_hears_no_other_group_on_its_port() {
 
 #[test]
 fn members_on_one_host_by_the_loopback_interface_with_ipv6() {
-    let Some(host) = Host::new("mo") else { return };
+    let Some(host) = Host::new() else { return };
     host.ip("-6 route add local ff00::/8 dev lo table local");
     let mut tests = Command::new(env::current_exe().expect("the path of this test"));
     tests.args(["on_loopback::", "--nocapture"]);
-    let ended = Process::start(&mut host.command(tests)).wait(PATIENCE);
+    let ended = host.start_command(&mut tests).wait(PATIENCE);
     assert!(ended.status.success(), "{ended:#?}");
     assert!(!ended.said.iter().any(|line| line.contains("not tested")), "{ended:#?}");
     assert!(ended.said.iter().any(|line| line.starts_with("running") && line != "running 0 tests"), "{ended:#?}");

@@ -2,10 +2,9 @@
 //! of it.
 
 use std::env;
-use std::process::Command;
 use std::time::Duration;
 
-use super::hosts::{Host, two_hosts};
+use super::hosts::{Host, lay_cable, two_hosts};
 use crate::process::Process;
 
 /// How long anything may take, on the busiest of machines.
@@ -34,7 +33,7 @@ const IDLE: &str = "1.5";
 
 #[test]
 fn by_address_a_client_from_a_new_port_is_somebody_new() {
-    let Some(net) = BehindNat::new("na", Mapping::PerDestination) else { return };
+    let Some(net) = BehindNat::new(Mapping::PerDestination) else { return };
     let (mut server, mut client) = net.start("pseudo_connection", &["--fall-silent"]);
     net.forget_when(&mut server, " begins");
     assert_success(&mut client);
@@ -49,7 +48,7 @@ fn by_address_a_client_from_a_new_port_is_somebody_new() {
 
 #[test]
 fn by_id_the_same_connection_goes_on_from_a_new_port() {
-    let Some(net) = BehindNat::new("ni", Mapping::PerDestination) else { return };
+    let Some(net) = BehindNat::new(Mapping::PerDestination) else { return };
     let (mut server, mut client) = net.start("connection_id", &[]);
     net.forget_when(&mut server, " begins at ");
     assert_success(&mut client);
@@ -76,7 +75,7 @@ fn by_id_the_same_connection_goes_on_from_a_new_port() {
 /// As documented: the client's first answer comes from where it has not sent to.
 #[test]
 fn a_socket_of_its_own_that_answers_at_once_is_not_heard_behind_a_nat() {
-    let Some(net) = BehindNat::new("nd", Mapping::PerClient) else { return };
+    let Some(net) = BehindNat::new(Mapping::PerClient) else { return };
     let (mut server, mut client) = net.start("dedicated_socket", &["--give-up-seconds", "1"]);
     let ended = client.wait(PATIENCE);
     assert_eq!(ended.status.code(), Some(1), "{ended:?}");
@@ -90,7 +89,7 @@ fn a_socket_of_its_own_that_answers_at_once_is_not_heard_behind_a_nat() {
 /// As documented: a socket of a stream's own is connected, and hears the old address and port only.
 #[test]
 fn a_socket_of_its_own_does_not_hear_a_client_from_a_new_port() {
-    let Some(net) = BehindNat::new("np", Mapping::PerClient) else { return };
+    let Some(net) = BehindNat::new(Mapping::PerClient) else { return };
     let (mut server, mut client) = net.start("port_switch", &["--give-up-seconds", "2"]);
     net.forget_when(&mut server, " goes on at ");
     let ended = client.wait(PATIENCE);
@@ -104,7 +103,7 @@ fn a_socket_of_its_own_does_not_hear_a_client_from_a_new_port() {
 
 #[test]
 fn with_sockets_of_their_own_clients_start_over_at_the_port_listened_on() {
-    let Some(net) = BehindNat::new("ns", Mapping::PerClient) else { return };
+    let Some(net) = BehindNat::new(Mapping::PerClient) else { return };
     let (mut server, mut client) = net.start("port_switch", &["--start-over-seconds", "1"]);
     net.forget_when(&mut server, " goes on at ");
     let summary = assert_success(&mut client);
@@ -121,7 +120,7 @@ fn with_sockets_of_their_own_clients_start_over_at_the_port_listened_on() {
 /// As documented: for its new socket the client is somebody else, so it has to stay where it began.
 #[test]
 fn behind_a_nat_with_a_port_for_each_destination_clients_stay_at_the_port_listened_on() {
-    let Some(net) = BehindNat::new("nm", Mapping::PerDestination) else { return };
+    let Some(net) = BehindNat::new(Mapping::PerDestination) else { return };
     let (mut server, mut client) = net.start("port_switch", &["--start-over-seconds", "1", "--may-stay"]);
     let summary = assert_success(&mut client);
     assert_eq!(count(&summary, " streams switched to a new port"), 0, "{summary}");
@@ -173,19 +172,18 @@ struct BehindNat {
 
 impl BehindNat {
     /// `None` where this machine does not let us.
-    fn new(label: &str, mapping: Mapping) -> Option<Self> {
-        let [nat, server] = two_hosts(label)?;
-        let net = Self { client: Host::new(&format!("{label}c"))?, nat, server, mapping };
-        let name = net.nat.ip("netns identify");
-        net.client.ip(&format!("link add veth0 type veth peer name inside netns {}", name.trim()));
-        for (host, interface, number) in [(&net.nat, "inside", 1), (&net.client, "veth0", 2)] {
-            host.ip(&format!("addr add 192.0.2.{number}/24 dev {interface}"));
-            host.ip(&format!("link set {interface} up"));
+    fn new(mapping: Mapping) -> Option<Self> {
+        let [nat, server] = two_hosts()?;
+        let net = Self { client: Host::new()?, nat, server, mapping };
+        let cable = [(&net.nat, "inside"), (&net.client, "veth0")];
+        lay_cable(cable);
+        for ((host, device), number) in cable.into_iter().zip(1..) {
+            host.add_addr(&format!("192.0.2.{number}/24"), device);
         }
         net.client.ip("route add default via 192.0.2.1");
-        write(&net.nat, "/proc/sys/net/ipv4/ip_forward", "1");
+        net.nat.write("/proc/sys/net/ipv4/ip_forward", "1");
         // 0xa000 to 0xafff, of which a NAT that has a port for each client keeps the last three digits.
-        write(&net.client, "/proc/sys/net/ipv4/ip_local_port_range", "40960 45055");
+        net.client.write("/proc/sys/net/ipv4/ip_local_port_range", "40960 45055");
         if let Err(why) = net.give_out(BEFORE).and_then(|()| net.forget()) {
             assert!(env::var_os("CI").is_none(), "no NAT: {why}");
             eprintln!("skipped: no NAT, for which the packages nftables and conntrack are wanted: {why}");
@@ -212,7 +210,7 @@ impl BehindNat {
     }
 
     fn forget(&self) -> Result<(), String> {
-        run(&self.nat, "conntrack", &["-F"])
+        self.nat.run("conntrack", &["-F"]).map(drop)
     }
 
     /// The ports that clients get whom the NAT does not know.
@@ -224,21 +222,6 @@ impl BehindNat {
         };
         let rule = format!("oifname \"veth0\" ip protocol udp masquerade to :{port} {how}");
         let table = format!("table ip nat {{ chain out {{ type nat hook postrouting priority 100; {rule}; }}; }}");
-        run(&self.nat, "nft", &[&format!("flush ruleset; {table}")])
+        self.nat.run("nft", &[&format!("flush ruleset; {table}")]).map(drop)
     }
-}
-
-#[track_caller]
-fn write(host: &Host, file: &str, value: &str) {
-    run(host, "sh", &["-c", &format!("echo {value} >{file}")]).unwrap_or_else(|why| panic!("{why}"));
-}
-
-fn run(host: &Host, program: &str, args: &[&str]) -> Result<(), String> {
-    let mut command = Command::new(program);
-    command.args(args);
-    let output = host.command(command).output().map_err(|error| error.to_string())?;
-    if output.status.success() {
-        return Ok(());
-    }
-    Err(format!("{program} {args:?}: {} {}", output.status, String::from_utf8_lossy(&output.stderr).trim()))
 }

@@ -1,0 +1,155 @@
+//! Who is who, and where answers come from, with IPv4, IPv6, and addresses that hold on one link only.
+
+use packetpeer::ServerConfig;
+
+use super::hosts::{PATIENCE, at, lay_cable, two_hosts, wait_until_up};
+use super::talk::{admit, assert_counts_add_up, assert_peers_counts_add_up};
+use crate::util::{accept, poll_texts, receive, receive_at, texts};
+
+#[test]
+fn a_bare_port_serves_both_ip_versions_and_answers_come_from_where_was_asked() {
+    let Some([here, there]) = two_hosts() else { return };
+    let mut server = there.serve(ServerConfig::new(), 0);
+    let port = server.local_port().unwrap();
+    let mut peers = Vec::new();
+    for (client_ip, server_ip) in [("198.51.100.1", "198.51.100.2"), ("2001:db8::1", "2001:db8::2")] {
+        // Not connected: it would take an answer from anywhere.
+        let mut client = here.bind(at(client_ip, 0));
+        client.set_dest_address(at(server_ip, port)).unwrap();
+        client.put_packet(b"question").unwrap();
+
+        let mut peer = accept(&mut server);
+        let question = peer.get_packet().unwrap().unwrap();
+        // IPv4 as IPv4, though the socket is one of IPv6.
+        let client_addr = client.local_addr().unwrap();
+        assert_eq!((question.sender(), peer.remote_addr()), (client_addr, Some(client_addr)));
+        assert_eq!(client_addr.ip().to_string(), client_ip);
+        assert_eq!(server.find(client_addr), Some(peer.id()));
+
+        peer.put_packet(b"answer").unwrap();
+        let answer = receive(&mut client);
+        assert_eq!((&*answer, answer.sender()), (&b"answer"[..], at(server_ip, port)));
+        assert_peers_counts_add_up(&peer.stats(), 1);
+        assert_peers_counts_add_up(&client.stats(), 1);
+        peers.push(peer);
+    }
+    let stats = server.stats();
+    assert_eq!((stats.received, stats.delivered, stats.sent, stats.connections.opened), (2, 2, 2, 2), "{stats}");
+    assert_eq!((stats.drops.total(), stats.send_drops.total(), stats.noise), (0, 0, 0), "{stats}");
+}
+
+#[test]
+fn connected_clients_of_both_ip_versions_know_their_own_address() {
+    let Some([here, there]) = two_hosts() else { return };
+    let mut server = there.serve(ServerConfig::new(), 0);
+    let port = server.local_port().unwrap();
+    for (client_ip, server_ip) in [("198.51.100.1", "198.51.100.2"), ("2001:db8::1", "2001:db8::2")] {
+        let mut client = here.connect(at(server_ip, port));
+        let mut peer = admit(&mut server, &mut client);
+        assert_eq!(client.local_addr(), peer.remote_addr());
+        assert_eq!(client.local_addr().unwrap().ip().to_string(), client_ip);
+        peer.put_packet(b"hello").unwrap();
+        assert_eq!(receive(&mut client).sender(), at(server_ip, port));
+    }
+}
+
+#[test]
+fn echo_programs_on_two_hosts_lose_nothing() {
+    let Some([here, there]) = two_hosts() else { return };
+    for ip in ["198.51.100.2", "[2001:db8::2]"] {
+        let mut server = there.start("echo_server", &["--listen", &format!("{ip}:0"), "--hz", "0"]);
+        let line = server.wait_for_line("listening on ", PATIENCE).expect("it says where it listens");
+        let connect = &line["listening on ".len()..];
+        let mut client = here.start("echo_client", &["--connect", connect, "--clients", "4", "--count", "50"]);
+        let ended = client.wait(PATIENCE);
+        assert!(ended.status.success(), "{ended:?}");
+    }
+}
+
+#[cfg(not(packetpeer_portable))]
+#[test]
+fn where_asked_for_answers_leave_from_the_address_spoken_to() {
+    use packetpeer::SocketOptions;
+
+    let Some([here, there]) = two_hosts() else { return };
+    // Second addresses, from which the routing table would not choose to answer.
+    there.add_addr("198.51.100.22/24", "veth0");
+    there.add_addr("2001:db8::22/64", "veth0");
+    there.ip("addr change 2001:db8::22/64 dev veth0 preferred_lft 0");
+    for (client_ip, first, second) in
+        [("198.51.100.1", "198.51.100.2", "198.51.100.22"), ("2001:db8::1", "2001:db8::2", "2001:db8::22")]
+    {
+        for (pinned, answers_from) in [(false, first), (true, second)] {
+            let socket = SocketOptions::new().pin_reply_address(pinned);
+            let mut server = there.serve(ServerConfig::new().socket(socket), 0);
+            let port = server.local_port().unwrap();
+            let mut client = here.bind(at(client_ip, 0));
+            client.set_dest_address(at(second, port)).unwrap();
+            let mut peer = admit(&mut server, &mut client);
+            peer.put_packet(b"answer").unwrap();
+            assert_eq!(receive(&mut client).sender(), at(answers_from, port));
+        }
+    }
+}
+
+#[test]
+fn a_link_local_client_is_answered_on_its_link() {
+    let Some([here, there]) = two_hosts() else { return };
+    for (host, ip) in [(&here, "fe80::c1"), (&there, "fe80::5e")] {
+        host.add_addr(&format!("{ip}/64"), "veth0");
+    }
+    let mut server = there.serve(ServerConfig::new(), 0);
+    let mut client = here.connect(here.on_link("veth0", "fe80::5e", server.local_port().unwrap()));
+    let mut peer = admit(&mut server, &mut client);
+    let client_ip = client.local_addr().unwrap().ip().to_string();
+    // The scope is the server's number of the link, not the client's.
+    let seen = there.on_link("veth0", &client_ip, client.local_addr().unwrap().port());
+    assert_eq!(peer.remote_addr(), Some(seen));
+    assert_eq!(server.find(seen), Some(peer.id()));
+    for number in 0..3 {
+        peer.put_packet(&[number]).unwrap();
+        assert_eq!(&*receive(&mut client), &[number]);
+        client.put_packet(&[number]).unwrap();
+        let packet = receive_at(&mut server, &mut peer);
+        assert_eq!((&*packet, packet.sender()), (&[number][..], seen));
+    }
+    assert_counts_add_up(&server, 3);
+    assert_eq!(server.stats().connections.opened, 1);
+}
+
+#[test]
+fn the_same_link_local_address_and_port_on_two_links_are_two_peers() {
+    let Some([here, there]) = two_hosts() else { return };
+    let second = [(&here, "veth1"), (&there, "veth1")];
+    lay_cable(second);
+    wait_until_up(second);
+    for device in ["veth0", "veth1"] {
+        here.add_addr("fe80::c1/64", device);
+        there.add_addr("fe80::5e/64", device);
+    }
+    let mut server = there.serve(ServerConfig::new(), 0);
+    let port = server.local_port().unwrap();
+    let mut first = here.bind(here.on_link("veth0", "fe80::c1", 0));
+    let same_port = first.local_addr().unwrap().port();
+    let mut second = here.bind(here.on_link("veth1", "fe80::c1", same_port));
+    let mut peers = Vec::new();
+    for (client, device) in [(&mut first, "veth0"), (&mut second, "veth1")] {
+        client.set_dest_address(here.on_link(device, "fe80::5e", port)).unwrap();
+        let peer = admit(&mut server, client);
+        assert_eq!(peer.remote_addr(), Some(there.on_link(device, "fe80::c1", same_port)));
+        peers.push(peer);
+    }
+    assert_ne!(peers[0].id(), peers[1].id());
+    assert_eq!(server.peer_count(), 2);
+
+    for ((peer, client), text) in peers.iter_mut().zip([&mut first, &mut second]).zip(["one", "two"]) {
+        peer.put_packet(text.as_bytes()).unwrap();
+        client.put_packet(text.as_bytes()).unwrap();
+        assert_eq!(&*receive(client), text.as_bytes());
+        assert_eq!(&*receive_at(&mut server, peer), text.as_bytes());
+    }
+    for (peer, client) in peers.iter_mut().zip([&mut first, &mut second]) {
+        assert!(poll_texts(client).is_empty() && texts(peer).is_empty());
+    }
+    assert_counts_add_up(&server, 2);
+}
