@@ -20,24 +20,31 @@ const HEADER: usize = 8;
 /// Datagrams that one client has on the way at a time: more would only fill the buffers of the way.
 const WINDOW: usize = 8;
 
-/// After this long an unanswered datagram is lost.
-const PATIENCE: Duration = Duration::from_secs(1);
-
 fn main() -> Result<ExitCode, Box<dyn Error>> {
     let mut connect = SocketAddr::from(([127, 0, 0, 1], 4433));
     let mut clients: usize = 1;
     let mut count: usize = 100;
     let mut size: usize = 64;
+    let mut lost_after_seconds: f64 = 1.0;
     support::read_options(
         "Sends numbered datagrams to an echo server and checks what comes back.",
-        &mut [("connect", &mut connect), ("clients", &mut clients), ("count", &mut count), ("size", &mut size)],
+        &mut [
+            ("connect", &mut connect),
+            ("clients", &mut clients),
+            ("count", &mut count),
+            ("size", &mut size),
+            ("lost-after-seconds", &mut lost_after_seconds),
+        ],
     )?;
+    let lost_after =
+        Duration::try_from_secs_f64(lost_after_seconds).map_err(|why| format!("--lost-after-seconds: {why}"))?;
     if size < HEADER {
         return Err(format!("--size: at least {HEADER}, for client and number").into());
     }
 
-    let mut clients =
-        (0..clients).map(|number| Client::new(number as u32, connect, count, size)).collect::<Result<Vec<_>, _>>()?;
+    let mut clients = (0..clients)
+        .map(|number| Client::new(number as u32, connect, count, size, lost_after))
+        .collect::<Result<Vec<_>, _>>()?;
     while clients.iter().any(|client| !client.is_done()) {
         for client in &mut clients {
             client.frame()?;
@@ -60,12 +67,20 @@ struct Client {
     left: usize,
     next: u32,
     on_the_way: Vec<(u32, Instant)>,
+    /// After this long an unanswered datagram is lost.
+    lost_after: Duration,
     expected: Vec<u8>,
     tally: Tally,
 }
 
 impl Client {
-    fn new(number: u32, server: SocketAddr, count: usize, size: usize) -> Result<Self, Box<dyn Error>> {
+    fn new(
+        number: u32,
+        server: SocketAddr,
+        count: usize,
+        size: usize,
+        lost_after: Duration,
+    ) -> Result<Self, Box<dyn Error>> {
         let mut peer = PacketPeerUdp::new();
         peer.connect_to_host(server)?;
         Ok(Self {
@@ -75,6 +90,7 @@ impl Client {
             left: count,
             next: 0,
             on_the_way: Vec::new(),
+            lost_after,
             expected: Vec::new(),
             tally: Tally::default(),
         })
@@ -90,7 +106,7 @@ impl Client {
             self.check(&packet);
         }
         let before = self.on_the_way.len();
-        self.on_the_way.retain(|(_, sent)| sent.elapsed() < PATIENCE);
+        self.on_the_way.retain(|(_, sent)| sent.elapsed() < self.lost_after);
         self.tally.lost += before - self.on_the_way.len();
         while self.left > 0 && self.on_the_way.len() < WINDOW {
             let number = self.next;

@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use packetpeer::{CloseReason, Limits, PacketPeerUdp, PeerId, ServerConfig, UdpServer};
+use packetpeer::{CloseReason, Limits, PacketPeerUdp, PeerId, SendMode, ServerConfig, UdpServer};
 use support::{FrameClock, percentile};
 
 const HZ: u32 = 60;
@@ -55,7 +55,9 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     // All clients have one address, and may come in one frame.
     let places = clients as usize;
     let limits = Limits::new().max_pending_connections(places).max_pending_per_ip(places);
-    let mut server = UdpServer::with_config(ServerConfig::new().limits(limits));
+    // Workers send while others do, and nobody asks twice here: where the system is busy, an answer waits for the next poll.
+    let config = ServerConfig::new().limits(limits).send_mode(SendMode::QueueWhenBlocked);
+    let mut server = UdpServer::with_config(config);
     server.listen("127.0.0.1:0")?;
     let address = server.local_addr().ok_or("not listening")?;
     // Client 0 keeps one worker busy. Between questions the others rest for so long that they keep half of the rest

@@ -1,8 +1,6 @@
 //! The examples as a newcomer runs them: real processes that talk over the loopback interface, on ports of the system's
 //! choice.
 
-#![cfg(unix)] // servers are ended as by Ctrl-C, so that they print their counters
-
 use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
 use std::thread;
@@ -299,8 +297,8 @@ mod echo {
     }
 
     fn assert_fifty_clients_are_served(server: &Server) {
-        let client =
-            client("echo_client", &["--connect", &server.addr.to_string(), "--clients", "50", "--count", "20"]);
+        let many = ["--clients", "50", "--count", "20", "--lost-after-seconds", "20"];
+        let client = client("echo_client", &[&["--connect", &server.addr.to_string()], &many[..]].concat());
         assert!(client.status.success(), "{client:?}");
         assert!(client.said[0].starts_with("sent 1000, received 1000, "), "{client:?}");
     }

@@ -2,8 +2,6 @@
 //!
 //! A plain `cargo test` builds the examples first; `cargo test --test gateway` does not, and runs those built last.
 
-#![cfg(unix)] // servers are ended as by Ctrl-C, so that they print their counters
-
 mod process;
 
 use std::collections::HashMap;

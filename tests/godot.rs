@@ -4,7 +4,7 @@
 //! Wants Debian's `godot3-server` (Godot 3.2, headless). Where that is missing the tests pass without testing anything,
 //! except in CI (`CI` is set), where they fail.
 
-#![cfg(target_os = "linux")]
+#![cfg(target_os = "linux")] // where Debian is
 
 use std::env;
 use std::fs;

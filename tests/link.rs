@@ -12,7 +12,7 @@ use packetpeer::socket::{BindAddr, BindOptions, ReceiveBatch, Transport, Transpo
 
 mod util;
 
-use util::{World, millis, poll_texts, texts};
+use util::{Trace, World, millis, poll_texts, texts};
 
 const MILLION: u64 = 1_000_000;
 
@@ -431,33 +431,28 @@ fn bad_in_every_way() -> Link {
     Link::BAD_HOTEL.corrupt_ppm(5_000).rate(Some(35_000))
 }
 
-/// 60 datagrams of growing sizes a second for five minutes, as one number: FNV-1a of when each arrives, and its bytes.
+/// 60 datagrams of growing sizes a second for five minutes, as one number: when each arrives, and its bytes.
 fn trace(link: Link, seed: u64) -> (u64, LinkStats) {
     let mut wire = Wire::new(link, seed);
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    let mut add = |bytes: &[u8]| {
-        for &byte in bytes {
-            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-    };
+    let mut trace = Trace::new();
     let frame = Duration::from_nanos(16_666_667);
     for number in 0..18_000_u64 {
         wire.send(&number.to_le_bytes().repeat(1 + number as usize % 190));
-        wire.receive(|bytes| add(bytes)); // at once
+        wire.receive(|bytes| trace.add(bytes)); // at once
         let next_frame = frame * (number as u32 + 1);
         while let Some(left) = wire.network.next_arrival().filter(|&left| wire.network.elapsed() + left <= next_frame) {
             wire.network.advance(left);
             let time = (wire.network.elapsed().as_nanos() as u64).to_le_bytes();
             wire.receive(|bytes| {
-                add(&time);
-                add(bytes);
+                trace.add(&time);
+                trace.add(bytes);
             });
         }
         wire.network.advance(next_frame - wire.network.elapsed());
     }
     let stats = wire.stats();
-    println!("seed {seed}: {stats}; trace {hash:#018x}");
-    (hash, stats)
+    println!("seed {seed}: {stats}; trace {:#018x}", trace.hash());
+    (trace.hash(), stats)
 }
 
 /// The constants are for other systems to be compared with: they have to get the very same.

@@ -8,7 +8,7 @@
 //!
 //! A plain `cargo test` builds the examples first; `cargo test --test netns` does not, and runs those built last.
 
-#![cfg(target_os = "linux")]
+#![cfg(target_os = "linux")] // no other system has network namespaces
 
 mod process;
 #[allow(clippy::duplicate_mod, reason = "the tests that run once more bring it with them")]

@@ -22,6 +22,14 @@ const NOISE: [ErrorKind; 5] = [
     ErrorKind::TimedOut,
 ];
 
+/// What Windows answers to a receive about something sent earlier: to a closed port (WSAECONNRESET, which
+/// `SIO_UDP_CONNRESET` switches off, but not on sockets that others have made), with too few hops (WSAENETRESET), to where
+/// there is no way.
+#[cfg(windows)]
+const NUMBERS: [i32; 4] = [10_054, 10_052, 10_051, 10_065];
+#[cfg(unix)]
+const NUMBERS: [i32; 4] = [libc::ECONNREFUSED, libc::EHOSTUNREACH, libc::ENETUNREACH, libc::EMSGSIZE];
+
 const FATAL: [ErrorKind; 2] = [ErrorKind::NotConnected, ErrorKind::InvalidInput];
 
 /// A server on a noisy socket, in a world without another server.
@@ -56,6 +64,39 @@ fn noise_costs_a_server_no_datagram_and_no_poll() {
         let sent: Vec<_> = (parity..5_000).step_by(2).map(|number| number.to_string()).collect();
         assert_eq!(texts(peer), sent);
     }
+}
+
+#[test]
+fn noise_by_the_systems_own_numbers_costs_nobody_a_datagram_or_a_poll() {
+    let (mut world, noisy) = noisy_world();
+    let (mut client, mut peer) = world.pair(1);
+    let mut alone = PacketPeerUdp::with_transport(noisy.clone());
+    alone.connect_to_host(world.client(2).local_addr().unwrap()).unwrap();
+    for number in NUMBERS {
+        client.put_packet(b"to the server").unwrap();
+        noisy.script([Step::FailByNumber(number); 3]);
+        let report = world.poll();
+        assert_eq!((report.received, report.noise), (1, 3), "{number}");
+        assert_eq!(texts(&mut peer), ["to the server"]);
+        noisy.script([Step::FailByNumber(number); 2]);
+        assert!(poll_texts(&mut alone).is_empty(), "{number}");
+    }
+    assert_eq!((world.server.stats().noise, world.server.stats().drops.total()), (12, 0));
+    assert_eq!((alone.stats().noise, alone.state()), (8, PeerState::Open));
+}
+
+/// WSAEMSGSIZE: on Windows all that is heard of a datagram that is longer than the room for it.
+#[cfg(windows)]
+#[test]
+fn a_truncation_by_number_is_a_datagram_received_and_dropped() {
+    let (mut world, noisy) = noisy_world();
+    let (mut client, mut peer) = world.pair(1);
+    client.put_packet(b"after two that were too long").unwrap();
+    noisy.script([Step::FailByNumber(10_040); 2]);
+    let report = world.poll();
+    assert_eq!((report.received, report.queued, report.noise), (3, 1, 0));
+    assert_eq!(world.server.stats().drops.too_large, 2);
+    assert_eq!(texts(&mut peer), ["after two that were too long"]);
 }
 
 #[test]

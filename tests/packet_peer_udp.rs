@@ -159,13 +159,10 @@ fn a_connected_socket_of_the_standard_library_becomes_a_connected_peer() {
     assert_eq!(&*receive(&mut peer), b"welcome");
 }
 
-#[cfg(unix)]
 #[test]
 fn the_socket_is_lent_for_other_uses() {
-    use std::os::fd::AsFd;
-
     let peer = loopback_peer();
-    let copy = UdpSocket::from(peer.socket().unwrap().as_fd().try_clone_to_owned().unwrap());
+    let copy: UdpSocket = socket2::SockRef::from(&peer.socket().unwrap()).try_clone().unwrap().into();
     assert_eq!(copy.local_addr().ok(), peer.local_addr());
     assert!(bound(&Network::new(), 1).socket().is_none());
 }
@@ -271,9 +268,17 @@ fn a_connected_peer_can_be_connected_to_somebody_else() {
     assert_eq!(texts(&mut accept(&mut second)), ["hello second"]);
 }
 
+/// A socket that is to speak another IP version has to be disconnected first; says so where that does not work.
+fn wine_keeps_connections() -> bool {
+    if util::is_wine() {
+        eprintln!("skipped: Wine takes the address that dissolves a connection for one to connect to");
+    }
+    util::is_wine()
+}
+
 #[test]
 fn a_peer_connected_to_ipv4_can_be_connected_to_ipv6() {
-    if !util::has_ipv6_loopback() {
+    if !util::has_ipv6_loopback() || wine_keeps_connections() {
         return;
     }
     let first = loopback_server();
@@ -287,7 +292,7 @@ fn a_peer_connected_to_ipv4_can_be_connected_to_ipv6() {
 
 #[test]
 fn a_peer_connected_to_ipv6_can_be_connected_to_ipv4() {
-    if !util::has_ipv6_loopback() {
+    if !util::has_ipv6_loopback() || wine_keeps_connections() {
         return;
     }
     let mut first = UdpServer::new();
@@ -521,6 +526,7 @@ fn enabling_broadcasts_holds_for_sockets_opened_later() {
     }
 }
 
+/// The loopback interface has a broadcast address on Linux only.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_broadcast_reaches_who_listens_on_every_address() {
@@ -724,13 +730,10 @@ fn multicast_options_can_be_set_on_sockets_of_each_kind() {
     }
 }
 
-#[cfg(unix)]
 #[test]
 fn multicast_options_reach_the_system() {
-    use std::os::fd::AsFd;
-
     let mut peer = loopback_peer();
-    let copy = UdpSocket::from(peer.socket().unwrap().as_fd().try_clone_to_owned().unwrap());
+    let copy: UdpSocket = socket2::SockRef::from(&peer.socket().unwrap()).try_clone().unwrap().into();
     assert_eq!((copy.multicast_ttl_v4().unwrap(), copy.multicast_loop_v4().unwrap()), (1, true));
     peer.set_multicast_ttl(7).unwrap();
     peer.set_multicast_loop(false).unwrap();
@@ -784,6 +787,7 @@ fn an_interface_that_does_not_exist_has_no_name() {
     assert!(Interface::by_name("nul\0inside").is_err());
 }
 
+/// The loopback interface is called `lo` on Linux only.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_group_can_be_joined_on_an_interface_named() {

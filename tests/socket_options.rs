@@ -57,9 +57,11 @@ fn the_buffer_granted_can_be_read() {
     // More than any system gives: less is granted, and that is no error.
     let mut greedy = server(SocketOptions::new().receive_buffer(Some(1 << 40)).send_buffer(Some(1 << 40)));
     greedy.listen("127.0.0.1:0").unwrap();
-    assert!(greedy.receive_buffer_size().is_some_and(|granted| granted > 0));
+    let most = greedy.receive_buffer_size().expect("real sockets tell");
+    assert!(most >= granted, "asked for all there is and got {most}, for 64 KiB {granted}");
 }
 
+/// What is asked of the system here, or how it answers, is Linux' own.
 #[cfg(target_os = "linux")]
 mod linux {
     use super::*;

@@ -120,7 +120,9 @@ fn set_traffic_class(socket: &Socket, family: Family, dscp: u8) -> io::Result<()
 }
 
 /// Halves `size` until the system takes it. Linux takes any size and grants what its limit allows; others refuse.
-fn ask_for_buffer(mut size: usize, set: impl Fn(usize) -> io::Result<()>) {
+fn ask_for_buffer(size: usize, set: impl Fn(usize) -> io::Result<()>) {
+    // The option is an `int`: of a larger number only the lower half would arrive, which may be anything.
+    let mut size = size.min(i32::MAX as usize);
     while size > 0 && set(size).is_err() {
         size /= 2;
     }
@@ -371,5 +373,15 @@ mod tests {
             if size > 1024 { Err(io::ErrorKind::OutOfMemory.into()) } else { Ok(()) }
         });
         assert_eq!(*asked.borrow(), [4096, 2048, 1024]);
+    }
+
+    #[test]
+    fn what_no_option_can_hold_is_asked_for_as_the_most_that_it_can() {
+        let asked = std::cell::Cell::new(0);
+        ask_for_buffer(usize::MAX, |size| {
+            asked.set(size);
+            Ok(())
+        });
+        assert_eq!(asked.get(), i32::MAX as usize);
     }
 }

@@ -10,6 +10,9 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+#[cfg(windows)]
+mod console;
+
 /// Lines of a process that are kept: enough for a test to look through, whatever the process repeats.
 const KEPT: usize = 10_000;
 
@@ -24,7 +27,12 @@ pub(crate) fn our_example(name: &str) -> Command {
     let profile = test.parent().and_then(Path::parent).expect("a test lies in target/<profile>/deps");
     let path = profile.join("examples").join(name).with_extension(env::consts::EXE_EXTENSION);
     assert!(path.is_file(), "{} is missing: run `cargo build --examples`, or `cargo test`, which does", path.display());
-    Command::new(path)
+    // Where programs of this kind run by another, it has to be named for them as it is for cargo.
+    let Ok(runner) = env::var("PACKETPEER_RUNNER") else { return Command::new(path) };
+    let mut words = runner.split_whitespace();
+    let mut command = Command::new(words.next().expect("the name of a program"));
+    command.args(words).arg(path);
+    command
 }
 
 /// A child process that does not outlive the test; should the test fail, it shows the last of what the process said.
@@ -46,6 +54,8 @@ impl Process {
     pub(crate) fn start(command: &mut Command) -> Self {
         let program = format!("{command:?}");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        #[cfg(windows)]
+        console::give_console(command);
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{program} does not start: {error}"));
         // Bounded: who says more than we read waits in the write.
         let (sender, output) = mpsc::sync_channel(KEPT);
@@ -112,13 +122,21 @@ impl Process {
     }
 
     /// Ends it as Ctrl-C does, so that it has its last word.
-    #[cfg(unix)]
     #[track_caller]
     pub(crate) fn interrupt(&mut self, timeout: Duration) -> Ended {
-        // Every shell has `kill`; not every system has it as a program.
-        let id = self.child.id().to_string();
-        let killed = Command::new("sh").args(["-c", "kill -INT \"$0\"", &id]).status().expect("a shell");
-        assert!(killed.success(), "kill: {killed}");
+        let id = self.child.id();
+        #[cfg(unix)]
+        {
+            // Every shell has `kill`; not every system has it as a program.
+            let killed =
+                Command::new("sh").args(["-c", "kill -INT \"$0\"", &id.to_string()]).status().expect("a shell");
+            assert!(killed.success(), "kill: {killed}");
+        }
+        #[cfg(windows)]
+        {
+            let pressed = console::press_ctrl_c(id).expect("this test can be run by itself");
+            assert!(pressed.status.success(), "Ctrl-C: {pressed:?}");
+        }
         let ended = self.wait(timeout);
         assert!(ended.status.success(), "{ended:?}");
         ended

@@ -175,7 +175,50 @@ pub(crate) fn has_ipv6_loopback() -> bool {
     has
 }
 
+/// Whether this is Wine and not Windows: its `ntdll.dll` says so, by a function that the real one lacks.
+#[cfg(windows)]
+#[allow(unsafe_code, reason = "the standard library loads no libraries")]
+pub(crate) fn is_wine() -> bool {
+    use windows_sys::Win32::System::LibraryLoader::{GetModuleHandleA, GetProcAddress};
+    // SAFETY: both take NUL-terminated strings that are there for ever; the module is one that every process has loaded, and
+    // where it were not there, a null handle stands for the program itself.
+    unsafe {
+        let ntdll = GetModuleHandleA(c"ntdll.dll".as_ptr().cast());
+        GetProcAddress(ntdll, c"wine_get_version".as_ptr().cast()).is_some()
+    }
+}
+
+#[cfg(not(windows))]
+pub(crate) fn is_wine() -> bool {
+    false
+}
+
 /// A port of 127.0.0.1 where nobody listened a moment ago.
 pub(crate) fn closed_port() -> SocketAddr {
     UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).unwrap()
+}
+
+/// What has happened, in its order, as one number: FNV-1a, which is the same everywhere.
+pub(crate) struct Trace(u64);
+
+impl Trace {
+    pub(crate) fn new() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+
+    pub(crate) fn add(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+
+    /// With its end, so that two texts are not as one.
+    pub(crate) fn add_text(&mut self, text: &str) {
+        self.add(text.as_bytes());
+        self.add(b"\n");
+    }
+
+    pub(crate) fn hash(&self) -> u64 {
+        self.0
+    }
 }

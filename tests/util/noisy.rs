@@ -14,6 +14,8 @@ use packetpeer::socket::{BindOptions, Interrupt, ReceiveBatch, Transport, Transp
 pub(crate) enum Step {
     /// It fails, and what waits goes on waiting.
     Fail(io::ErrorKind),
+    /// As [`Fail`](Self::Fail), with the number that the system has for the error.
+    FailByNumber(i32),
     /// It takes what waits, as much as is asked for, and fails.
     TakeAndFail(io::ErrorKind),
     /// It takes what waits.
@@ -64,6 +66,7 @@ impl Transport for NoisyTransport {
         let step = self.script.lock().unwrap().pop_front();
         match step.unwrap_or(Step::Take) {
             Step::Fail(kind) => Err(kind.into()),
+            Step::FailByNumber(number) => Err(io::Error::from_raw_os_error(number)),
             Step::TakeAndFail(kind) => self.inner.receive(batch).and(Err(kind.into())),
             Step::Take => self.inner.receive(batch),
         }
