@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::time::Duration;
 
-use crate::generator::{Generator, Outcome};
+use crate::generator::{self, Generator, Outcome};
 use crate::godot::{self, GodotServer};
 use crate::machine;
 use crate::namespace;
@@ -39,6 +39,7 @@ pub(crate) fn run(options: &Options) -> Result<bool, Box<dyn Error>> {
         server_core: cores.map(|(_, core)| core),
         repeat: options.repeat,
         datagrams: options.datagrams,
+        overload: options.overload,
         dropped: options.drop_replies,
         report: Report::create(&options.csv)?,
     };
@@ -71,6 +72,7 @@ struct Bench {
     server_core: Option<usize>,
     repeat: usize,
     datagrams: usize,
+    overload: Duration,
     dropped: bool,
     report: Report,
 }
@@ -180,9 +182,10 @@ impl Bench {
     fn saturated(&mut self, peers: usize, size: usize) -> Result<(), Box<dyn Error>> {
         let everybody = in_random_order(peers);
         let under_way = peers.min(UNDER_WAY);
-        let mut all = ["plain", "now", "godot"].map(Series::new);
+        let names = ["plain", "now", "flush-df", "godot"];
+        let (mut saturated, mut overloaded) = (names.map(Series::new), names.map(Series::new));
         for _ in 0..self.repeat.min(3) {
-            for series in &mut all {
+            for (series, overloaded) in saturated.iter_mut().zip(&mut overloaded) {
                 let (_ours, _godot, process, addr);
                 if series.name == "godot" {
                     let server = GodotServer::start(self.server_core)?;
@@ -203,11 +206,17 @@ impl Bench {
                 let before = machine::processor_time_of(process)?;
                 let total = 25 * self.datagrams;
                 let mut outcome = self.generator.saturate(addr, &everybody, size, under_way, total, SATURATED)?;
-                outcome.time = machine::processor_time_of(process)? - before;
+                let between = machine::processor_time_of(process)?;
+                outcome.time = between - before;
                 series.samples.push(Sample { outcome, pool_misses: 0, bytes_a_peer: 0.0 });
+                let mut outcome = self.generator.overload(addr, &everybody, size, self.overload)?;
+                outcome.time = machine::processor_time_of(process)? - between;
+                overloaded.samples.push(Sample { outcome, pool_misses: 0, bytes_a_peer: 0.0 });
             }
         }
-        self.report.add(&Case { kind: Kind::Saturated, peers, size, burst: 1, at_a_time: under_way }, &all)
+        let case = Case { kind: Kind::Saturated, peers, size, burst: 1, at_a_time: under_way };
+        self.report.add(&case, &saturated)?;
+        self.report.add(&Case { kind: Kind::Overloaded, at_a_time: generator::BURST, ..case }, &overloaded)
     }
 }
 

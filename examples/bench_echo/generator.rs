@@ -27,6 +27,9 @@ const PATIENCE: Duration = Duration::from_millis(250);
 /// Bytes to ask for; root gets them, others what `net.core.rmem_max` allows.
 const RECEIVE_BUFFER: usize = 32 << 20;
 
+/// Datagrams of an overload between two looks at what came back.
+pub(crate) const BURST: usize = 64;
+
 pub(crate) struct Generator {
     socket: UdpSocket,
     /// Peer and number, then bytes that tell a datagram that was cut or mixed up.
@@ -55,8 +58,9 @@ impl Outcome {
         self.time += other.time;
     }
 
+    /// Processor time of what was not lost.
     pub(crate) fn nanoseconds_each(&self) -> f64 {
-        self.time.as_nanos() as f64 / self.sent.max(1) as f64
+        self.time.as_nanos() as f64 / self.sent.saturating_sub(self.lost).max(1) as f64
     }
 }
 
@@ -196,6 +200,44 @@ impl Generator {
                 break;
             }
         }
+        Ok(outcome)
+    }
+
+    /// Sends as fast as it can for `time`, whatever comes back, and then waits until nothing does. What the server's
+    /// receive buffer could not take is lost, as it is in an overload.
+    pub(crate) fn overload(
+        &mut self,
+        server: SocketAddrV4,
+        peers: &[u32],
+        size: usize,
+        time: Duration,
+    ) -> Result<Outcome, Box<dyn Error>> {
+        let deadline = Instant::now() + time;
+        let mut outcome = Outcome::default();
+        let mut speakers = peers.iter().cycle();
+        let mut answered = 0;
+        loop {
+            let over = Instant::now() >= deadline;
+            if !over {
+                for &peer in speakers.by_ref().take(BURST) {
+                    self.send(server, peer, size)?;
+                    outcome.sent += 1;
+                }
+            }
+            let mut patience = if over { 8 * PATIENCE } else { Duration::ZERO };
+            while let Some(answer) = self.receive(patience)? {
+                patience = Duration::ZERO;
+                if answer.from == server && answer.intact && answer.len == size {
+                    answered += 1;
+                } else {
+                    outcome.strange += usize::from(answer.from == server);
+                }
+            }
+            if over && !patience.is_zero() {
+                break;
+            }
+        }
+        outcome.lost = outcome.sent.saturating_sub(answered);
         Ok(outcome)
     }
 

@@ -31,7 +31,8 @@
 //! buffers and options are the same.
 //!
 //! Godot cannot be told when to run a frame, so it has a table of its own: a number of datagrams is always under way,
-//! the servers run freely, and the system says what time they took. `plain` and `now` stand beside it under the same
+//! the servers run freely, and the system says what time they took. Another table is of an overload: the clients send as
+//! fast as they can, and what the servers cannot take is lost. `plain`, `now` and `flush-df` stand beside it under the same
 //! conditions.
 //!
 //! # Where the answers go

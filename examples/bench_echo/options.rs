@@ -1,6 +1,7 @@
 use std::error::Error;
 use std::fmt::Display;
 use std::str::FromStr;
+use std::time::Duration;
 
 use crate::support;
 
@@ -16,6 +17,8 @@ pub(crate) struct Options {
     pub(crate) repeat: usize,
     /// Datagrams a contender and repetition.
     pub(crate) datagrams: usize,
+    /// How long servers that run freely are sent more than they can take.
+    pub(crate) overload: Duration,
     pub(crate) csv: String,
     pub(crate) drop_replies: bool,
     /// The network namespace that this one was started from.
@@ -64,6 +67,7 @@ impl Options {
             godot_peers: list("godot-peers", &godot_peers)?,
             repeat: repeat.max(1),
             datagrams: datagrams.max(1),
+            overload: Duration::from_secs(3),
             csv,
             drop_replies,
             namespace_outside,
@@ -73,6 +77,7 @@ impl Options {
             options.godot_peers = vec![10];
             options.repeat = 1;
             options.datagrams = 400;
+            options.overload = Duration::from_millis(100);
         }
         let counts = options.peers.iter().chain(&options.bursts).chain(&options.godot_peers);
         if counts.into_iter().any(|&count| count == 0) {

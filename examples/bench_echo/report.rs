@@ -7,6 +7,7 @@ use std::io::{BufWriter, Write};
 use crate::generator::Outcome;
 
 /// One table.
+#[derive(Clone, Copy)]
 pub(crate) struct Case {
     pub(crate) kind: Kind,
     pub(crate) peers: usize,
@@ -21,6 +22,7 @@ pub(crate) enum Kind {
     Frame,
     FrameDropped,
     Saturated,
+    Overloaded,
 }
 
 /// One contender's repetitions.
@@ -75,6 +77,7 @@ impl Report {
             Kind::Frame => "datagrams a frame",
             Kind::FrameDropped => "datagrams a frame, answers dropped",
             Kind::Saturated => "datagrams under way, servers run freely",
+            Kind::Overloaded => "at a time, as fast as they can be sent; what was not answered is lost",
         };
         println!("\n{peers} peers, {size} bytes, {burst} a peer, {at_a_time} {how}");
         println!(
@@ -103,12 +106,15 @@ impl Report {
         let (time, ratio) = (Spread::of(&times), Spread::of(&ratios));
         let sum = |of: fn(&Sample) -> usize| samples.iter().map(of).sum::<usize>();
         let (sent, lost) = (sum(|sample| sample.outcome.sent), sum(|sample| sample.outcome.lost));
-        self.sent += sent;
-        self.lost += lost;
+        // In an overload nothing else is to be expected.
+        if kind != Kind::Overloaded {
+            self.sent += sent;
+            self.lost += lost;
+        }
         self.strange += sum(|sample| sample.outcome.strange);
         let misses: u64 = samples.iter().map(|sample| sample.pool_misses).sum();
         let memory = Spread::of(&samples.iter().map(|sample| sample.bytes_a_peer).collect::<Vec<_>>());
-        let memory = if kind != Kind::Saturated && peers >= MEMORY_FROM {
+        let memory = if matches!(kind, Kind::Frame | Kind::FrameDropped) && peers >= MEMORY_FROM {
             format!("{:.0}", memory.median)
         } else {
             "-".to_owned()
