@@ -192,16 +192,17 @@ impl Verdict {
     }
 }
 
-/// Linux only.
+/// Linux only. (Wine shows Windows programs the same files, which are about Wine.)
 fn resident_bytes() -> Option<u64> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let status = fs::read_to_string("/proc/self/status").ok().filter(|_| cfg!(target_os = "linux"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     Some(1024 * line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?)
 }
 
 /// Linux only. The one that reads the folder counts in all samples alike.
 fn open_files() -> Option<u64> {
-    Some(fs::read_dir("/proc/self/fd").ok()?.count() as u64)
+    let files = fs::read_dir("/proc/self/fd").ok().filter(|_| cfg!(target_os = "linux"))?;
+    Some(files.count() as u64)
 }
 
 /// Many systems allow a process 1 024 open files until it asks for more.
