@@ -220,8 +220,8 @@ impl UdpServer {
         Ok(self.outgoing.flush(transport, &self.dedicated, shared, recycle))
     }
 
-    /// Sends `bytes` to every peer, as [`put_packet`](PacketPeerUdp::put_packet) on each would, but with one copy of
-    /// the payload and few calls of the system. Pending connections get nothing.
+    /// Sends `bytes` to every peer, as [`put_packet`](PacketPeerUdp::put_packet) on each would, but with one copy of the
+    /// payload at most, and few calls of the system. Pending connections get nothing.
     ///
     /// Returns what was sent, refused and, in the modes that let something wait, left waiting.
     ///
