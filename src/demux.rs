@@ -696,8 +696,6 @@ impl Demux {
         if !lost.refused {
             self.count_queued(len);
             self.count_unqueued(lost.packets, lost.bytes);
-        } else if lost.packets > 1 {
-            self.count_unqueued(lost.packets - 1, lost.bytes - len);
         }
     }
 

@@ -136,9 +136,7 @@ impl Pool {
         let size = size_class(bytes.len());
         let recycled = size.and_then(|size| self.idle().take(size));
         let mut body = recycled.unwrap_or_else(|| self.make(size, bytes.len(), sender, received_at));
-        if body.home.is_none() {
-            body.home = Some(Arc::clone(self));
-        }
+        body.home = Some(Arc::clone(self));
         body.fill(bytes, sender, received_at)
     }
 

@@ -113,8 +113,7 @@ impl Mailbox {
         let mut contents = self.contents();
         contents.received += 1;
         contents.received_bytes += len as u64;
-        let fits = room.holds(len) && contents.inbox.full(len, limits).is_none();
-        if !fits || local.is_some() || contents.rare.is_some() {
+        if !contents.inbox.fits(len, limits, room) || local.is_some() || contents.rare.is_some() {
             return self.push_with_care(contents, packet, local, limits, room);
         }
         contents.inbox.add(packet);
@@ -132,11 +131,10 @@ impl Mailbox {
         limits: &QueueLimits,
         room: Room,
     ) -> Option<Overflow> {
-        let len = packet.len();
         if local.is_some() {
             contents.rare().local = *local;
         }
-        let overflow = if room.holds(len) { contents.inbox.push(packet, limits) } else { Some(Overflow::no_room(len)) };
+        let overflow = contents.inbox.push_within(packet, limits, room);
         if let Some(lost) = overflow {
             contents.rare().receive_drops.add(lost.bound.into(), lost.packets);
         }
@@ -196,7 +194,7 @@ impl Mailbox {
         }
         self.shared.sends().count_queued(len);
         let queue = contents.outbox.queue.get_or_insert_default();
-        if room.holds(len) && queue.full(len, &limits).is_none() {
+        if queue.fits(len, &limits, room) {
             queue.add(payload);
         } else if !self.post_with_care(&mut contents, payload, &limits, room) {
             return Posted::Full;
@@ -212,9 +210,7 @@ impl Mailbox {
     #[cold]
     fn post_with_care(&self, contents: &mut Contents, payload: Payload, limits: &QueueLimits, room: Room) -> bool {
         let queue = contents.outbox.queue.get_or_insert_default();
-        let len = payload.len();
-        let overflow = if room.holds(len) { queue.push(payload, limits) } else { Some(Overflow::no_room(len)) };
-        let Some(lost) = overflow else { return true };
+        let Some(lost) = queue.push_within(payload, limits, room) else { return true };
         let sends = self.shared.sends();
         contents.rare().send_drops.add(lost.bound.into(), lost.packets);
         sends.count_unqueued(lost.packets, lost.bytes);

@@ -41,7 +41,7 @@ impl Room {
         Self(saturated(limit as u64) - saturated(waiting))
     }
 
-    pub(super) fn holds(self, len: usize) -> bool {
+    fn holds(self, len: usize) -> bool {
         len as i64 <= self.0
     }
 
@@ -56,7 +56,7 @@ impl Room {
 
 impl Overflow {
     /// All queues together have no room for `len` bytes more.
-    pub(super) fn no_room(len: usize) -> Self {
+    fn no_room(len: usize) -> Self {
         Self { bound: Bound::ServerBytes, packets: 1, bytes: len, refused: true }
     }
 }
@@ -70,6 +70,18 @@ impl<P: Deref<Target = [u8]>> PacketQueue<P> {
         }
         self.add(packet);
         overflow
+    }
+
+    /// As [`push`](Self::push), where all queues together have `room`.
+    pub(super) fn push_within(&mut self, packet: P, limits: &QueueLimits, room: Room) -> Option<Overflow> {
+        let len = packet.len();
+        if room.holds(len) { self.push(packet, limits) } else { Some(Overflow::no_room(len)) }
+    }
+
+    /// Whether a packet of `len` bytes can be [added](Self::add) without anything being dropped.
+    #[inline]
+    pub(super) fn fits(&self, len: usize, limits: &QueueLimits, room: Room) -> bool {
+        room.holds(len) && self.full(len, limits).is_none()
     }
 
     /// Adds a packet for which there is room.
@@ -145,7 +157,7 @@ impl<P: Deref<Target = [u8]>> PacketQueue<P> {
 
     /// Which bound stands in the way of a packet of `more` bytes.
     #[inline]
-    pub(super) fn full(&self, more: usize, limits: &QueueLimits) -> Option<Bound> {
+    fn full(&self, more: usize, limits: &QueueLimits) -> Option<Bound> {
         if self.len() >= limits.packets {
             Some(Bound::Packets)
         } else if self.bytes + more > limits.bytes {
