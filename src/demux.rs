@@ -20,10 +20,14 @@ mod shared;
 mod silence;
 mod table;
 mod tally;
+mod whereabouts;
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
+
+use indexmap::IndexMap;
 
 pub(crate) use address::canonical;
 pub(crate) use filter::Filter;
@@ -38,6 +42,7 @@ pub use prefix::IpPrefix;
 pub(crate) use queue::{Bound, PacketQueue};
 use queue::{Overflow, Room};
 pub(crate) use shared::Shared;
+pub(crate) use whereabouts::{OverBudget, Way};
 
 use crate::error::UnknownPeer;
 use crate::lifetime::CloseReason;
@@ -53,6 +58,10 @@ use prefix::Origin;
 use refused::Refused;
 use table::Table;
 use tally::Volume;
+use whereabouts::NewAddress;
+
+/// Moves that there is memory for all the time, so that a few of them allocate nothing.
+const FEW_MOVES: usize = 64;
 
 /// Sorts the datagrams of one server by sender.
 #[derive(Debug)]
@@ -66,7 +75,7 @@ pub(crate) struct Demux {
     filter: Option<Filter>,
     /// What a function of the caller's writes its reply into: one buffer for all, so that a flood of questions
     /// allocates nothing.
-    reply: Vec<u8>,
+    reply: Reply,
     /// Answers that may be sent in this poll.
     replies_left: usize,
     /// Nobody new is admitted any more.
@@ -75,8 +84,8 @@ pub(crate) struct Demux {
     ended: Vec<(PeerId, CloseReason)>,
     ended_seen: usize,
     ended_so_far: u64,
-    /// The same for who has moved to another address.
-    moved: Vec<Moved>,
+    /// The same for who has moved to another address: however often somebody has done so within a poll, once.
+    moved: IndexMap<PeerId, Moved>,
     moved_seen: usize,
     /// Polls so far, for quotas.
     polls: u32,
@@ -105,6 +114,16 @@ pub(crate) enum Sorted {
     Unknown,
     /// The same, and [`Demux::reply`] is to be sent back.
     Answer,
+}
+
+/// What a function of the caller's writes. It may be an id, or what proves something, and is not shown.
+#[derive(Default)]
+struct Reply(Vec<u8>);
+
+impl fmt::Debug for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.0.len())
+    }
 }
 
 /// Why [`Demux::connect`] made no peer.
@@ -164,13 +183,13 @@ impl Demux {
             refused: Refused::default(),
             identity,
             filter: None,
-            reply: Vec::new(),
+            reply: Reply::default(),
             replies_left: 0,
             draining: false,
             ended: Vec::new(),
             ended_seen: 0,
             ended_so_far: 0,
-            moved: Vec::new(),
+            moved: IndexMap::new(),
             moved_seen: 0,
             polls: 0,
             ready: Vec::new(),
@@ -194,6 +213,9 @@ impl Demux {
         // Forgotten once: a poll that fails does not come to its end, where these are counted anew.
         self.ended.drain(..std::mem::take(&mut self.ended_seen));
         self.moved.drain(..std::mem::take(&mut self.moved_seen));
+        if self.moved.is_empty() && self.moved.capacity() > 2 * FEW_MOVES {
+            self.moved.shrink_to(FEW_MOVES);
+        }
         self.forget_ended_on_ready_list();
         while let Some(id) = self.next_closed() {
             self.take_up_closed(id);
@@ -276,7 +298,7 @@ impl Demux {
         let (sender, bytes) = (canonical(*arrived.sender()), arrived.bytes);
         let known = self.found(place, &key).and_then(|id| self.still_open(id));
         let meeting = match (known, connection) {
-            (Some(peer), Some(connection)) => self.meet_again(peer, connection, sender, bytes, cut),
+            (Some(peer), Some(connection)) => self.meet_again(peer, connection, sender, arrived, cut),
             (Some(peer), None) => Meeting::Known(peer),
             (None, _) if cut => Meeting::Drop(DropReason::TooLarge),
             (None, connection) => self.meet_unknown(key, connection, sender, bytes),
@@ -348,7 +370,7 @@ impl Demux {
 
     /// What a function of the caller's has written, after [`Sorted::Answer`].
     pub(crate) fn reply(&self) -> &[u8] {
-        &self.reply
+        &self.reply.0
     }
 
     /// Counts an error of the socket that is nothing but noise.
@@ -464,7 +486,7 @@ impl Demux {
 
     /// Appends to `out` who goes on at another address, and forgets it.
     pub(crate) fn moved(&mut self, out: &mut Vec<Moved>) {
-        out.append(&mut self.moved);
+        out.extend(self.moved.drain(..).map(|(_, moved)| moved));
         self.moved_seen = 0;
     }
 
@@ -516,6 +538,11 @@ impl Demux {
 
     pub(crate) fn goes_by_ids(&self) -> bool {
         self.identity.ids().is_some()
+    }
+
+    /// Whether datagrams without an id may be somebody's.
+    pub(crate) fn knows_by_address(&self) -> bool {
+        self.identity.ids().is_none_or(|ids| ids.knows_by_address())
     }
 
     /// What a flush needs: what is shared with the handles, and who takes the memory of what has been sent.
@@ -570,8 +597,8 @@ impl Demux {
             return Meeting::Drop(DropReason::Refused);
         }
         if let Some(filter) = &self.filter {
-            self.reply.clear();
-            match filter.decide(&FirstDatagram { sender, bytes, received_at: self.now, id }, &mut self.reply) {
+            self.reply.0.clear();
+            match filter.decide(&FirstDatagram { sender, bytes, received_at: self.now, id }, &mut self.reply.0) {
                 Verdict::Accept => {}
                 Verdict::Ignore => return Meeting::Drop(DropReason::Filtered),
                 Verdict::Consume => return Meeting::Consumed { answer: false },
@@ -585,36 +612,60 @@ impl Demux {
     }
 
     /// What becomes of a datagram with the id of a connection: it may come from another address than before.
-    fn meet_again(&mut self, peer: PeerId, id: ConnectionId, sender: SocketAddr, bytes: &[u8], cut: bool) -> Meeting {
-        let (Some(ids), Some(from)) = (self.identity.ids(), self.table.mailbox(peer).map(|mailbox| mailbox.remote()))
-        else {
+    fn meet_again(
+        &mut self,
+        peer: PeerId,
+        id: ConnectionId,
+        sender: SocketAddr,
+        arrived: &Arrived<'_>,
+        cut: bool,
+    ) -> Meeting {
+        let bytes = arrived.bytes;
+        let (Some(ids), Some(mailbox)) = (self.identity.ids(), self.table.mailbox(peer)) else {
             return Meeting::Known(peer);
         };
-        if from == sender || self.table.was_at(peer, sender, self.now) {
+        let Err(from) = mailbox.heard_from(sender, bytes.len()) else { return Meeting::Known(peer) };
+        if self.table.was_at(peer, sender, self.now) {
             return Meeting::Known(peer);
         }
         // What is left of it shows neither that its owner has moved nor that it is still there.
         if cut {
             return Meeting::Drop(DropReason::TooLarge);
         }
-        self.reply.clear();
-        match ids.decide(&MoveAttempt { peer, id, from, to: sender, bytes, received_at: self.now }, &mut self.reply) {
-            MoveVerdict::Refuse => Meeting::Drop(DropReason::MoveRefused),
-            MoveVerdict::Challenge => self.answer(bytes),
-            MoveVerdict::Follow => {
-                let until = far_after(self.now, ids.grace());
-                self.table.follow(peer, sender, until);
-                self.moved.push(Moved { peer, from, to: sender });
-                self.stats.connections.moved += 1;
-                self.report.moved += 1;
-                Meeting::Known(peer)
-            }
+        let until = far_after(self.now, ids.grace());
+        let attempt = MoveAttempt { peer, id, from, to: sender, bytes, received_at: self.now };
+        self.reply.0.clear();
+        let is_proved = match ids.decide(&attempt, &mut self.reply.0) {
+            MoveVerdict::Refuse => return Meeting::Drop(DropReason::MoveRefused),
+            MoveVerdict::Challenge => return self.answer(bytes),
+            MoveVerdict::Follow => false,
+            MoveVerdict::FollowProved => true,
+        };
+        let to = NewAddress { remote: sender, local: *arrived.local(), bytes: bytes.len(), is_proved };
+        self.follow(peer, from, &to, until);
+        Meeting::Known(peer)
+    }
+
+    /// Lets a connection go on at a new address. Of one that is pending nobody is told: its id is nobody's yet.
+    fn follow(&mut self, peer: PeerId, from: SocketAddr, to: &NewAddress, until: Instant) {
+        let confirmed = self.table.follow(peer, from, to, until);
+        self.stats.connections.moved += 1;
+        self.report.moved += 1;
+        if self.table.is_peer(peer) {
+            let moved = self.moved.entry(peer).or_insert(Moved { peer, from, to: to.remote, confirmed });
+            (moved.to, moved.confirmed) = (to.remote, confirmed);
         }
+    }
+
+    /// Takes note that a peer receives where it is.
+    pub(crate) fn confirm_move(&self, id: PeerId) -> Result<(), UnknownPeer> {
+        self.mailbox(id).ok_or(UnknownPeer(id))?.confirm();
+        Ok(())
     }
 
     /// Sends back what was written, unless that would be more than was received.
     fn answer(&mut self, question: &[u8]) -> Meeting {
-        if self.reply.len() > question.len() {
+        if self.reply.0.len() > question.len() {
             return Meeting::Drop(DropReason::ReplyTooLong);
         }
         let Some(left) = self.replies_left.checked_sub(1) else { return Meeting::Drop(DropReason::ReplyBudget) };

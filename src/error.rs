@@ -311,6 +311,14 @@ pub enum PutError {
     /// As much waits to be sent as the server's [`send_queue`](crate::Limits#structfield.send_queue) or
     /// [`max_queued_bytes`](crate::Limits#structfield.max_queued_bytes) allow: flush, and send later, or less.
     QueueFull,
+    /// The peer has moved to an address that is not [confirmed](crate::UdpServer::confirm_move) yet, and no more may go
+    /// there than three times what has come from it.
+    Unconfirmed {
+        /// Bytes of the packet.
+        size: usize,
+        /// Bytes that may still be sent; more with each datagram that comes from there.
+        room: usize,
+    },
     /// The host answered that nobody listens on that port. Said of an earlier datagram; this one was not sent, and the
     /// next may be.
     Refused,
@@ -353,6 +361,9 @@ impl fmt::Display for PutError {
             }
             Self::WouldBlock => f.write_str("the system's send queue is full"),
             Self::QueueFull => f.write_str("as much waits to be sent as the limits allow"),
+            Self::Unconfirmed { size, room } => {
+                write!(f, "the peer's new address is not confirmed: of {size} bytes only {room} may go there now")
+            }
             Self::Refused => f.write_str("nobody listens at the destination"),
             Self::BroadcastNotEnabled => f.write_str("broadcast is not enabled on this peer"),
             Self::WrongFamily { destination } => {
@@ -402,6 +413,9 @@ pub enum ConnectError {
     /// The server knows its peers by address, so an id would never be read: use
     /// [`UdpServer::connect`](crate::UdpServer::connect).
     NoConnectionIds,
+    /// The server knows its peers by connection id, so what comes from the address would be somebody else's: use
+    /// [`UdpServer::connect_as`](crate::UdpServer::connect_as), or [`WithoutId::ByAddress`](crate::WithoutId::ByAddress).
+    NeedsId,
 }
 
 impl fmt::Display for ConnectError {
@@ -418,6 +432,7 @@ impl fmt::Display for ConnectError {
             Self::AlreadyKnown(id) => write!(f, "the server has a peer of this address already: {id}"),
             Self::PeersFull => f.write_str("the server has as many peers as it may"),
             Self::NoConnectionIds => f.write_str("the server knows its peers by address, not by connection id"),
+            Self::NeedsId => f.write_str("the server knows its peers by connection id, not by address"),
         }
     }
 }

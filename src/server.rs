@@ -290,10 +290,58 @@ impl UdpServer {
     }
 
     /// Appends to `moved` the connections that have gone on at another address since this was asked last, where the
-    /// server's [identity](crate::Identity) is a connection id. Their handles send there already. Ask after each poll:
-    /// what one poll has found, the next forgets.
+    /// server's [identity](crate::Identity) is a connection id. Their handles send there already, but no more than three
+    /// times what came from there until it is [confirmed](Self::confirm_move). Ask after each poll: what one poll has
+    /// found, the next forgets.
+    ///
+    /// However often a connection has moved within a poll, it is told once, with where it was first and where it is
+    /// now. One that moves while it is pending is not told, since nobody knows its id; whether it is confirmed,
+    /// [`is_address_confirmed`](PacketPeerUdp::is_address_confirmed) says when it has been taken.
     pub fn moved(&mut self, moved: &mut Vec<Moved>) {
         self.demux.moved(moved);
+    }
+
+    /// Says that a peer receives at the address to which it has moved, so that as much may be sent there as before the
+    /// move (RFC 9000, 8.2 and 9.3). Where there is nothing to confirm, nothing happens. The first address of a
+    /// connection counts as confirmed: who is let in is up to the [filter](Self::set_filter).
+    ///
+    /// What confirms an address is something random that was sent there, and to nowhere else, and has come back. It
+    /// is always the address where the peer is *now* that is confirmed: so draw something new for each move
+    /// [told](Self::moved), before you read what has come, and take no answer to an older one. The example
+    /// `connection_id_server` does that.
+    ///
+    /// ```
+    /// # use packetpeer::{PacketPeerUdp, PeerId, UdpServer};
+    /// # use std::collections::HashMap;
+    /// # let mut server = UdpServer::new();
+    /// # server.listen("127.0.0.1:0")?;
+    /// # let mut players: HashMap<PeerId, PacketPeerUdp> = HashMap::new();
+    /// # let mut asked: HashMap<PeerId, [u8; 8]> = HashMap::new();
+    /// # let mut moved = Vec::new();
+    /// # fn random() -> [u8; 8] { [7; 8] }
+    /// server.poll()?;
+    /// server.moved(&mut moved);
+    /// for moved in moved.drain(..).filter(|moved| !moved.confirmed) {
+    ///     asked.insert(moved.peer, random());
+    /// }
+    /// for player in players.values_mut().filter(|player| player.available_packet_count() > 0) {
+    ///     while let Ok(Some(packet)) = player.get_packet() {
+    ///         match asked.get(&player.id()) {
+    ///             Some(wanted) if &*packet == wanted => server.confirm_move(player.id())?,
+    ///             // It may be lost, or its answer: ask again as long as something comes.
+    ///             Some(question) if !player.is_address_confirmed() => drop(player.put_packet(question)),
+    ///             _ => {} // the game
+    ///         }
+    ///     }
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownPeer`] where it has ended, or is another server's.
+    pub fn confirm_move(&mut self, id: PeerId) -> Result<(), UnknownPeer> {
+        self.demux.confirm_move(id)
     }
 
     /// Makes a peer of `addr` from this side: to speak first from the port listened on, as hole punching and server
@@ -304,9 +352,14 @@ impl UdpServer {
     /// # Errors
     ///
     /// [`ConnectError::AlreadyKnown`], [`PeersFull`](ConnectError::PeersFull),
-    /// [`NotListening`](ConnectError::NotListening), [`NoPort`](ConnectError::NoPort) or
-    /// [`WrongFamily`](ConnectError::WrongFamily).
+    /// [`NotListening`](ConnectError::NotListening), [`NoPort`](ConnectError::NoPort),
+    /// [`WrongFamily`](ConnectError::WrongFamily), or [`NeedsId`](ConnectError::NeedsId) where the server goes by
+    /// connection ids alone: what comes from the address would be a connection of its own. There use
+    /// [`connect_as`](Self::connect_as).
     pub fn connect(&mut self, addr: SocketAddr) -> Result<PacketPeerUdp, ConnectError> {
+        if !self.demux.knows_by_address() {
+            return Err(ConnectError::NeedsId);
+        }
         self.connect_by(addr, None)
     }
 
@@ -316,7 +369,7 @@ impl UdpServer {
     ///
     /// # Errors
     ///
-    /// As [`connect`](Self::connect), and [`ConnectError::NoConnectionIds`].
+    /// As [`connect`](Self::connect), but [`ConnectError::NoConnectionIds`] instead of `NeedsId`.
     pub fn connect_as(&mut self, addr: SocketAddr, id: ConnectionId) -> Result<PacketPeerUdp, ConnectError> {
         if !self.demux.goes_by_ids() {
             return Err(ConnectError::NoConnectionIds);

@@ -237,6 +237,9 @@ counters! {
         server_bytes = ServerBytes: "server full (bytes)",
         /// Waited to be sent when the server stopped, and the system took no more.
         unsent = Unsent: "unsent",
+        /// The peer has moved to an address that is not [confirmed](crate::UdpServer::confirm_move), and three times
+        /// what came from there had been sent.
+        unconfirmed = Unconfirmed: "address not confirmed",
     }
 }
 

@@ -1,5 +1,6 @@
 //! Who somebody is: one key, made here and nowhere else.
 
+use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
 
@@ -19,7 +20,7 @@ pub(crate) fn canonical(addr: SocketAddr) -> SocketAddr {
 }
 
 /// Who somebody is, in three words that are cheap to hash and to compare: an address, or a connection id.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Key {
     /// Address and port of IPv4; the upper half of an IPv6 address; the connection id.
     first: u64,
@@ -63,6 +64,16 @@ impl Key {
     /// The id, if this is the key of one.
     pub(super) fn connection(&self) -> Option<ConnectionId> {
         (self.third == CONNECTION).then_some(ConnectionId(self.first))
+    }
+}
+
+impl fmt::Debug for Key {
+    /// An id is a secret, and what is shown ends up in logs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.connection() {
+            Some(_) => f.write_str("a connection id"),
+            None => write!(f, "{:x}:{:x}:{:x}", self.first, self.second, self.third),
+        }
     }
 }
 

@@ -28,6 +28,11 @@ impl fmt::Display for ConnectionId {
 
 /// How connection ids are read and what follows from them.
 ///
+/// From one address there may be any number of connections, each by an id of its own. So a single port can take all
+/// places, and after [`AfterClose::Refuse`](crate::AfterClose::Refuse) it is the id that is refused, and a new one from
+/// the same port is heard at once: keep strangers out by the [filter](crate::UdpServer::set_filter), by something that
+/// they cannot draw themselves.
+///
 /// ```
 /// use packetpeer::{ConnectionId, ConnectionIds, Identity, OnMove, ServerConfig};
 ///
@@ -64,11 +69,20 @@ pub enum WithoutId {
 
 /// What becomes of a datagram with the id of a known connection, from another address than before: after a NAT has
 /// forgotten it, from Wi-Fi to mobile, or from an attacker.
+///
+/// The attacker may be somebody who was let in: with their own id and the forged address of a victim, they tell the
+/// server to send there. No token at the door keeps that out, since it has proved another address. Therefore a new
+/// address gets, by whatever way out, no more than three times the bytes that came from it since the move (RFC 9000,
+/// 8.1; payloads are counted, and an empty one as a byte), until the game calls
+/// [`UdpServer::confirm_move`](crate::UdpServer::confirm_move) or the connection is back where it was known to receive
+/// last. What is over that is not sent, and is counted as
+/// [`unconfirmed`](crate::SendDrops#structfield.unconfirmed); what the system would not send is not counted against it.
+/// What has no peer, such as [`send_to`](crate::UdpServer::send_to), is the game's own affair.
 #[derive(Clone, Default)]
 #[non_exhaustive]
 pub enum OnMove {
-    /// The connection goes on at the new address. The default: right where ids are 64 random bits and nobody listens
-    /// in.
+    /// The connection goes on at the new address, which gets three times what came from there until it is confirmed.
+    /// The default: right where ids are 64 random bits and nobody listens in.
     #[default]
     Follow,
     /// Dropped, and counted as [`move_refused`](crate::ReceiveDrops#structfield.move_refused).
@@ -84,7 +98,7 @@ pub struct AskOnMove(Arc<DecideMove>);
 impl OnMove {
     /// Asks `decide` about each datagram that comes with a known id from a new address. It may demand proof first: what
     /// it writes into the vector is sent to the new address where it answers [`MoveVerdict::Challenge`], and the answer
-    /// to that comes to it as the next attempt.
+    /// to that comes to it as the next attempt, for [`MoveVerdict::FollowProved`] if it is right.
     pub fn ask(decide: impl Fn(&MoveAttempt<'_>, &mut Vec<u8>) -> MoveVerdict + Send + Sync + 'static) -> Self {
         Self::Ask(AskOnMove(Arc::new(decide)))
     }
@@ -112,8 +126,13 @@ pub struct MoveAttempt<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MoveVerdict {
-    /// The connection goes on at the new address, and the datagram is delivered.
+    /// The connection goes on at the new address, and the datagram is delivered. The address is not confirmed, so what
+    /// may go there is limited, as by [`OnMove::Follow`]. That holds for a datagram with a MAC too: it proves that a
+    /// client has made it, but not where that client is, and somebody who was let in may be the one that attacks.
     Follow,
+    /// The same, and the datagram proves that its sender receives at the new address, by what has been sent to nowhere
+    /// else: the answer to a [`Challenge`](Self::Challenge). The address is confirmed.
+    FollowProved,
     /// The datagram is dropped, and counted as [`move_refused`](crate::ReceiveDrops#structfield.move_refused).
     Refuse,
     /// What was written is sent to the new address, no more bytes than were received; the datagram goes no further.
@@ -130,6 +149,10 @@ pub struct Moved {
     pub from: SocketAddr,
     /// Where it is now.
     pub to: SocketAddr,
+    /// Whether it is known to receive there, because the move was proved ([`MoveVerdict::FollowProved`]) or led back to
+    /// where it was known to receive last. Else find out, and call
+    /// [`UdpServer::confirm_move`](crate::UdpServer::confirm_move).
+    pub confirmed: bool,
 }
 
 impl ConnectionIds {
@@ -159,6 +182,12 @@ impl ConnectionIds {
 
     /// How long after a move datagrams from the old address are delivered as stragglers. Default 5 s. Later they count
     /// as a move back. Of one connection the last four addresses it left are remembered.
+    ///
+    /// Until then *answers* go to the new address: a client that is back at the old one is heard, and hears nothing for
+    /// what is left of the grace. Whoever has its id or one of its datagrams, and sends that again from elsewhere each
+    /// time the grace is over, makes it deaf half of the time by one address, and nearly always by six: where that
+    /// matters, ask for a proof before the move ([`OnMove::ask`]). A shorter grace makes each time shorter, and lets
+    /// what is overtaken on its way count as a move.
     #[must_use]
     pub fn old_address_grace(mut self, grace: Duration) -> Self {
         self.old_address_grace = grace;

@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError};
 use super::address::Key;
 use super::queue::{Overflow, Room};
 use super::tally::OwnTally;
+use super::whereabouts::{NewAddress, OverBudget, Way, Whereabouts};
 use super::{ConnectionId, PacketQueue, Payload, QueueLimits, SendMode, Shared};
 use crate::error::GetIntoError;
 use crate::lifetime::CloseReason;
@@ -24,7 +25,7 @@ pub(crate) struct Mailbox {
     id: PeerId,
     connection: Option<ConnectionId>,
     first_remote: SocketAddr,
-    /// Whether the remote is another by now; which, is in the contents.
+    /// Whether the remote has ever been another; which it is, is in the contents.
     has_moved: AtomicBool,
     shared: Arc<Shared>,
     /// The remote has spoken to the socket that this peer has for itself.
@@ -63,8 +64,8 @@ struct Rare {
     receive_drops: ReceiveDrops,
     send_drops: SendDrops,
     /// Where the remote is, if it has moved.
-    moved_to: Option<SocketAddr>,
-    /// Which address of this host the remote spoke to last, where the transport tells.
+    moved: Option<Box<Whereabouts>>,
+    /// Which address of this host the remote has spoken to from where it is, where the transport tells.
     local: Option<IpAddr>,
     bell: Option<Arc<dyn Bell>>,
 }
@@ -131,7 +132,8 @@ impl Mailbox {
         limits: &QueueLimits,
         room: Room,
     ) -> Option<Overflow> {
-        if local.is_some() {
+        // A straggler spoke from where the answers do not go any more.
+        if local.is_some() && contents.is_at(packet.sender()) {
             contents.rare().local = *local;
         }
         let overflow = contents.inbox.push_within(packet, limits, room);
@@ -224,20 +226,43 @@ impl Mailbox {
     }
 
     /// Takes all that waits to be sent, the oldest first, for a flush, which counts it as waiting no more. Until
-    /// [`Mailbox::flushed`] says so, what is put waits behind it.
-    pub(crate) fn take_to_send(&self, each: impl FnMut(Payload)) {
+    /// [`Mailbox::flushed`] says so, what is put waits behind it. Returns which way it goes, and how many datagrams
+    /// were over the budget of an address that is not confirmed: those are counted here, and gone.
+    pub(crate) fn take_to_send(&self, mut each: impl FnMut(Payload)) -> (Way, usize) {
         let mut contents = self.contents();
         // Where nothing is sent past a flush, what is put in the meantime waits for the next one anyway.
         contents.outbox.listed = self.shared.send_mode() != SendMode::OnFlush;
-        if let Some(queue) = &mut contents.outbox.queue {
-            queue.take_all(each);
+        let way = contents.way(self.first_remote);
+        let Contents { outbox, rare, .. } = &mut *contents;
+        let Some(queue) = &mut outbox.queue else { return (way, 0) };
+        let (mut refused, mut bytes) = (0, 0);
+        match rare.as_mut().and_then(|rare| rare.moved.as_mut()) {
+            None => queue.take_all(each),
+            Some(whereabouts) => queue.take_all(|payload| match whereabouts.charge(payload.len()) {
+                Ok(()) => each(payload),
+                Err(_) => {
+                    refused += 1;
+                    bytes += payload.len();
+                }
+            }),
         }
+        if refused > 0 {
+            let sends = self.shared.sends();
+            sends.count_unqueued(refused, bytes);
+            sends.count_drops(SendDropReason::Unconfirmed, refused);
+            contents.rare().send_drops.add(SendDropReason::Unconfirmed, refused);
+        }
+        (way, refused as usize)
     }
 
     /// Gives back what could not be sent yet; the last first, so that the order is as before.
     pub(crate) fn send_later(self: &Arc<Self>, payload: Payload) {
         self.shared.sends().count_queued(payload.len());
         let mut contents = self.contents();
+        // It is charged when it is taken again. Nobody moves during a flush, so this is the address that was charged.
+        if let Some(whereabouts) = contents.whereabouts() {
+            whereabouts.refund(payload.len());
+        }
         contents.outbox.queue.get_or_insert_default().push_front(payload);
         if !std::mem::replace(&mut contents.outbox.listed, true) {
             self.shared.list_to_flush(Arc::clone(self));
@@ -332,21 +357,88 @@ impl Mailbox {
     }
 
     pub(crate) fn remote(&self) -> SocketAddr {
-        if self.has_moved.load(Ordering::Acquire) {
-            self.contents().rare.as_ref().and_then(|rare| rare.moved_to).unwrap_or(self.first_remote)
-        } else {
-            self.first_remote
+        if self.has_moved() { self.contents().way(self.first_remote).to } else { self.first_remote }
+    }
+
+    fn has_moved(&self) -> bool {
+        self.has_moved.load(Ordering::Acquire)
+    }
+
+    /// Which way a datagram of `size` bytes goes, which is charged to the budget of an address that is not confirmed.
+    /// `pinned` asks for the address of this host that it is to leave from.
+    #[inline]
+    pub(crate) fn way_for(&self, size: usize, pinned: bool) -> Result<Way, OverBudget> {
+        if self.has_moved() || pinned {
+            return self.way_with_care(size, pinned);
         }
+        Ok(Way { to: self.first_remote, from: None, is_charged: false })
+    }
+
+    #[inline(never)]
+    fn way_with_care(&self, size: usize, pinned: bool) -> Result<Way, OverBudget> {
+        let mut contents = self.contents();
+        if let Some(whereabouts) = contents.whereabouts() {
+            whereabouts.charge(size)?;
+        }
+        let way = contents.way(self.first_remote);
+        Ok(if pinned { way } else { Way { from: None, ..way } })
+    }
+
+    /// Takes back what was charged for a datagram of `size` bytes that was not sent. Where the remote is elsewhere by
+    /// now, it gains nothing by that.
+    #[cold]
+    pub(crate) fn refund(&self, size: usize, way: Way) {
+        if !way.is_charged {
+            return;
+        }
+        if let Some(whereabouts) = self.contents().whereabouts().filter(|whereabouts| whereabouts.remote() == way.to) {
+            whereabouts.refund(size);
+        }
+    }
+
+    /// Takes note of a datagram of `size` bytes with this connection's id. Where it comes from elsewhere than where the
+    /// remote is, says where that is.
+    pub(super) fn heard_from(&self, sender: SocketAddr, size: usize) -> Result<(), SocketAddr> {
+        if !self.has_moved() {
+            return if sender == self.first_remote { Ok(()) } else { Err(self.first_remote) };
+        }
+        let mut contents = self.contents();
+        let Some(whereabouts) = contents.whereabouts() else { return Err(self.first_remote) };
+        if whereabouts.remote() != sender {
+            return Err(whereabouts.remote());
+        }
+        whereabouts.credit(size);
+        Ok(())
+    }
+
+    /// Lets the remote be at another address from now on. Returns whether it is known to receive there.
+    pub(super) fn follow(&self, to: &NewAddress) -> bool {
+        let mut contents = self.contents();
+        let rare = contents.rare();
+        rare.local = to.local;
+        let first_remote = self.first_remote;
+        let whereabouts = rare.moved.get_or_insert_with(|| Box::new(Whereabouts::at(first_remote)));
+        whereabouts.follow(to);
+        let is_confirmed = whereabouts.is_confirmed();
+        self.has_moved.store(true, Ordering::Release);
+        is_confirmed
+    }
+
+    /// The remote receives where it is.
+    pub(super) fn confirm(&self) {
+        if let Some(whereabouts) = self.contents().whereabouts() {
+            whereabouts.confirm();
+        }
+    }
+
+    /// Whether more may be sent to where the remote is than in proportion to what came from there.
+    pub(crate) fn is_confirmed(&self) -> bool {
+        !self.has_moved() || self.contents().whereabouts().is_none_or(|whereabouts| whereabouts.is_confirmed())
     }
 
     /// Where the remote was first heard, which is where one that is known by its address stays.
     pub(super) fn first_remote(&self) -> &SocketAddr {
         &self.first_remote
-    }
-
-    pub(super) fn set_remote(&self, remote: SocketAddr) {
-        self.contents().rare().moved_to = Some(remote);
-        self.has_moved.store(true, Ordering::Release);
     }
 
     /// Bytes for this peer, in memory of the pool.
@@ -358,7 +450,7 @@ impl Mailbox {
         &self.shared
     }
 
-    /// Which address of this host the remote spoke to last, where the transport tells.
+    /// Which address of this host the remote has spoken to, where the transport tells.
     pub(crate) fn local(&self) -> Option<IpAddr> {
         self.contents().rare.as_ref().and_then(|rare| rare.local)
     }
@@ -415,6 +507,25 @@ impl Contents {
 
     fn bell(&self) -> Option<Arc<dyn Bell>> {
         self.rare.as_ref()?.bell.clone()
+    }
+
+    /// Where the remote is, if it has moved.
+    fn whereabouts(&mut self) -> Option<&mut Whereabouts> {
+        self.rare.as_mut()?.moved.as_deref_mut()
+    }
+
+    fn is_at(&self, sender: SocketAddr) -> bool {
+        let moved = self.rare.as_ref().and_then(|rare| rare.moved.as_ref());
+        moved.is_none_or(|whereabouts| whereabouts.remote() == sender)
+    }
+
+    /// Which way datagrams go, where the remote was heard first at `first_remote`.
+    fn way(&self, first_remote: SocketAddr) -> Way {
+        let Some(rare) = &self.rare else { return Way { to: first_remote, from: None, is_charged: false } };
+        match &rare.moved {
+            None => Way { to: first_remote, from: rare.local, is_charged: false },
+            Some(at) => Way { to: at.remote(), from: rare.local, is_charged: !at.is_confirmed() },
+        }
     }
 }
 

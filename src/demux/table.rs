@@ -10,6 +10,7 @@ use indexmap::map::raw_entry_v1::RawEntryApiV1;
 use super::Mailbox;
 use super::address::Key;
 use super::silence::Silence;
+use super::whereabouts::NewAddress;
 use crate::peer_id::PeerId;
 
 /// Everybody the server knows, peers and pending connections: found by id or by key, and peers by their silence.
@@ -22,8 +23,8 @@ pub(super) struct Table {
     /// Slots without an entry, to be used again last in, first out.
     free: Vec<u32>,
     silence: Silence,
-    /// Where those were who have moved: few ever do.
-    moved: HashMap<PeerId, Trail>,
+    /// Where those were who have moved: few ever do. Boxed, since a hash table has up to twice the room it needs.
+    moved: HashMap<PeerId, Box<Trail>>,
     peers: usize,
     /// Counts changes of who is who: as long as it stands still, what was found still holds.
     changes: u64,
@@ -98,18 +99,19 @@ impl Table {
         self.mailbox(id)
     }
 
-    /// Lets a connection go on at `addr`; stragglers from where it was are welcome until `until`.
-    pub(super) fn follow(&mut self, id: PeerId, addr: SocketAddr, until: Instant) {
-        let Some(mailbox) = self.mailbox(id).map(Arc::clone) else { return };
-        let Trail(left) = self.moved.entry(id).or_default();
+    /// Lets a connection go on at `to`; stragglers from where it was are welcome until `until`. Returns whether it is
+    /// known to receive there.
+    pub(super) fn follow(&mut self, id: PeerId, from: SocketAddr, to: &NewAddress, until: Instant) -> bool {
+        let is_confirmed = self.mailbox(id).is_some_and(|mailbox| mailbox.follow(to));
+        let Trail(left) = &mut **self.moved.entry(id).or_default();
         left.rotate_right(1);
-        left[0] = Some(Previous { addr: mailbox.remote(), until });
-        mailbox.set_remote(addr);
+        left[0] = Some(Previous { addr: from, until });
+        is_confirmed
     }
 
     /// Whether a connection was at `addr` not long ago.
     pub(super) fn was_at(&self, id: PeerId, addr: SocketAddr, now: Instant) -> bool {
-        let mut left = self.moved.get(&id).into_iter().flat_map(|Trail(left)| left.iter().flatten());
+        let mut left = self.moved.get(&id).into_iter().flat_map(|trail| trail.0.iter().flatten());
         left.any(|previous| previous.addr == addr && now < previous.until)
     }
 

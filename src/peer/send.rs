@@ -80,6 +80,7 @@ impl From<&PutError> for SendDropReason {
             PutError::TooLarge { .. } | PutError::ExceedsMtu { .. } => Self::TooLarge,
             PutError::WouldBlock => Self::WouldBlock,
             PutError::QueueFull => Self::QueuePackets,
+            PutError::Unconfirmed { .. } => Self::Unconfirmed,
             _ => Self::Failed,
         }
     }

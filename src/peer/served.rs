@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::send::{check_size, send_back};
 use super::waker::{Sleeper, WaitOutcome, Waker};
-use crate::demux::{Mailbox, Posted, SendMode};
+use crate::demux::{Mailbox, OverBudget, Posted, SendMode};
 use crate::error::{GetError, GetIntoError, PutError, WaitError};
 use crate::lifetime::CloseReason;
 use crate::packet::Packet;
@@ -77,8 +77,14 @@ impl Served {
             return Err(PutError::Ended(reason));
         }
         let Some(transport) = self.route() else { return Err(PutError::Ended(CloseReason::ServerStopped)) };
-        let from = if transport.pins_reply_address() { self.mailbox.local() } else { None };
-        send_back(transport.io(), from, bytes, self.mailbox.remote())?;
+        let way = match self.mailbox.way_for(bytes.len(), transport.pins_reply_address()) {
+            Ok(way) => way,
+            Err(over) => return Err(refuse(over, bytes.len())),
+        };
+        if let Err(error) = send_back(transport.io(), way.from, bytes, way.to) {
+            self.mailbox.refund(bytes.len(), way);
+            return Err(error);
+        }
         self.mailbox.count_sent_at_once(bytes.len());
         Ok(())
     }
@@ -172,6 +178,12 @@ impl Served {
             sleeper
         })
     }
+}
+
+/// Why a datagram of `size` bytes does not go to an address that is not confirmed.
+#[cold]
+fn refuse(over: OverBudget, size: usize) -> PutError {
+    check_size(size, over.to).err().unwrap_or(PutError::Unconfirmed { size, room: over.room })
 }
 
 impl Drop for Served {

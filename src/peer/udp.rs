@@ -519,6 +519,17 @@ impl PacketPeerUdp {
         }
     }
 
+    /// Whether the remote is known to receive where it is. Of a server's peer that is so until it moves, which one known
+    /// by a [connection id](crate::Identity::ConnectionId) does, and again from
+    /// [`UdpServer::confirm_move`](crate::UdpServer::confirm_move) on, or when it is back where it was so last; until
+    /// then no more than three times what came from there is sent. Of a stand-alone peer it is always so.
+    pub fn is_address_confirmed(&self) -> bool {
+        match &self.kind {
+            Kind::Served(peer) => peer.mailbox().is_confirmed(),
+            Kind::Standalone(_) => true,
+        }
+    }
+
     /// Where the socket is bound to by which packets leave: for a server's peer, the server's, or its own if it was
     /// given [one](crate::UdpServer::dedicate_socket). `None` without a socket.
     #[doc(alias = "get_local_port")]

@@ -1,13 +1,12 @@
 //! Sending what waits: a flush, and a broadcast.
 
 use std::io;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 
 use super::dedicated::DedicatedSockets;
-use crate::demux::{Mailbox, Payload, Posted, SendMode, Shared};
+use crate::demux::{Mailbox, Payload, Posted, SendMode, Shared, Way};
 use crate::packet::Packet;
 use crate::peer::reason;
 use crate::socket::{MAX_MESSAGES, SendBatch, SharedTransport};
@@ -28,7 +27,7 @@ pub(super) struct Outgoing {
 #[derive(Debug)]
 struct Addressee {
     mailbox: Arc<Mailbox>,
-    from: Option<IpAddr>,
+    way: Way,
     /// The system would not cut a message to this peer into segments.
     one_by_one: bool,
 }
@@ -54,22 +53,25 @@ impl Outgoing {
         let mut report = FlushReport::default();
         listed.retain(|mailbox| {
             let Some(own) = dedicated.route(mailbox) else { return true };
-            self.collect(Arc::clone(mailbox), own);
+            report.failed += self.collect(Arc::clone(mailbox), own);
             report.add(self.flush_collected(own, shared, &mut recycle));
             false
         });
         for mailbox in listed.drain(..) {
-            self.collect(mailbox, transport);
+            report.failed += self.collect(mailbox, transport);
         }
         self.listed = listed;
         report.add(self.flush_collected(transport, shared, &mut recycle));
         report
     }
 
-    fn collect(&mut self, mailbox: Arc<Mailbox>, transport: &SharedTransport) {
+    /// Takes what a peer has put. Returns how many datagrams may not go to where it is.
+    fn collect(&mut self, mailbox: Arc<Mailbox>, transport: &SharedTransport) -> usize {
         let (peer, letters) = (self.peers.len(), &mut self.letters);
-        mailbox.take_to_send(|payload| letters.push(Letter { peer, payload }));
-        self.add_peer(mailbox, transport);
+        let (mut way, refused) = mailbox.take_to_send(|payload| letters.push(Letter { peer, payload }));
+        way.from = way.from.filter(|_| transport.pins_reply_address());
+        self.peers.push(Addressee { mailbox, way, one_by_one: false });
+        refused
     }
 
     fn flush_collected(
@@ -140,11 +142,6 @@ impl Outgoing {
         report
     }
 
-    fn add_peer(&mut self, mailbox: Arc<Mailbox>, transport: &SharedTransport) {
-        let from = reply_address(transport, &mailbox);
-        self.peers.push(Addressee { mailbox, from, one_by_one: false });
-    }
-
     /// Sends letters until all are sent or the system takes no more; returns how many are done with, sent or failed.
     fn send_all(&mut self, transport: &SharedTransport) -> (FlushReport, usize) {
         let mut report = FlushReport::default();
@@ -173,8 +170,10 @@ impl Outgoing {
                 // Whatever was wrong with the whole, each datagram gets its own chance and its own error.
                 Err(_) if ends[0] - done > 1 => self.peers[self.letters[done].peer].one_by_one = true,
                 Err(error) => {
-                    let peer = self.letters[done].peer;
-                    self.peers[peer].mailbox.count_unsent(reason(&error));
+                    let Letter { peer, payload } = &self.letters[done];
+                    let Addressee { mailbox, way, .. } = &self.peers[*peer];
+                    mailbox.refund(payload.len(), *way);
+                    mailbox.count_unsent(reason(&error));
                     report.failed += 1;
                     done += 1;
                 }
@@ -192,7 +191,7 @@ impl Outgoing {
         let mut next = start;
         while let Some(first) = self.letters.get(next) {
             let peer = &self.peers[first.peer];
-            if !batch.begin(peer.mailbox.remote(), peer.from, &first.payload) {
+            if !batch.begin(peer.way.to, peer.way.from, &first.payload) {
                 break;
             }
             next += 1;
@@ -239,13 +238,15 @@ fn broadcast_now<'m>(
 ) -> FlushReport {
     let mut broadcast = Broadcast { shared, bytes, report: FlushReport::default() };
     let mut blocked = false;
-    let mut next = SmallVec::<[&Mailbox; MAX_MESSAGES]>::new();
+    let mut next = SmallVec::<[Recipient<'_>; MAX_MESSAGES]>::new();
     for mailbox in mailboxes {
-        if let Some(own) = dedicated.route(mailbox) {
-            broadcast.send(own, &[mailbox], &mut false);
+        let own = dedicated.route(mailbox);
+        let Some(recipient) = broadcast.recipient(own.unwrap_or(transport), mailbox) else { continue };
+        if let Some(own) = own {
+            broadcast.send(own, &[recipient], &mut false);
             continue;
         }
-        next.push(mailbox);
+        next.push(recipient);
         if next.len() == MAX_MESSAGES {
             broadcast.send(transport, &next, &mut blocked);
             next.clear();
@@ -261,47 +262,58 @@ struct Broadcast<'a> {
     report: FlushReport,
 }
 
+struct Recipient<'m> {
+    mailbox: &'m Mailbox,
+    way: Way,
+}
+
 impl Broadcast<'_> {
-    /// Sends to each of `mailboxes`, as many as one call takes. When the system takes no more, it is `blocked` and not
+    /// Finds the way to a peer, unless no more may go to where it is.
+    fn recipient<'m>(&mut self, transport: &SharedTransport, mailbox: &'m Mailbox) -> Option<Recipient<'m>> {
+        let way = mailbox.way_for(self.bytes.len(), transport.pins_reply_address());
+        if way.is_err() {
+            mailbox.count_unsent(SendDropReason::Unconfirmed);
+            self.report.failed += 1;
+        }
+        Some(Recipient { mailbox, way: way.ok()? })
+    }
+
+    /// Sends to each of `recipients`, as many as one call takes. When the system takes no more, it is `blocked` and not
     /// asked again.
-    fn send(&mut self, transport: &SharedTransport, mut mailboxes: &[&Mailbox], blocked: &mut bool) {
-        while let Some((first, others)) = mailboxes.split_first() {
-            let result = if *blocked { Ok(0) } else { self.send_batch(transport, mailboxes) };
+    fn send(&mut self, transport: &SharedTransport, mut recipients: &[Recipient<'_>], blocked: &mut bool) {
+        while let Some((first, others)) = recipients.split_first() {
+            let result = if *blocked { Ok(0) } else { self.send_batch(transport, recipients) };
             let reason = match result {
                 Ok(sent @ 1..) => {
-                    self.count_sent(&mailboxes[..sent]);
-                    mailboxes = &mailboxes[sent..];
+                    self.count_sent(&recipients[..sent]);
+                    recipients = &recipients[sent..];
                     continue;
                 }
                 Ok(0) => SendDropReason::WouldBlock,
                 Err(error) => reason(&error),
             };
             *blocked = reason == SendDropReason::WouldBlock;
-            first.count_unsent(reason);
+            first.mailbox.refund(self.bytes.len(), first.way);
+            first.mailbox.count_unsent(reason);
             self.report.failed += 1;
-            mailboxes = others;
+            recipients = others;
         }
     }
 
-    fn send_batch(&self, transport: &SharedTransport, mailboxes: &[&Mailbox]) -> io::Result<usize> {
+    fn send_batch(&self, transport: &SharedTransport, recipients: &[Recipient<'_>]) -> io::Result<usize> {
         let mut batch = SendBatch::default();
-        for mailbox in mailboxes {
-            batch.begin(mailbox.remote(), reply_address(transport, mailbox), self.bytes);
+        for Recipient { way, .. } in recipients {
+            batch.begin(way.to, way.from, self.bytes);
         }
         transport.io().send_batch(&batch)
     }
 
-    fn count_sent(&mut self, mailboxes: &[&Mailbox]) {
+    fn count_sent(&mut self, recipients: &[Recipient<'_>]) {
         let len = self.bytes.len();
-        mailboxes.iter().for_each(|mailbox| mailbox.count_flushed(len));
-        self.shared.sends().count_all_sent(mailboxes.len() as u64, (mailboxes.len() * len) as u64);
-        self.report.sent += mailboxes.len();
+        recipients.iter().for_each(|recipient| recipient.mailbox.count_flushed(len));
+        self.shared.sends().count_all_sent(recipients.len() as u64, (recipients.len() * len) as u64);
+        self.report.sent += recipients.len();
     }
-}
-
-/// Which of this host's addresses a datagram to a peer is to leave from, where several are possible.
-fn reply_address(transport: &SharedTransport, mailbox: &Mailbox) -> Option<IpAddr> {
-    if transport.pins_reply_address() { mailbox.local() } else { None }
 }
 
 /// Where the letters of each message of a batch end.
