@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use packetpeer::{ConnectionId, GetError, Packet, PacketPeer, PacketPeerUdp, PollError, PutError};
 use support::streams::{Stream, Summary};
+use wire::Said;
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
     let mut connect = SocketAddr::from(([127, 0, 0, 1], 4437));
@@ -99,14 +100,24 @@ impl PacketPeer for Connection {
     }
 
     fn get_packet(&mut self) -> Result<Option<Packet>, GetError> {
-        let Some(packet) = self.socket.get_packet()? else { return Ok(None) };
-        // Under another id it is not for us; left as it is, no stream takes it for its own.
-        let payload = wire::read(&packet).filter(|(id, _)| *id == self.id).map_or(&*packet, |(_, payload)| payload);
-        Ok(Some(Packet::new(payload.to_vec(), packet.sender(), packet.received_at())))
+        loop {
+            let Some(packet) = self.socket.get_packet()? else { return Ok(None) };
+            let payload = match wire::read(&packet) {
+                Some((id, Said::Data(payload))) if id == self.id => payload,
+                // The server wants to see that we receive here. Should the answer be lost, it asks again.
+                Some((id, Said::Token(_))) if id == self.id => {
+                    let _ = self.socket.put_packet(&packet);
+                    continue;
+                }
+                // Under another id it is not for us; left as it is, no stream takes it for its own.
+                _ => &packet,
+            };
+            return Ok(Some(Packet::new(payload.to_vec(), packet.sender(), packet.received_at())));
+        }
     }
 
     fn put_packet(&mut self, bytes: &[u8]) -> Result<(), PutError> {
-        self.socket.put_packet(&wire::write(self.id, bytes))
+        self.socket.put_packet(&wire::write(self.id, Said::Data(bytes)))
     }
 
     fn available_packet_count(&self) -> usize {
@@ -114,6 +125,6 @@ impl PacketPeer for Connection {
     }
 
     fn max_packet_size(&self) -> usize {
-        self.socket.max_packet_size() - wire::ID_SIZE
+        self.socket.max_packet_size() - wire::HEADER
     }
 }

@@ -17,9 +17,9 @@
 //! - Who *overhears* one, on the same Wi-Fi or on the way, can speak for its owner, and take the connection along:
 //!   answers go to the thief until the owner is heard again after the grace for stragglers. Against those ask for a
 //!   proof (`OnMove::ask`), and encrypt: an id is no encryption.
-//! - Who *forges* a victim's address with an id of his own makes answers go to the victim: here as many bytes as came,
-//!   so that nothing is won by it. A server that says more than it hears must first see that the other side receives;
-//!   see the example `cookie_server`.
+//! - Who *forges* a victim's address with an id of their own makes answers go to the victim. So the library lets no more
+//!   go to a new address than three times what came from it, until the server has seen that somebody receives there: it
+//!   sends a token there, and the client sends it back (`Client::token`).
 //!
 //! So an id is a secret: this server prints its own names for clients instead.
 //!
@@ -35,6 +35,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use packetpeer::{ConnectionIds, Identity, Limits, PacketPeerUdp, PeerId, ServerConfig, UdpServer};
+use wire::{Said, Token};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut listen = String::from("127.0.0.1:4437");
@@ -56,38 +57,72 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("listening on {}", server.local_addr().ok_or("not listening")?);
 
     let start = Instant::now();
-    let mut clients: HashMap<PeerId, PacketPeerUdp> = HashMap::new();
+    let mut clients: HashMap<PeerId, Client> = HashMap::new();
     let (mut ready, mut moved, mut ended) = (Vec::new(), Vec::new(), Vec::new());
     while !stop.load(Ordering::Relaxed) && start.elapsed().as_secs_f64() < seconds {
         server.wait(Some(Duration::from_millis(20)))?;
         server.poll()?;
-        while let Some(client) = server.take_connection() {
-            println!("{} begins at {}", client.id(), client.remote_addr().ok_or("no address")?);
-            clients.insert(client.id(), client);
+        while let Some(peer) = server.take_connection() {
+            println!("{} begins at {}", peer.id(), peer.remote_addr().ok_or("no address")?);
+            // It may have moved before it was taken.
+            let token = if peer.is_address_confirmed() { None } else { Some(random()?) };
+            clients.insert(peer.id(), Client { peer, token });
         }
-        // Nothing has to be done: answers go to the new address already.
+        // Answers go to the new address already, but not many. Each move has a token of its own, drawn before what has
+        // come is read: that somebody received at one address says nothing of the next.
         server.moved(&mut moved);
         for moved in moved.drain(..) {
             println!("{} moved from {} to {}", moved.peer, moved.from, moved.to);
+            let Some(client) = clients.get_mut(&moved.peer) else { continue };
+            client.token = if moved.confirmed { None } else { Some(random()?) };
         }
         server.ready(&mut ready);
         for id in ready.drain(..) {
-            clients.get_mut(&id).map(echo);
+            let Some(client) = clients.get_mut(&id) else { continue };
+            if client.answer() && server.confirm_move(id).is_ok() {
+                println!("{id} receives where it is now");
+            }
         }
         server.ended(&mut ended);
         for (id, reason) in ended.drain(..) {
             let Some(client) = clients.remove(&id) else { continue };
-            println!("{id} ended after {} datagrams: {reason}", client.stats().received);
+            println!("{id} ended after {} datagrams: {reason}", client.peer.stats().received);
         }
     }
     println!("{}", server.stats());
     Ok(())
 }
 
-/// Sends back what has come, under the id of the connection that it came on.
-fn echo(client: &mut PacketPeerUdp) {
-    while let Ok(Some(packet)) = client.get_packet() {
-        let Some((id, payload)) = wire::read(&packet) else { continue };
-        let _ = client.put_packet(&wire::write(id, payload));
+struct Client {
+    peer: PacketPeerUdp,
+    /// What has to come back from where the client is, as long as it has not.
+    token: Option<Token>,
+}
+
+impl Client {
+    /// Sends back what has come, under the id of the connection that it came on. Returns whether the token has come.
+    fn answer(&mut self) -> bool {
+        // It or its answer may be lost: sent whenever something has come, and first, since then it has room.
+        if let (Some(id), Some(token)) = (self.peer.connection_id(), self.token) {
+            let _ = self.peer.put_packet(&wire::write(id, Said::Token(token)));
+        }
+        let mut has_come = false;
+        while let Ok(Some(packet)) = self.peer.get_packet() {
+            match wire::read(&packet) {
+                Some((id, said @ Said::Data(_))) => drop(self.peer.put_packet(&wire::write(id, said))),
+                Some((_, Said::Token(token))) if self.token == Some(token) => has_come = true,
+                _ => {}
+            }
+        }
+        if has_come {
+            self.token = None;
+        }
+        has_come
     }
+}
+
+fn random() -> Result<Token, getrandom::Error> {
+    let mut token = Token::default();
+    getrandom::fill(&mut token)?;
+    Ok(token)
 }

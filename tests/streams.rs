@@ -115,12 +115,13 @@ impl Server {
         self.process.wait_for_lines(STREAMS, |line| line.contains(" ended"), PATIENCE);
         let ended = self.process.interrupt(PATIENCE);
         let mut lives: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-        let mut moved = 0;
+        let (mut moved, mut confirmed) = (0, 0);
         for line in &ended.said {
             let Some((who, what)) = line.split_once(' ') else { continue };
             match what.split(' ').next() {
                 Some("begins" | "ended") => lives.entry(who).or_default().push(what),
                 Some("moved") => moved += 1,
+                Some("receives") => confirmed += 1,
                 _ => {}
             }
         }
@@ -130,6 +131,8 @@ impl Server {
             assert!(once && life[1].ends_with(reason), "{who}: {life:?}");
         }
         assert_eq!(moved, moves, "moves, in {ended:#?}");
+        // All but the last of a stream, of which the answer comes too late, or what is lost several times.
+        assert!(confirmed >= moves / 2, "{confirmed} of {moves} moves confirmed, in {ended:#?}");
     }
 }
 
