@@ -105,6 +105,10 @@ struct Handle {
     got: u64,
     /// The number of the datagram that was taken last, by the socket that it came by.
     taken_last: BTreeMap<usize, u32>,
+    /// Where it was when it was looked at last, and whether that was confirmed.
+    place: (Option<SocketAddr>, bool),
+    /// What has gone to addresses as long as they were not, in bytes.
+    sent_unconfirmed: BTreeMap<SocketAddr, usize>,
     /// What waited when it was looked at last.
     queued: u64,
     queued_bytes: u64,
@@ -273,6 +277,8 @@ impl World {
         let number = u32::from_le_bytes(rest[2..6].try_into().unwrap());
         match bytes[0] {
             PUT => {
+                let index = self.handles.iter().position(|handle| handle.owner == owner);
+                self.check_budget(index, *to, bytes.len());
                 let last = self.left_last.insert(owner, number);
                 assert!(last.is_none_or(|last| last < number), "put {number} of {owner} left after {last:?}");
             }
@@ -283,9 +289,32 @@ impl World {
                 assert!(bytes.len() <= question.bytes.len(), "an answer larger than its question");
                 assert_eq!(*to, question.from, "an answer to somebody else");
             }
+            // To whom of several at one address shows nowhere.
+            BROADCAST if self.config.send_mode == SendMode::Now => {
+                let mut there = (0..self.handles.len()).filter(|&index| self.handles[index].place.0 == Some(*to));
+                let first = there.next().filter(|_| there.next().is_none());
+                self.check_budget(first, *to, bytes.len());
+            }
             BROADCAST | SENT_TO => {}
             mark => panic!("nobody has sent anything that begins with {mark:#x}"),
         }
+    }
+
+    /// An address that nobody has confirmed gets three times what came from it. What leaves in a step leaves for where a
+    /// peer was at its beginning: a poll sends before it receives.
+    fn check_budget(&mut self, handle: Option<usize>, to: SocketAddr, size: usize) {
+        let Some(handle) = handle.map(|index| &mut self.handles[index]) else { return };
+        if handle.place != (Some(to), false) {
+            return;
+        }
+        let (identity, room) = (self.config.identity, self.config.max_packet_size + 1);
+        let id = handle.peer.connection_id();
+        let from_there =
+            self.arrivals.iter().filter(|arrival| arrival.from == to && identity.id_in(&arrival.bytes) == id);
+        let came: usize = from_there.map(|arrival| arrival.bytes.len().min(room)).sum();
+        let sent = handle.sent_unconfirmed.entry(to).or_default();
+        *sent += size;
+        assert!(id.is_some() && *sent <= 3 * came, "{sent} bytes to {to}, from where {came} came");
     }
 
     /// A packet that a handle has given out.
@@ -325,12 +354,13 @@ impl World {
     fn ask_moved(&mut self) {
         let mut moved = Vec::new();
         self.server.moved(&mut moved);
+        let movers: BTreeSet<_> = moved.iter().map(|moved| moved.peer).collect();
+        assert_eq!(movers.len(), moved.len(), "somebody's move is told twice");
         for moved in moved {
             let known = self.whereabouts.insert(moved.peer, moved.to);
             if self.asks_each_poll {
                 assert!(known.is_none_or(|known| known == moved.from), "{} moved from elsewhere", moved.peer);
             }
-            assert_ne!(moved.from, moved.to, "a move to where it was");
         }
         if !self.asks_each_poll {
             return;
@@ -444,6 +474,7 @@ impl World {
         assert!(within(stats.queued, limits.queue.packets, handle.queued), "{} packets wait", stats.queued);
         assert!(within(stats.queued_bytes, limits.queue.bytes, handle.queued_bytes), "bytes of a peer");
         assert!(within(stats.send_queued, limits.send_queue.packets, handle.send_queued), "packets to a peer");
+        handle.place = (handle.peer.remote_addr(), handle.peer.is_address_confirmed());
         handle.queued = stats.queued;
         handle.queued_bytes = stats.queued_bytes;
         handle.send_queued = stats.send_queued;
@@ -511,8 +542,11 @@ impl Config {
 impl Handle {
     fn new(peer: PacketPeerUdp, life: u32, owner: u16) -> Self {
         let stats = peer.stats();
+        let place = (peer.remote_addr(), peer.is_address_confirmed());
         Self {
             peer,
+            place,
+            sent_unconfirmed: BTreeMap::new(),
             life,
             owner,
             puts: 0,

@@ -53,6 +53,10 @@ impl Known {
         matches!(self, Self::ById { .. })
     }
 
+    pub(super) fn knows_by_address(self) -> bool {
+        !matches!(self, Self::ById { without_id: WithoutId::Drop, .. })
+    }
+
     pub(super) fn id_in(self, bytes: &[u8]) -> Option<ConnectionId> {
         if self.is_by_id() { read_id(bytes) } else { None }
     }
@@ -64,7 +68,8 @@ impl Known {
             Move::Follow => OnMove::Follow,
             Move::Refuse => OnMove::Refuse,
             Move::Ask => OnMove::ask(move |attempt, reply| match kind(attempt.bytes) % 4 {
-                0 | 1 => MoveVerdict::Follow,
+                0 => MoveVerdict::Follow,
+                1 => MoveVerdict::FollowProved,
                 2 => MoveVerdict::Refuse,
                 _ => {
                     write_reply(attempt.bytes, reply, &answers);

@@ -47,7 +47,8 @@ impl World {
             224..230 => self.dedicate(input),
             230..240 => self.advance(input),
             240..244 => self.find(input),
-            244..249 => self.keep_packets(input),
+            244..247 => self.keep_packets(input),
+            247 | 248 => self.confirm(input),
             249 => self.wait(),
             250 | 251 => self.fail_a_setup(input),
             252 => self.start_over(),
@@ -356,6 +357,17 @@ impl World {
         assert_eq!(self.server.close(id).is_ok(), is_there, "whether {id} can be closed");
     }
 
+    /// Says that a peer receives where it is: one of its own, one that has ended, or one of a server before.
+    fn confirm(&mut self, input: &mut Input<'_>) {
+        let Some(index) = self.any_handle(input) else { return };
+        let id = self.handles[index].peer.id();
+        let is_there = self.server.peers().any(|(open, _)| open == id);
+        assert_eq!(self.server.confirm_move(id).is_ok(), is_there, "whether {id} can be confirmed");
+        if let Some(handle) = self.handle_of(id).filter(|_| is_there) {
+            assert!(handle.peer.is_address_confirmed(), "{id} was confirmed");
+        }
+    }
+
     fn connect(&mut self, input: &mut Input<'_>) {
         let addr = address(input);
         let choice = input.byte();
@@ -375,6 +387,7 @@ impl World {
             }
             Err(ConnectError::AlreadyKnown(id)) => assert_eq!(found, Some(id), "who is known already"),
             Err(ConnectError::NoConnectionIds) => assert!(!self.config.identity.is_by_id() && choice & 1 == 1),
+            Err(ConnectError::NeedsId) => assert!(!self.config.identity.knows_by_address() && choice & 1 == 0),
             Err(ConnectError::NotListening) => assert!(!self.server.is_listening()),
             Err(ConnectError::NoPort) => assert_eq!(addr.port(), 0),
             Err(ConnectError::PeersFull | ConnectError::WrongFamily) => {}
