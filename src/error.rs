@@ -20,7 +20,7 @@
 //! | `OK` (ignored) | `set_dest_address`, `set_broadcast_enabled` on a server's peer | the same two |
 //! | `ERR_INVALID_PARAMETER` | `connect_to_host`: address, port | [`ConnectError::Unresolved`], [`ConnectError::NoPort`] |
 //! | `ERR_CANT_RESOLVE` | `set_dest_address` | [`ConnectError::Unresolved`] |
-//! | `FAILED` | `connect_to_host` | [`ConnectError::Unreachable`], [`ConnectError::WrongFamily`] |
+//! | `FAILED` | `connect_to_host` | [`ConnectError::Unreachable`], [`WrongFamily`](ConnectError::WrongFamily), [`Broadcast`](ConnectError::Broadcast), [`Multicast`](ConnectError::Multicast) |
 //! | `ERR_CANT_OPEN` | `connect_to_host` | [`ConnectError::Bind`] |
 //! | `ERR_UNCONFIGURED` | `put_packet`: no destination | [`PutError::NoDestination`] |
 //! | `OK` (from a new port) | `put_packet` after `close` or `stop` | [`PutError::Ended`] |
@@ -393,6 +393,14 @@ pub enum ConnectError {
     Unreachable(io::Error),
     /// The peer is connected: `connect_to_host` again to change its remote, `close` before anything else.
     Connected,
+    /// It is a broadcast address, from which nobody answers: a peer connected there would be deaf.
+    /// [`set_dest_address`](crate::PacketPeerUdp::set_dest_address) sends there and hears everybody; a server sends there
+    /// by [`send_to`](crate::UdpServer::send_to). 255.255.255.255 is always found out, the broadcast address of a
+    /// network on Linux, Android and Windows.
+    Broadcast,
+    /// It is the address of a multicast group, from which nobody answers; otherwise as
+    /// [`Broadcast`](Self::Broadcast).
+    Multicast,
     /// The server is not listening.
     NotListening,
     /// The server has a peer of this address already.
@@ -414,6 +422,12 @@ impl fmt::Display for ConnectError {
             Self::Bind(error) => error.fmt(f),
             Self::Unreachable(error) => write!(f, "no address of the host can be reached: {error}"),
             Self::Connected => f.write_str("the peer is connected to another destination"),
+            Self::Broadcast => {
+                f.write_str("nobody answers from a broadcast address: set it as the destination instead")
+            }
+            Self::Multicast => {
+                f.write_str("nobody answers from the address of a group: set it as the destination instead")
+            }
             Self::NotListening => f.write_str("the server is not listening"),
             Self::AlreadyKnown(id) => write!(f, "the server has a peer of this address already: {id}"),
             Self::PeersFull => f.write_str("the server has as many peers as it may"),

@@ -132,6 +132,11 @@
 //! | who guesses or overhears the id | – | is that peer, and moves it, unless [a proof is asked for](OnMove::ask) | – |
 //! | choose it for | the default: LAN, short sessions, clients in Godot | phones, long sessions, whatever crosses NATs | few peers that must not share a buffer with the others: a server's servers, spectators' relays |
 //!
+//! A client that changes networks has to connect again, whatever the server goes by: its socket stays at the address from
+//! which it was connected, where answers no longer come. Have a rule such as "nothing heard for two seconds: call
+//! [`connect_to_host`](PacketPeerUdp::connect_to_host) again", which says more. With connection ids the server then goes on
+//! with the same connection; by address it is a new one.
+//!
 //! An id is all that tells its client from somebody else: draw it from the system's source of randomness and do not log
 //! it, as the example `connection_id_client` does. It is no encryption. Sockets of their own buy isolation and not
 //! speed.
@@ -228,7 +233,7 @@
 //! | `close()` | [`PacketPeerUdp::close`] | |
 //! | `wait()` | [`PacketPeerUdp::wait`] | has a time-out, and a [`Waker`] ends it |
 //! | `get_local_port()` | [`PacketPeerUdp::local_addr`] | |
-//! | `set_broadcast_enabled(on)` | [`PacketPeerUdp::set_broadcast_enabled`] | holds for a later connect too |
+//! | `set_broadcast_enabled(on)` | [`PacketPeerUdp::set_broadcast_enabled`] | holds for sockets opened later too; a broadcast address is for [`set_dest_address`](PacketPeerUdp::set_dest_address), since nobody answers from there |
 //! | `join_multicast_group(address, interface)` | [`PacketPeerUdp::join_multicast_group`] | [`Interface::by_name`] for the name; bind first, [shared](PacketPeerUdp::bind_shared) for several members on one host |
 //! | `leave_multicast_group(address, interface)` | [`PacketPeerUdp::leave_multicast_group`] | |
 //! | `get_var()`, `put_var()`, `encode_buffer_max_size` | – | bytes only: decoding what strangers send is the game's choice |

@@ -16,7 +16,7 @@ use crate::demux::{
 };
 use crate::error::{BindError, ConfigError, ConnectError, DedicateError, PollError, PutError, UnknownPeer, WaitError};
 use crate::lifetime::CloseReason;
-use crate::peer::{PacketPeerUdp, SocketWait, Switch, WaitOutcome, Waker, send};
+use crate::peer::{PacketPeerUdp, SocketWait, Switch, WaitOutcome, Waker, check_remote, meant, send};
 use crate::peer_id::PeerId;
 use crate::socket::{
     Drained, MAX_PAYLOAD_V4, ReceiveBatch, SharedTransport, Sink, SocketRef, SystemSockets, ToBindAddr, Transport,
@@ -299,13 +299,16 @@ impl UdpServer {
     /// Makes a peer of `addr` from this side: to speak first from the port listened on, as hole punching and server
     /// browsers do. Nothing is sent. A pending connection of that address becomes the peer, with what it has received.
     ///
-    /// The idle timeout counts from now.
+    /// The idle timeout counts from now. An unspecified address, such as the [`local_addr`](PacketPeerUdp::local_addr) of
+    /// a peer on a bare port, means this host: the address listened on, or else the loopback address.
+    /// [`remote_addr`](PacketPeerUdp::remote_addr) tells.
     ///
     /// # Errors
     ///
     /// [`ConnectError::AlreadyKnown`], [`PeersFull`](ConnectError::PeersFull),
-    /// [`NotListening`](ConnectError::NotListening), [`NoPort`](ConnectError::NoPort) or
-    /// [`WrongFamily`](ConnectError::WrongFamily).
+    /// [`NotListening`](ConnectError::NotListening), [`NoPort`](ConnectError::NoPort),
+    /// [`WrongFamily`](ConnectError::WrongFamily), [`Broadcast`](ConnectError::Broadcast) or
+    /// [`Multicast`](ConnectError::Multicast).
     pub fn connect(&mut self, addr: SocketAddr) -> Result<PacketPeerUdp, ConnectError> {
         self.connect_by(addr, None)
     }
@@ -329,9 +332,12 @@ impl UdpServer {
         if addr.port() == 0 {
             return Err(ConnectError::NoPort);
         }
-        if !listening.transport.get().io().reaches(addr) {
+        let io = listening.transport.get().io();
+        let addr = meant(io, addr);
+        if !io.reaches(addr) {
             return Err(ConnectError::WrongFamily);
         }
+        check_remote(io, addr)?;
         let transport = listening.transport.share();
         match self.demux.connect(addr, id) {
             Ok(mailbox) => Ok(PacketPeerUdp::served(mailbox, transport)),
@@ -378,13 +384,15 @@ impl UdpServer {
     }
 
     /// Sends one datagram from the port listened on to anybody, and remembers nothing: for answers to those who are to
-    /// be no peers. An answer makes a pending connection, as every unknown sender does.
+    /// be no peers. An answer makes a pending connection, as every unknown sender does. An unspecified address means this
+    /// host, as for [`connect`](Self::connect).
     ///
     /// # Errors
     ///
     /// See [`PutError`]; the datagram was not sent, and is counted under its reason.
     pub fn send_to(&mut self, addr: SocketAddr, bytes: &[u8]) -> Result<(), PutError> {
         let transport = self.listening.as_ref().map(|listening| listening.transport.get().io());
+        let addr = transport.map_or(addr, |transport| meant(transport, addr));
         send_stateless(transport, &self.demux, None, bytes, addr)
     }
 
@@ -536,9 +544,11 @@ impl UdpServer {
     }
 
     /// The peer that is known by this address, if there is one; of those known by a connection id see
-    /// [`find_connection`](Self::find_connection). An IPv4 address may be given as such or mapped into IPv6.
+    /// [`find_connection`](Self::find_connection). An IPv4 address may be given as such or mapped into IPv6, and this host
+    /// as for [`connect`](Self::connect).
     pub fn find(&self, addr: SocketAddr) -> Option<PeerId> {
-        self.demux.find(addr)
+        let io = self.listening.as_ref().map(|listening| listening.transport.get().io());
+        self.demux.find(io.map_or(addr, |io| meant(io, addr)))
     }
 
     /// The peer of this connection id, if there is one; where the server's [identity](crate::Identity) is a connection

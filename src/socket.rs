@@ -19,7 +19,7 @@ mod udp;
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 pub(crate) use batch::Arrived;
@@ -118,12 +118,14 @@ pub trait Transport: fmt::Debug + Send + Sync {
         1
     }
 
-    /// Fixes the remote: from now on only its datagrams are received.
+    /// Fixes the remote: from now on only its datagrams are received. Returns the address that these come from
+    /// (`getpeername(2)`), which is not `remote` where that is [unspecified](Self::this_host), or has a scope that says
+    /// nothing.
     ///
     /// # Errors
     ///
     /// What the system answers, for instance that there is no route.
-    fn connect(&mut self, remote: SocketAddr) -> io::Result<()>;
+    fn connect(&mut self, remote: SocketAddr) -> io::Result<SocketAddr>;
 
     /// The address this transport is bound to.
     ///
@@ -135,6 +137,21 @@ pub trait Transport: fmt::Debug + Send + Sync {
     /// Whether the transport's address family can carry a datagram to `to`.
     fn reaches(&self, _to: SocketAddr) -> bool {
         true
+    }
+
+    /// What an unspecified address, `0.0.0.0` or `[::]`, means as a destination: this host. Returns the address, with the
+    /// port of `to`, from which whoever listens there answers.
+    ///
+    /// As Linux has it, it is the address that this transport is bound to, if it is bound to one, and else the loopback
+    /// address; `[::]` means the one of IPv4 where there is no IPv6. A transport that wraps another passes it on.
+    fn this_host(&self, to: SocketAddr) -> SocketAddr {
+        this_host(self, to)
+    }
+
+    /// Whether `to` is a broadcast address, as far as the system tells: nobody answers from there. By default only
+    /// 255.255.255.255 is one. A transport that wraps another passes it on.
+    fn is_broadcast(&self, to: SocketAddr) -> bool {
+        to.ip().to_canonical() == Ipv4Addr::BROADCAST
     }
 
     /// What time it is for those who use this transport: the clock of [`UdpServer::poll`](crate::UdpServer::poll).
@@ -190,6 +207,20 @@ pub trait Transport: fmt::Debug + Send + Sync {
     fn socket(&self) -> Option<SocketRef<'_>> {
         None
     }
+}
+
+/// What [`Transport::this_host`] says.
+fn this_host(transport: &(impl Transport + ?Sized), to: SocketAddr) -> SocketAddr {
+    let may_be_v6 = to.ip().to_canonical().is_ipv6();
+    let is_one = |bound: &SocketAddr| !bound.ip().is_unspecified() && !bound.ip().is_multicast();
+    // Whoever listens at 0.0.0.0 hears no IPv6.
+    let bound = transport.local_addr().ok().filter(is_one).filter(|bound| bound.is_ipv4() || may_be_v6);
+    if let Some(mut bound) = bound {
+        bound.set_port(to.port());
+        return bound;
+    }
+    let v6 = SocketAddr::from((Ipv6Addr::LOCALHOST, to.port()));
+    if may_be_v6 && transport.reaches(v6) { v6 } else { (Ipv4Addr::LOCALHOST, to.port()).into() }
 }
 
 /// A [`Transport::send_batch`] for transports that send one datagram a call.

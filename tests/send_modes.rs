@@ -101,7 +101,7 @@ impl Transport for Moody<Box<dyn Transport>> {
         self.inner.send_to(bytes, to)
     }
 
-    fn connect(&mut self, remote: SocketAddr) -> io::Result<()> {
+    fn connect(&mut self, remote: SocketAddr) -> io::Result<SocketAddr> {
         self.inner.connect(remote)
     }
 

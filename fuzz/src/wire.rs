@@ -273,10 +273,10 @@ impl Transport for WireSocket {
         self.wire.state().max_segments
     }
 
-    fn connect(&mut self, remote: SocketAddr) -> io::Result<()> {
+    fn connect(&mut self, remote: SocketAddr) -> io::Result<SocketAddr> {
         self.wire.state().setup()?;
         self.with(|socket| socket.remote = Some(remote));
-        Ok(())
+        Ok(remote)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {

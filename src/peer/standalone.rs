@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use super::remote::{check_remote, meant};
 use super::send::send;
 use super::waker::{SocketWait, WaitOutcome, Waker};
 use crate::demux::{PacketQueue, QueueLimits, canonical};
@@ -160,9 +161,7 @@ impl Standalone {
             }
             // The new socket takes the place of none, or of an ended one, only when it is connected.
             Socket::Unbound | Socket::Ended(_) => {
-                let options = self.bind_options(BindAddr::Any(0));
-                let bind = self.factory.bind(&options).map_err(BindError::from_io);
-                let mut transport = bind.map_err(ConnectError::Bind)?;
+                let mut transport = self.socket_by(&self.bind_options(BindAddr::Any(0))).map_err(ConnectError::Bind)?;
                 let remote = connect_to_first(&mut *transport, &candidates, self.follow_port)?;
                 self.open(transport).map_err(ConnectError::Bind)?;
                 remote
@@ -180,8 +179,10 @@ impl Standalone {
             return Err(ConnectError::Connected);
         }
         let mut candidates = resolve(host)?;
+        // Without a socket this host has no address yet: `open` will tell.
         if let Socket::Open(open) = &self.socket {
-            candidates.retain(|&candidate| open.transport.reaches(candidate));
+            let found = candidates.into_iter().map(|candidate| meant(&*open.transport, candidate));
+            candidates = found.filter(|&candidate| open.transport.reaches(candidate)).collect();
         }
         let first = *candidates.first().ok_or(ConnectError::WrongFamily)?;
         let reachable = candidates.len() == 1 || self.has_route(first);
@@ -196,7 +197,7 @@ impl Standalone {
 
     /// Whether the system knows a way to `to`. Connecting a datagram socket asks just that, and sends nothing.
     fn has_route(&self, to: SocketAddr) -> bool {
-        let scratch = self.factory.bind(&BindOptions::new(BindAddr::Any(0)));
+        let scratch = self.socket_by(&BindOptions::new(BindAddr::Any(0)));
         scratch.is_ok_and(|mut scratch| scratch.reaches(to) && scratch.connect(to).is_ok())
     }
 
@@ -241,11 +242,12 @@ impl Standalone {
         if let Socket::Ended(reason) = self.socket {
             return Err(PutError::Ended(reason));
         }
-        let destination = self.destination.ok_or(PutError::NoDestination)?;
-        if matches!(self.socket, Socket::Unbound) {
+        if matches!(self.socket, Socket::Unbound) && self.destination.is_some() {
             self.bind_as(&self.bind_options(BindAddr::Any(0))).map_err(PutError::Bind)?;
         }
-        let Socket::Open(open) = &self.socket else { return Err(PutError::NoDestination) };
+        let (Socket::Open(open), Some(destination)) = (&self.socket, self.destination) else {
+            return Err(PutError::NoDestination);
+        };
         match send(&*open.transport, None, bytes, destination) {
             Err(PutError::PermissionDenied(error))
                 if !self.broadcast && socket::blocked_by_missing_broadcast_flag(&error, destination) =>
@@ -381,17 +383,24 @@ impl Standalone {
     }
 
     fn bind_as(&mut self, options: &BindOptions) -> Result<(), BindError> {
-        let transport = self.factory.bind(options).map_err(BindError::from_io)?;
+        let transport = self.socket_by(options)?;
         self.open(transport)
+    }
+
+    /// A new socket, which may send to broadcast addresses if this peer may.
+    fn socket_by(&self, options: &BindOptions) -> Result<Box<dyn Transport>, BindError> {
+        let transport = self.factory.bind(options).map_err(BindError::from_io)?;
+        if self.broadcast {
+            transport.set_option(TransportOption::Broadcast(true)).map_err(BindError::from_io)?;
+        }
+        Ok(transport)
     }
 
     /// Starts anew on `transport`: what was left of an earlier socket is gone, so that old packets never pass for new
     /// ones.
     fn open(&mut self, transport: Box<dyn Transport>) -> Result<(), BindError> {
         let local_addr = canonical(transport.local_addr().map_err(BindError::from_io)?);
-        if self.broadcast {
-            transport.set_option(TransportOption::Broadcast(true)).map_err(BindError::from_io)?;
-        }
+        self.destination = self.destination.map(|to| meant(&*transport, to));
         self.inbox.discard();
         self.socket = Socket::Open(Open { transport, local_addr });
         Ok(())
@@ -497,15 +506,20 @@ fn connect_to_first(
 ) -> Result<SocketAddr, ConnectError> {
     let mut result = Err(ConnectError::WrongFamily);
     for &candidate in candidates {
-        if !transport.reaches(candidate) {
+        let remote = meant(transport, candidate);
+        if !transport.reaches(remote) {
+            continue;
+        }
+        if let Err(error) = check_remote(transport, remote) {
+            result = Err(error);
             continue;
         }
         // The system would keep the answer from another port away.
         if follow_port {
-            return Ok(candidate);
+            return Ok(remote);
         }
         match transport.connect(candidate) {
-            Ok(()) => return Ok(candidate),
+            Ok(remote) => return Ok(meant(transport, remote)),
             Err(error) => result = Err(ConnectError::Unreachable(error)),
         }
     }

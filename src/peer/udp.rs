@@ -185,6 +185,19 @@ impl PacketPeerUdp {
     /// socket opens one that speaks both IP versions. May be called again to change the remote; what was received from
     /// the former is dropped.
     ///
+    /// An unspecified address, such as the [`local_addr`](crate::UdpServer::local_addr) of a server on a bare port, means
+    /// this host, on every system: the address that the peer is bound to, if it is bound to one, or else the loopback
+    /// address. [`remote_addr`](Self::remote_addr) shows whom the peer is connected to. From a broadcast address or a
+    /// group nobody answers, so these are errors: have them as a [destination](Self::set_dest_address).
+    ///
+    /// **A peer stays at the address of this host from which it was connected.** When a telephone goes from Wi-Fi to
+    /// mobile, or a laptop wakes up in another network, puts are [`PutError::Unreachable`] with IPv4, for ever, and the
+    /// [`state`](Self::state) is still [`Open`](PeerState::Open); with IPv6 they may go on to succeed, and no answer
+    /// comes. So have a rule in the client: where nothing has come for a time in which something should have, such as two
+    /// seconds in a game whose server sends all the time, call this again with the same address, and again after the next
+    /// two seconds. The socket keeps its port, and gets the address that the routing table now says. To the server that is
+    /// a new address: a new connection, or, where it goes by [connection ids](crate::Identity), the same one.
+    ///
     /// # Errors
     ///
     /// See [`ConnectError`]; the peer stays as it was.
@@ -200,8 +213,10 @@ impl PacketPeerUdp {
     /// Says where packets go without fixing from where they may come. The socket is opened by the first put, or by
     /// [`bind`](Self::bind).
     ///
-    /// As for [`connect_to_host`](Self::connect_to_host), **a name is looked up in this call, which blocks**, and the
-    /// first address that can be reached is taken. Broadcast and multicast addresses are fine.
+    /// As for [`connect_to_host`](Self::connect_to_host), **a name is looked up in this call, which blocks**, the first
+    /// address that can be reached is taken, and an unspecified one means this host, as soon as there is a socket. Broadcast
+    /// and multicast addresses are fine; enable [broadcasts](Self::set_broadcast_enabled) first, so that a way to them is
+    /// found.
     ///
     /// # Errors
     ///
@@ -346,8 +361,9 @@ impl PacketPeerUdp {
         }
     }
 
-    /// Allows or forbids sending to broadcast addresses (`SO_BROADCAST`). Forbidden by default. Holds for the sockets
-    /// that this peer opens later too.
+    /// Allows or forbids sending to broadcast addresses (`SO_BROADCAST`), as a
+    /// [destination](Self::set_dest_address). Forbidden by default. Holds for the sockets that this peer opens later too,
+    /// from before anything is sent by them.
     ///
     /// # Errors
     ///

@@ -476,7 +476,7 @@ impl Transport for ConditionedTransport {
         if self.is_outgoing_open() { self.inner.max_segments() } else { 1 }
     }
 
-    fn connect(&mut self, remote: SocketAddr) -> io::Result<()> {
+    fn connect(&mut self, remote: SocketAddr) -> io::Result<SocketAddr> {
         // A connected socket sends to its remote only.
         self.send_rest();
         self.inner.connect(remote)
@@ -488,6 +488,14 @@ impl Transport for ConditionedTransport {
 
     fn reaches(&self, to: SocketAddr) -> bool {
         self.inner.reaches(to)
+    }
+
+    fn this_host(&self, to: SocketAddr) -> SocketAddr {
+        self.inner.this_host(to)
+    }
+
+    fn is_broadcast(&self, to: SocketAddr) -> bool {
+        self.inner.is_broadcast(to)
     }
 
     fn now(&self) -> Instant {

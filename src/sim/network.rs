@@ -484,6 +484,14 @@ struct SimTransport {
 }
 
 impl SimTransport {
+    /// Where a datagram to `to` goes: what is unspecified means this host, and hosts have no interfaces for a scope to
+    /// tell apart.
+    fn meant(&self, to: SocketAddr) -> SocketAddr {
+        let to = canonical(to);
+        let to = if to.ip().is_unspecified() { self.this_host(to) } else { to };
+        SocketAddr::new(to.ip(), to.port())
+    }
+
     /// The address that a datagram to `to` comes from.
     fn source(&self, to: SocketAddr) -> io::Result<SocketAddr> {
         let ip = self.addrs.iter().find(|ip| ip.is_ipv4() == to.is_ipv4()).ok_or(io::ErrorKind::NetworkUnreachable)?;
@@ -504,20 +512,20 @@ impl Transport for SimTransport {
     }
 
     fn send_to(&self, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
-        let to = canonical(to);
+        let to = self.meant(to);
         let from = self.source(to)?;
         self.network.wires().carry(from, to, bytes);
         Ok(())
     }
 
-    fn connect(&mut self, remote: SocketAddr) -> io::Result<()> {
-        let remote = canonical(remote);
+    fn connect(&mut self, remote: SocketAddr) -> io::Result<SocketAddr> {
+        let remote = self.meant(remote);
         let local_addr = self.source(remote)?;
         if let Some(endpoint) = &mut self.network.wires().endpoints[self.index] {
             endpoint.connected = Some(remote);
         }
         self.local_addr = local_addr;
-        Ok(())
+        Ok(remote)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -526,6 +534,12 @@ impl Transport for SimTransport {
 
     fn reaches(&self, to: SocketAddr) -> bool {
         self.source(canonical(to)).is_ok()
+    }
+
+    fn this_host(&self, to: SocketAddr) -> SocketAddr {
+        let of_family = |v4: bool| self.addrs.iter().find(|ip| ip.is_ipv4() == v4);
+        let any = if canonical(to).is_ipv4() { of_family(true) } else { of_family(false).or(of_family(true)) };
+        any.map_or(to, |&ip| SocketAddr::new(ip, to.port()))
     }
 
     fn now(&self) -> Instant {

@@ -1,6 +1,6 @@
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockRef, Socket, Type};
 
 use super::{
     BindAddr, BindOptions, Interface, Interrupt, ReceiveBatch, RefusedOption, SendBatch, Transport, TransportFactory,
-    TransportOption, send_one_by_one, sys,
+    TransportOption, send_one_by_one, sys, this_host,
 };
 
 /// The real thing: UDP sockets of the operating system. What servers and peers use unless told otherwise.
@@ -128,6 +128,21 @@ fn ask_for_buffer(size: usize, set: impl Fn(usize) -> io::Result<()>) {
     }
 }
 
+/// An IPv4 address that a dual-stack socket reports mapped into IPv6, as such.
+fn unmapped(addr: SocketAddr) -> SocketAddr {
+    let ip = addr.ip().to_canonical();
+    if ip.is_ipv4() { SocketAddr::new(ip, addr.port()) } else { addr }
+}
+
+/// Whether the system connects to `to` only where broadcasts are enabled, as Linux and Windows do with a broadcast
+/// address. What a firewall or a route forbids, they refuse in any case.
+fn needs_broadcast_flag(to: SocketAddrV4) -> bool {
+    // One of our own: what is sent meanwhile must not pass by a flag that nobody has set.
+    let Ok(scratch) = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)) else { return false };
+    let is_refused = scratch.connect(to).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied);
+    is_refused && scratch.set_broadcast(true).is_ok() && scratch.connect(to).is_ok()
+}
+
 /// Segments that every kernel with `UDP_SEGMENT` takes in one message.
 const MAX_SEGMENTS: usize = 64;
 
@@ -153,6 +168,14 @@ impl UdpTransport {
             (Family::V4, SocketAddr::V6(_)) => SocketAddr::new(to.ip().to_canonical(), to.port()),
             _ => to,
         }
+    }
+
+    /// Connects; returns whom the system has connected to.
+    fn connect_anew(&self, remote: SocketAddr) -> io::Result<SocketAddr> {
+        // Not every system takes an unspecified address for this host.
+        let remote = if remote.ip().to_canonical().is_unspecified() { self.this_host(remote) } else { remote };
+        self.socket.connect(self.native(remote))?;
+        Ok(self.socket.peer_addr().map_or(remote, unmapped))
     }
 
     /// Dissolves the connection, and keeps the port.
@@ -249,33 +272,43 @@ impl Transport for UdpTransport {
         if self.connected.is_none() && self.segments.load(Ordering::Relaxed) { MAX_SEGMENTS } else { 1 }
     }
 
-    fn connect(&mut self, remote: SocketAddr) -> io::Result<()> {
-        let Some(former) = self.connected else {
-            self.socket.connect(self.native(remote))?;
-            self.connected = Some(remote);
-            return Ok(());
-        };
-        // The first connect chose a local address, which may not do for the new remote.
-        self.disconnect();
-        match self.socket.connect(self.native(remote)) {
-            Ok(()) => {
-                self.connected = Some(remote);
-                Ok(())
-            }
-            Err(error) => {
+    fn connect(&mut self, remote: SocketAddr) -> io::Result<SocketAddr> {
+        if self.connected.is_some() {
+            // The first connect chose a local address, which may not do for the new remote.
+            self.disconnect();
+        }
+        let result = self.connect_anew(remote);
+        match (&result, self.connected) {
+            (Ok(remote), _) => self.connected = Some(*remote),
+            (Err(_), None) => {}
+            (Err(_), Some(former)) => {
                 self.disconnect();
                 // It worked before; where it no longer does, sends will say so.
                 let _ = self.socket.connect(self.native(former));
-                Err(error)
             }
         }
+        result
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        let addr = self.socket.local_addr()?;
         // Connected to an IPv4 address, a dual-stack socket has one itself.
-        let ip = addr.ip().to_canonical();
-        Ok(if ip.is_ipv4() { SocketAddr::new(ip, addr.port()) } else { addr })
+        self.socket.local_addr().map(unmapped)
+    }
+
+    fn this_host(&self, to: SocketAddr) -> SocketAddr {
+        let here = this_host(self, to);
+        // A socket of both IP versions may be opened where one of them has no address.
+        let is_missing = here.ip() == Ipv6Addr::LOCALHOST
+            && self.family == Family::Dual
+            && UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_err();
+        if is_missing { (Ipv4Addr::LOCALHOST, to.port()).into() } else { here }
+    }
+
+    fn is_broadcast(&self, to: SocketAddr) -> bool {
+        match to.ip().to_canonical() {
+            IpAddr::V4(ip) => ip.is_broadcast() || needs_broadcast_flag(SocketAddrV4::new(ip, to.port())),
+            IpAddr::V6(_) => false,
+        }
     }
 
     fn reaches(&self, to: SocketAddr) -> bool {

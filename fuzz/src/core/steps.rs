@@ -1,6 +1,7 @@
 //! What can be done, one step at a time.
 
 use std::io;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use packetpeer::{
@@ -378,6 +379,8 @@ impl World {
             Err(ConnectError::NotListening) => assert!(!self.server.is_listening()),
             Err(ConnectError::NoPort) => assert_eq!(addr.port(), 0),
             Err(ConnectError::PeersFull | ConnectError::WrongFamily) => {}
+            Err(ConnectError::Broadcast) => assert_eq!(addr.ip().to_canonical(), Ipv4Addr::BROADCAST),
+            Err(ConnectError::Multicast) => assert!(addr.ip().to_canonical().is_multicast()),
             Err(error) => panic!("{error}"),
         }
     }
