@@ -547,8 +547,8 @@ impl UdpServer {
     /// [`find_connection`](Self::find_connection). An IPv4 address may be given as such or mapped into IPv6, and this host
     /// as for [`connect`](Self::connect).
     pub fn find(&self, addr: SocketAddr) -> Option<PeerId> {
-        let io = self.listening.as_ref().map(|listening| listening.transport.get().io());
-        self.demux.find(io.map_or(addr, |io| meant(io, addr)))
+        let listening = self.listening.as_ref();
+        self.demux.find(addr).or_else(|| self.demux.find(meant(listening?.transport.get().io(), addr)))
     }
 
     /// The peer of this connection id, if there is one; where the server's [identity](crate::Identity) is a connection

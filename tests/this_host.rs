@@ -125,6 +125,10 @@ fn a_server_connects_to_the_local_address_of_a_peer_on_a_bare_port() {
         let mut client = PacketPeerUdp::new();
         client.bind(0).unwrap();
         let mut peer = server.connect(client.local_addr().unwrap()).unwrap();
+        assert_eq!(server.find(client.local_addr().unwrap()), Some(peer.id()));
+        assert_eq!(server.find(peer.remote_addr().unwrap()), Some(peer.id()));
+        let again = server.connect(client.local_addr().unwrap());
+        assert!(matches!(again, Err(ConnectError::AlreadyKnown(id)) if id == peer.id()), "{again:?}");
         peer.put_packet(b"are you there?").unwrap();
         let question = receive(&mut client);
         client.set_dest_address(question.sender()).unwrap();
