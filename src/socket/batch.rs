@@ -32,7 +32,8 @@ pub struct Datagram<'a> {
     pub bytes: &'a [u8],
     /// The datagram was longer than the slot; its end is lost.
     pub cut: bool,
-    /// Which address of this host it was sent to, where the transport was asked to find out.
+    /// Which address of this host it was sent to, where the transport was asked to find out. What was sent to a broadcast
+    /// address or a group has the one to answer from, or `None`: the system's choice.
     pub local: Option<IpAddr>,
 }
 

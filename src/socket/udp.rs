@@ -54,16 +54,24 @@ enum Family {
 
 impl Family {
     /// Sets an option that exists once an IP version, by `set(is_v6)`. Not every system lets an IPv6 socket have the
-    /// IPv4 one, so a dual-stack socket does with IPv6 alone where it must.
+    /// IPv4 one: then a dual-stack socket cannot have the option, since half of its peers would go without.
     fn each(self, set: impl Fn(bool) -> io::Result<()>) -> io::Result<()> {
         match self {
             Self::V4 => set(false),
             Self::V6 => set(true),
+            Self::Dual => set(true).and_then(|()| set(false)),
+        }
+    }
+
+    /// As [`each`](Self::each), but a dual-stack socket does with IPv6 alone where it must.
+    fn each_possible(self, set: impl Fn(bool) -> io::Result<()>) -> io::Result<()> {
+        match self {
             Self::Dual => {
                 set(true)?;
                 let _ = set(false);
                 Ok(())
             }
+            one => one.each(set),
         }
     }
 }
@@ -88,7 +96,7 @@ fn open(options: &BindOptions, family: Family) -> io::Result<UdpSocket> {
         ask_for_buffer(size, |size| socket.set_send_buffer_size(size));
     }
     if options.pin_reply_address {
-        RefusedOption::name("pin_reply_address", sys::pin_reply_address(&socket, family != Family::V4))?;
+        RefusedOption::name("pin_reply_address", family.each(|v6| sys::pin_reply_address(&socket, v6)))?;
     }
     if options.dont_fragment {
         RefusedOption::name("dont_fragment", family.each(|v6| sys::set_dont_fragment(&socket, v6)))?;
@@ -116,7 +124,7 @@ fn open(options: &BindOptions, family: Family) -> io::Result<UdpSocket> {
 /// 3168).
 fn set_traffic_class(socket: &Socket, family: Family, dscp: u8) -> io::Result<()> {
     let class = u32::from(dscp) << 2;
-    family.each(|v6| if v6 { sys::set_traffic_class_v6(socket, class) } else { socket.set_tos_v4(class) })
+    family.each(|v6| sys::set_traffic_class(socket, v6, class))
 }
 
 /// Halves `size` until the system takes it. Linux takes any size and grants what its limit allows; others refuse.
@@ -218,10 +226,10 @@ impl UdpTransport {
         match interface {
             Interface::Addr(_) if self.family == Family::V6 => Err(io::ErrorKind::InvalidInput.into()),
             Interface::Addr(addr) => socket.set_multicast_if_v4(&addr),
-            Interface::Default => self.family.each(|v6| {
+            Interface::Default => self.family.each_possible(|v6| {
                 if v6 { socket.set_multicast_if_v6(0) } else { socket.set_multicast_if_v4(&Ipv4Addr::UNSPECIFIED) }
             }),
-            Interface::Index(index) => self.family.each(|v6| {
+            Interface::Index(index) => self.family.each_possible(|v6| {
                 if v6 {
                     socket.set_multicast_if_v6(index)
                 } else {
@@ -334,12 +342,12 @@ impl Transport for UdpTransport {
             }
             TransportOption::LeaveGroup(group, interface) => self.change_membership(group, interface, false),
             TransportOption::MulticastInterface(interface) => self.set_multicast_interface(interface),
-            TransportOption::MulticastTtl(ttl) => self.family.each(|v6| {
+            TransportOption::MulticastTtl(ttl) => self.family.each_possible(|v6| {
                 if v6 { socket.set_multicast_hops_v6(ttl.into()) } else { socket.set_multicast_ttl_v4(ttl.into()) }
             }),
-            TransportOption::MulticastLoop(on) => self
-                .family
-                .each(|v6| if v6 { socket.set_multicast_loop_v6(on) } else { socket.set_multicast_loop_v4(on) }),
+            TransportOption::MulticastLoop(on) => self.family.each_possible(|v6| {
+                if v6 { socket.set_multicast_loop_v6(on) } else { socket.set_multicast_loop_v4(on) }
+            }),
         }
     }
 
@@ -397,6 +405,18 @@ impl std::os::windows::io::AsSocket for SocketRef<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_option_that_only_ipv6_gets_is_refused_on_a_dual_stack_socket() {
+        let v6_alone = |v6: bool| if v6 { Ok(()) } else { Err(io::ErrorKind::InvalidInput.into()) };
+        assert!(Family::V6.each(v6_alone).is_ok());
+        assert!(Family::V4.each(v6_alone).is_err());
+        assert!(Family::Dual.each(v6_alone).is_err());
+        // But for what only few need to be of both.
+        assert!(Family::Dual.each_possible(v6_alone).is_ok());
+        assert!(Family::Dual.each_possible(|v6| v6_alone(!v6)).is_err());
+        assert!(Family::V4.each_possible(v6_alone).is_err());
+    }
 
     #[test]
     fn a_buffer_is_halved_until_the_system_takes_it() {

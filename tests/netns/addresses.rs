@@ -174,3 +174,35 @@ fn the_same_link_local_address_and_port_on_two_links_are_two_peers() {
     }
     assert_counts_add_up(&server, 2);
 }
+
+/// Server browsers ask so: nobody can answer from a group's address, and the server knows no other by which it was asked.
+#[cfg(not(packetpeer_portable))]
+#[test]
+fn where_answers_leave_from_the_address_spoken_to_a_question_to_a_group_is_answered() {
+    let Some([here, there]) = two_hosts() else { return };
+    let pinned = SocketOptions::new().pin_reply_address(true);
+    for listen in ["*:0", "[::]:0"] {
+        let mut server = there.serve(ServerConfig::new().socket(pinned.clone()), listen);
+        for group in ["ff12::7701", "ff18::7701"] {
+            let scope = |host: &super::hosts::Host| match host.on_link("veth0", group, 0) {
+                std::net::SocketAddr::V6(addr) => addr.scope_id(),
+                std::net::SocketAddr::V4(_) => unreachable!("it is of IPv6"),
+            };
+            let socket = server.socket().unwrap();
+            socket2::SockRef::from(&socket).join_multicast_v6(&group.parse().unwrap(), scope(&there)).unwrap();
+            let mut client = here.bind(at("::", 0));
+            client.set_multicast_interface(packetpeer::Interface::Index(scope(&here))).unwrap();
+            client.set_dest_address(here.on_link("veth0", group, server.local_port().unwrap())).unwrap();
+            let mut peer = admit(&mut server, &mut client);
+            peer.put_packet(b"me").unwrap();
+            let answer = receive(&mut client);
+            assert!(&*answer == b"me" && !answer.sender().ip().is_multicast());
+            // Asked alone from now on.
+            client.set_dest_address(answer.sender()).unwrap();
+            client.put_packet(b"you").unwrap();
+            assert_eq!(&*receive_at(&mut server, &mut peer), b"you");
+            peer.put_packet(b"still me").unwrap();
+            assert_eq!(receive(&mut client).sender(), answer.sender());
+        }
+    }
+}

@@ -68,13 +68,13 @@ pub(in crate::socket) fn bind_device(_socket: &Socket, _name: &str) -> io::Resul
 }
 
 #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd", target_os = "macos"))]
-pub(in crate::socket) fn set_traffic_class_v6(socket: &Socket, class: u32) -> io::Result<()> {
-    socket.set_tclass_v6(class)
+pub(in crate::socket) fn set_traffic_class(socket: &Socket, v6: bool, class: u32) -> io::Result<()> {
+    if v6 { socket.set_tclass_v6(class) } else { socket.set_tos_v4(class) }
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd", target_os = "macos")))]
-pub(in crate::socket) fn set_traffic_class_v6(_socket: &Socket, _class: u32) -> io::Result<()> {
-    Err(io::ErrorKind::Unsupported.into())
+pub(in crate::socket) fn set_traffic_class(socket: &Socket, v6: bool, class: u32) -> io::Result<()> {
+    if v6 { Err(io::ErrorKind::Unsupported.into()) } else { socket.set_tos_v4(class) }
 }
 
 /// Forbids fragments for one IP version, on this host and on the way.

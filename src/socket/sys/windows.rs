@@ -95,8 +95,8 @@ fn set_on(socket: RawSocket, level: i32, option: i32) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Windows takes traffic classes by policy only.
-pub(in crate::socket) fn set_traffic_class_v6(_socket: &Socket, _class: u32) -> io::Result<()> {
+/// Windows takes traffic classes by policy only. It accepts `IP_TOS`, and sends as before.
+pub(in crate::socket) fn set_traffic_class(_socket: &Socket, _v6: bool, _class: u32) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
