@@ -97,6 +97,8 @@ pub enum BindError {
     AlreadyOpen,
     /// The peer was taken from a server and uses the server's socket.
     ServersPeer,
+    /// The socket that a server was given is connected, and would send to its remote whatever is for others.
+    Connected,
     /// The address cannot be read.
     InvalidAddress(InvalidAddress),
     /// A value of the server's configuration makes no sense.
@@ -154,6 +156,7 @@ impl fmt::Display for BindError {
         match self {
             Self::AlreadyOpen => f.write_str("already open: stop or close it first"),
             Self::ServersPeer => f.write_str("a server's peer uses the server's socket and cannot bind one of its own"),
+            Self::Connected => f.write_str("a connected socket sends to its remote alone and cannot be a server's"),
             Self::InvalidAddress(error) => error.fmt(f),
             Self::InvalidConfig(error) => error.fmt(f),
             Self::OptionRefused { option, error } => write!(f, "the system refused {option}: {error}"),
@@ -172,7 +175,7 @@ impl Error for BindError {
             Self::InvalidAddress(error) => Some(error),
             Self::InvalidConfig(error) => Some(error),
             Self::OptionRefused { error, .. } => Some(error),
-            Self::AlreadyOpen | Self::ServersPeer => None,
+            Self::AlreadyOpen | Self::ServersPeer | Self::Connected => None,
             Self::AddressInUse(error)
             | Self::PermissionDenied(error)
             | Self::AddressNotAvailable(error)
@@ -324,7 +327,8 @@ pub enum PutError {
     /// No route, or no network; or, said of an earlier datagram on a connected socket, a firewall on the way has
     /// answered so. A host that is silent is no error: what is sent there is lost.
     Unreachable(io::Error),
-    /// A firewall of this machine forbids it, or the destination is a broadcast address and the sender a server; or,
+    /// A firewall or a route of this machine forbids it, or the destination is a broadcast address and the sender a
+    /// server; or,
     /// said of an earlier datagram on a connected socket, a firewall on the way has answered that it does (IPv6).
     PermissionDenied(io::Error),
     /// Something else that the system said.
@@ -456,6 +460,8 @@ pub enum OptionError {
     NotOpen,
     /// The address is no multicast group.
     NotMulticast(std::net::IpAddr),
+    /// A value that makes no sense.
+    InvalidConfig(ConfigError),
     /// The transport, for instance the in-memory network, has no such option.
     Unsupported,
     /// What the system said, for instance that it has no such interface.
@@ -470,6 +476,7 @@ impl fmt::Display for OptionError {
             }
             Self::NotOpen => f.write_str("not open: bind or connect first"),
             Self::NotMulticast(addr) => write!(f, "{addr} is no multicast group"),
+            Self::InvalidConfig(error) => error.fmt(f),
             Self::Unsupported => f.write_str("this transport has no such option"),
             Self::Io(error) => write!(f, "the system refused the option: {error}"),
         }
@@ -478,7 +485,11 @@ impl fmt::Display for OptionError {
 
 impl Error for OptionError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        if let Self::Io(error) = self { Some(error) } else { None }
+        match self {
+            Self::InvalidConfig(error) => Some(error),
+            Self::Io(error) => Some(error),
+            _ => None,
+        }
     }
 }
 

@@ -101,7 +101,8 @@
 //! *received = delivered + queued + consumed + Σ drops*, and *put = sent + waiting + Σ send drops*. What the kernel
 //! drops because its own buffer is full between two polls is no received datagram; Linux tells how many these were
 //! ([`ServerStats::kernel_drops`]). Poll often enough for [`UdpServer::receive_buffer_size`], and read that after
-//! `listen`. A limit that is reached is also logged, by one line a kind and minute at most (`log::warn!`).
+//! `listen`. A limit that is reached is also logged, by one line a kind and minute at most (`log::warn!`), for each server
+//! and each stand-alone peer.
 //!
 //! ICMP answers to something sent earlier, resets, interrupted calls: counted as
 //! [noise](ServerStats#structfield.noise), and the poll goes on to the next datagram.
@@ -279,6 +280,7 @@ mod readme {}
 mod demux;
 pub mod error;
 mod lifetime;
+mod notices;
 mod packet;
 mod peer;
 mod peer_id;

@@ -2,7 +2,6 @@
 
 mod config;
 mod dedicated;
-mod notices;
 mod outgoing;
 
 use std::net::{IpAddr, SocketAddr};
@@ -16,6 +15,7 @@ use crate::demux::{
 };
 use crate::error::{BindError, ConfigError, ConnectError, DedicateError, PollError, PutError, UnknownPeer, WaitError};
 use crate::lifetime::CloseReason;
+use crate::notices::Notices;
 use crate::peer::{PacketPeerUdp, SocketWait, Switch, WaitOutcome, Waker, check_remote, meant, send};
 use crate::peer_id::PeerId;
 use crate::socket::{
@@ -24,7 +24,6 @@ use crate::socket::{
 };
 use crate::stats::{FlushReport, PollReport, ServerStats, TableSizes};
 use dedicated::DedicatedSockets;
-use notices::Notices;
 use outgoing::Outgoing;
 
 /// Datagrams that one call of the system takes.
@@ -128,12 +127,16 @@ impl UdpServer {
     ///
     /// # Errors
     ///
-    /// See [`BindError`]; the server stays as it was.
+    /// See [`BindError`]; the server stays as it was. A connected socket is [`BindError::Connected`]: it would send to one
+    /// remote what is for others. [`PacketPeerUdp::from_std`] takes it.
     pub fn listen_on(&mut self, socket: std::net::UdpSocket) -> Result<(), BindError> {
         if self.is_listening() {
             return Err(BindError::AlreadyOpen);
         }
         self.check_config()?;
+        if socket.peer_addr().is_ok() {
+            return Err(BindError::Connected);
+        }
         let transport = self.factory.adopt(socket).map_err(BindError::from_io)?;
         self.listen_by(transport, false)
     }

@@ -30,7 +30,7 @@ pub(crate) use drain::{Drained, Sink, drain};
 pub use interrupt::Interrupt;
 pub use multicast::Interface;
 use noise::{Trouble, classify};
-pub(crate) use noise::{blocked_by_missing_broadcast_flag, is_out_of_descriptors, is_too_large};
+pub(crate) use noise::{blocked_by_missing_broadcast_flag, is_blocked, is_out_of_descriptors, is_too_large};
 pub(crate) use ready_set::ReadySet;
 pub(crate) use send_batch::MAX_MESSAGES;
 pub use send_batch::{Message, SendBatch};
@@ -90,7 +90,7 @@ pub trait Transport: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     ///
-    /// What the system answers; [`io::ErrorKind::WouldBlock`] where its queue is full.
+    /// What the system answers; [`io::ErrorKind::WouldBlock`], or the number of ENOBUFS, where its queue is full.
     fn send_to(&self, bytes: &[u8], to: SocketAddr) -> io::Result<()>;
 
     /// As [`send_to`](Self::send_to), from `from`, an address of this host. A transport that knows only one address, or
@@ -103,11 +103,15 @@ pub trait Transport: fmt::Debug + Send + Sync {
         self.send_to(bytes, to)
     }
 
-    /// Sends the messages of `batch` in order; returns how many the system accepted before one failed.
+    /// Sends the messages of `batch` in order; returns how many of their datagrams the system accepted before one failed.
+    /// These are counted as sent, and only what comes after them is tried again, be it the rest of a message.
+    ///
+    /// A transport whose system counts messages has the number of datagrams from
+    /// [`SendBatch::datagrams_in`](SendBatch::datagrams_in).
     ///
     /// # Errors
     ///
-    /// That of the first message. One that comes later comes again, as that of the first, when what is left is sent.
+    /// That of the first datagram. One that comes later comes again, as that of the first, when what is left is sent.
     fn send_batch(&self, batch: &SendBatch<'_>) -> io::Result<usize> {
         send_one_by_one(self, batch)
     }
@@ -225,20 +229,21 @@ fn this_host(transport: &(impl Transport + ?Sized), to: SocketAddr) -> SocketAdd
 
 /// A [`Transport::send_batch`] for transports that send one datagram a call.
 fn send_one_by_one(transport: &(impl Transport + ?Sized), batch: &SendBatch<'_>) -> io::Result<usize> {
-    for (sent, message) in batch.messages().enumerate() {
+    let mut sent = 0;
+    for message in batch.messages() {
         for datagram in message.datagrams {
             let result = match message.from {
                 Some(from) => transport.send_from(from, datagram, message.to),
                 None => transport.send_to(datagram, message.to),
             };
             match result {
-                Ok(()) => {}
+                Ok(()) => sent += 1,
                 Err(_) if sent > 0 => return Ok(sent),
                 Err(error) => return Err(error),
             }
         }
     }
-    Ok(batch.len())
+    Ok(sent)
 }
 
 /// One option of a [`Transport`], with its new value.

@@ -9,8 +9,11 @@ use super::remote::{check_remote, meant};
 use super::send::send;
 use super::waker::{SocketWait, WaitOutcome, Waker};
 use crate::demux::{PacketQueue, QueueLimits, canonical};
-use crate::error::{BindError, ConnectError, GetError, GetIntoError, OptionError, PollError, PutError, WaitError};
+use crate::error::{
+    BindError, ConfigError, ConnectError, GetError, GetIntoError, OptionError, PollError, PutError, WaitError,
+};
 use crate::lifetime::{CloseReason, PeerState};
+use crate::notices::Notices;
 use crate::packet::{Packet, Pool};
 use crate::peer_id::PeerId;
 use crate::socket::{
@@ -45,6 +48,7 @@ pub(super) struct Standalone {
     broadcast: bool,
     receive_buffer: Option<usize>,
     wait: SocketWait,
+    notices: Notices,
 }
 
 /// From whom packets are taken.
@@ -125,6 +129,7 @@ impl Standalone {
             broadcast: false,
             receive_buffer: None,
             wait: SocketWait::default(),
+            notices: Notices::new(),
         }
     }
 
@@ -203,18 +208,23 @@ impl Standalone {
 
     pub(super) fn poll(&mut self) -> Result<(), PollError> {
         let Socket::Open(open) = &mut self.socket else { return Err(PollError::NotOpen) };
+        let now = open.transport.now();
         let mut intake = Intake {
             inbox: &mut self.inbox,
             source: &mut self.source,
             destination: &mut self.destination,
-            now: open.transport.now(),
+            now,
             left: MAX_PER_POLL,
+            overflowed: false,
         };
         // While a thread ends its variables are gone, and a peer may still be polled by the end of another.
         let room = ROOM.try_with(Cell::take).ok().flatten();
         let mut batch = room.unwrap_or_else(|| ReceiveBatch::new(BATCH, SLOT));
         let drained = socket::drain(&*open.transport, &mut batch, &mut intake);
         let _ = ROOM.try_with(|room| room.set(Some(batch)));
+        if intake.overflowed || self.notices.has_more() {
+            self.notices.tell(now, &self.inbox.stats.drops);
+        }
         match drained {
             Ok(_) => Ok(()),
             Err(error) => {
@@ -250,7 +260,8 @@ impl Standalone {
         };
         match send(&*open.transport, None, bytes, destination) {
             Err(PutError::PermissionDenied(error))
-                if !self.broadcast && socket::blocked_by_missing_broadcast_flag(&error, destination) =>
+                if !self.broadcast
+                    && socket::blocked_by_missing_broadcast_flag(&*open.transport, &error, destination) =>
             {
                 Err(PutError::BroadcastNotEnabled)
             }
@@ -325,8 +336,13 @@ impl Standalone {
         self.follow_port = follow;
     }
 
-    pub(super) fn set_receive_buffer(&mut self, bytes: Option<usize>) {
+    pub(super) fn set_receive_buffer(&mut self, bytes: Option<usize>) -> Result<(), OptionError> {
+        if bytes == Some(0) {
+            let needs = "at least 1, or None for the system's";
+            return Err(OptionError::InvalidConfig(ConfigError { name: "receive_buffer", needs }));
+        }
         self.receive_buffer = bytes;
+        Ok(())
     }
 
     pub(super) fn set_queue_limits(&mut self, limits: QueueLimits) {
@@ -426,11 +442,12 @@ impl fmt::Debug for Standalone {
 }
 
 impl Inbox {
-    fn receive(&mut self, sender: SocketAddr, bytes: &[u8], now: Instant) {
+    /// Returns whether there was room.
+    fn receive(&mut self, sender: SocketAddr, bytes: &[u8], now: Instant) -> bool {
         let packet = self.pool.packet(bytes, &sender, now);
-        if let Some(lost) = self.queue.push(packet, &self.limits) {
-            self.stats.drops.add(lost.bound.into(), lost.packets);
-        }
+        let Some(lost) = self.queue.push(packet, &self.limits) else { return true };
+        self.stats.drops.add(lost.bound.into(), lost.packets);
+        false
     }
 
     fn take(&mut self) -> Option<Packet> {
@@ -453,6 +470,8 @@ struct Intake<'a> {
     destination: &'a mut Option<SocketAddr>,
     now: Instant,
     left: usize,
+    /// Something was dropped for want of room.
+    overflowed: bool,
 }
 
 impl Sink for Intake<'_> {
@@ -470,6 +489,7 @@ impl Sink for Intake<'_> {
     fn truncated(&mut self) {
         self.inbox.stats.received += 1;
         self.inbox.stats.drops.add(DropReason::TooLarge, 1);
+        self.overflowed = true;
     }
 
     fn noise(&mut self) {
@@ -492,8 +512,9 @@ impl Intake<'_> {
             stats.drops.add(DropReason::Stranger, 1);
         } else if datagram.cut {
             stats.drops.add(DropReason::TooLarge, 1);
+            self.overflowed = true;
         } else {
-            self.inbox.receive(sender, bytes, self.now);
+            self.overflowed |= !self.inbox.receive(sender, bytes, self.now);
         }
     }
 }

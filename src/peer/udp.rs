@@ -457,21 +457,20 @@ impl PacketPeerUdp {
     /// stand-alone peer opens from now on; `None`, the default, leaves the system's own, on Linux some 256 small
     /// datagrams.
     ///
-    /// For who receives more between two polls, as many replies at a time. What is refused is asked for again by half;
+    /// For a peer that receives more between two polls, such as many replies at a time. What is refused is asked for again by half;
     /// what was granted is in [`receive_buffer_size`](Self::receive_buffer_size). Raise
     /// [`set_queue_limits`](Self::set_queue_limits) too. A server has
     /// [`SocketOptions::receive_buffer`](crate::SocketOptions#structfield.receive_buffer).
     ///
     /// # Errors
     ///
-    /// [`OptionError::ServersPeer`].
+    /// [`OptionError::ServersPeer`]; [`OptionError::InvalidConfig`] for `Some(0)`, and what was asked for before stays.
     pub fn set_receive_buffer(&mut self, bytes: Option<usize>) -> Result<(), OptionError> {
-        self.stand_alone_mut()?.set_receive_buffer(bytes);
-        Ok(())
+        self.stand_alone_mut()?.set_receive_buffer(bytes)
     }
 
-    /// How much may wait to be taken from a stand-alone peer. A server's peers follow the server's
-    /// [`Limits::queue`](crate::Limits#structfield.queue).
+    /// How much may wait to be taken from a stand-alone peer. What comes beyond is dropped, counted, and logged by one line
+    /// per minute. A server's peers follow the server's [`Limits::queue`](crate::Limits#structfield.queue).
     ///
     /// # Errors
     ///

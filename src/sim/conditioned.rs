@@ -10,7 +10,7 @@ use super::link::{Link, LinkStats};
 use super::schedule::{Schedule, Taken};
 use crate::socket::{
     BindOptions, Datagram, Interrupt, Message, ReceiveBatch, SendBatch, SocketRef, Transport, TransportFactory,
-    TransportOption,
+    TransportOption, is_blocked,
 };
 
 /// Datagrams that one call of the inner transport takes, and room for the largest.
@@ -294,16 +294,17 @@ impl ConditionedTransport {
     }
 
     fn send_one_by_one(&self, batch: &SendBatch<'_>) -> io::Result<usize> {
-        for (sent, Message { to, from, datagrams }) in batch.messages().enumerate() {
-            for (number, datagram) in datagrams.iter().enumerate() {
+        let mut sent = 0;
+        for Message { to, from, datagrams } in batch.messages() {
+            for datagram in datagrams {
                 match self.send(from, datagram, to) {
-                    Err(error) if number == 0 => return if sent > 0 { Ok(sent) } else { Err(error) },
-                    // The rest of a message that has begun does not come again; what failed is counted.
-                    _ => {}
+                    Ok(()) => sent += 1,
+                    Err(_) if sent > 0 => return Ok(sent),
+                    Err(error) => return Err(error),
                 }
             }
         }
-        Ok(batch.len())
+        Ok(sent)
     }
 
     fn pass_on(&self, from: Option<IpAddr>, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
@@ -348,7 +349,7 @@ impl ConditionedTransport {
             line = lock(&self.outgoing);
             line.is_sending = false;
             match result {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                Err(error) if is_blocked(&error) => {
                     return line.held.put_back(taken);
                 }
                 Err(_) => self.count_undelivered(1),
@@ -466,8 +467,7 @@ impl Transport for ConditionedTransport {
             return self.send_one_by_one(batch);
         }
         let result = self.inner.send_batch(batch);
-        let sent = batch.messages().take(*result.as_ref().unwrap_or(&0)).map(|message| message.datagrams.len() as u64);
-        lock(&self.control.shared.outgoing).stats.pass(sent.sum());
+        lock(&self.control.shared.outgoing).stats.pass(*result.as_ref().unwrap_or(&0) as u64);
         result
     }
 

@@ -14,8 +14,9 @@
 //! - `set_multicast_interface_v4(&UdpSocket, index)`: `IP_MULTICAST_IF` by interface index;
 //! - `receive_joined_groups_only(&UdpSocket)`: and not those of the host's other sockets;
 //! - `interface_index(name)`;
-//! - `is_truncation`, `is_dead_socket`, `is_firewall`, `is_too_large`, `is_family_missing`,
+//! - `is_truncation`, `is_dead_socket`, `is_firewall`, `is_out_of_buffers`, `is_too_large`, `is_family_missing`,
 //!   `is_segmentation_refused`, `is_out_of_descriptors`: what error numbers mean;
+//! - `CONNECT_TELLS_BROADCAST`: whether a connect shows what is a broadcast address;
 //!
 //! and, in `linux` or else in `portable`:
 //!

@@ -202,7 +202,9 @@ pub(in crate::socket) fn send_batch(
     let sent = unsafe {
         libc::sendmmsg(socket.as_raw_fd(), headers.as_mut_ptr().cast(), count as libc::c_uint, libc::MSG_DONTWAIT as _)
     };
-    usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+    let messages = usize::try_from(sent).map_err(|_| io::Error::last_os_error())?;
+    // A message cut into segments is sent as a whole or not at all.
+    Ok(batch.datagrams_in(messages))
 }
 
 /// A socket address as the kernel takes it.

@@ -268,13 +268,22 @@ pub(in crate::socket) fn is_truncation(_error: &io::Error) -> bool {
     false
 }
 
+/// Nothing that an ICMP message can cause is among these: EOPNOTSUPP is Linux's word for "source route failed".
 pub(in crate::socket) fn is_dead_socket(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EBADF | libc::ENOTSOCK | libc::EFAULT | libc::EOPNOTSUPP))
+    matches!(error.raw_os_error(), Some(libc::EBADF | libc::ENOTSOCK | libc::EFAULT | libc::ENOSYS))
 }
+
+/// Whether connecting to a broadcast address is refused without the flag. BSD and macOS refuse only to send there.
+pub(in crate::socket) const CONNECT_TELLS_BROADCAST: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
 /// EPERM is netfilter's or pf's; EACCES is the socket layer's.
 pub(in crate::socket) fn is_firewall(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::EPERM)
+}
+
+/// BSD and macOS say so of a device's full queue; Linux does to who asks for ICMP messages (`IP_RECVERR`).
+pub(in crate::socket) fn is_out_of_buffers(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::ENOBUFS)
 }
 
 pub(in crate::socket) fn is_too_large(error: &io::Error) -> bool {
