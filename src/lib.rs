@@ -83,8 +83,10 @@
 //! A bare port opens one IPv6 socket that serves IPv4 too (dual stack), or an IPv4 socket where the system has no IPv6.
 //! Who somebody is, is decided by one form of an address, the one you see everywhere: IPv4 is IPv4, also where the
 //! socket reports it mapped into IPv6; the IPv6 flow label is left out; the scope of a link-local address stays, so
-//! that it can be answered. A port is exclusive: a second server on it gets [`BindError::AddressInUse`], on every
-//! system. Members of a multicast group on one host share theirs, by [`PacketPeerUdp::bind_shared`].
+//! that it can be answered. As a destination an unspecified address means this host, on every system: a client on the same
+//! host connects to what [`local_addr`](UdpServer::local_addr) says of a server on a bare port. A port is exclusive: a
+//! second server on it gets [`BindError::AddressInUse`], on every system. Members of a multicast group on one host share
+//! theirs, by [`PacketPeerUdp::bind_shared`].
 //!
 //! # How large a packet may be
 //!

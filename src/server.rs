@@ -605,6 +605,9 @@ impl UdpServer {
     }
 
     /// The socket listened on, to set options the crate does not know or to wait for it beside others.
+    ///
+    /// An option by which the kernel keeps errors for the program, such as `IP_RECVERR`, makes [`wait`](Self::wait)
+    /// return at once for as long as these have not been read.
     #[doc(alias = "AsFd")]
     #[doc(alias = "AsSocket")]
     pub fn socket(&self) -> Option<SocketRef<'_>> {

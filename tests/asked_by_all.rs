@@ -116,3 +116,22 @@ fn a_socket_given_after_a_question_to_all_hears_its_client() {
         }
     }
 }
+
+/// A server that listens at a group's address hears the group alone, and a socket bound there would too.
+#[test]
+fn a_socket_given_by_a_server_that_listens_at_a_groups_address_hears_its_client() {
+    let mut server = UdpServer::new();
+    server.listen((GROUP, 0)).unwrap();
+    let socket = server.socket().unwrap();
+    SockRef::from(&socket).join_multicast_v4_n(&GROUP, &InterfaceIndexOrAddress::Address(LOOPBACK)).unwrap();
+    let mut client = asking(GROUP.into(), &server);
+    client.put_packet(b"who is there?").unwrap();
+    let mut peer = accept(&mut server);
+    assert_eq!(texts(&mut peer), ["who is there?"]);
+    let own = server.dedicate_socket(&mut peer, Switch::AtOnce).unwrap();
+    peer.put_packet(b"me").unwrap();
+    assert_eq!(receive(&mut client).sender(), own);
+    client.set_dest_address(own).unwrap();
+    client.put_packet(b"you alone").unwrap();
+    assert_eq!(&*receive_at(&mut server, &mut peer), b"you alone");
+}
