@@ -408,6 +408,10 @@ impl PacketPeerUdp {
 
     /// Chooses the interface that multicast packets leave by. Default: the routing table's choice.
     ///
+    /// On a bare port, this and the two options below are those of both IP versions on Linux, Android and Windows. macOS,
+    /// iOS and FreeBSD have them there for IPv6 groups only, and leave those of IPv4 as they are: bind to `0.0.0.0` for
+    /// these.
+    ///
     /// # Errors
     ///
     /// See [`OptionError`].
