@@ -334,7 +334,7 @@ impl Transport for End {
         Ok(())
     }
 
-    fn connect(&mut self, _remote: SocketAddr) -> io::Result<()> {
+    fn connect(&mut self, _remote: SocketAddr) -> io::Result<SocketAddr> {
         Err(io::ErrorKind::Unsupported.into())
     }
 

@@ -20,7 +20,7 @@
 //! | `OK` (ignored) | `set_dest_address`, `set_broadcast_enabled` on a server's peer | the same two |
 //! | `ERR_INVALID_PARAMETER` | `connect_to_host`: address, port | [`ConnectError::Unresolved`], [`ConnectError::NoPort`] |
 //! | `ERR_CANT_RESOLVE` | `set_dest_address` | [`ConnectError::Unresolved`] |
-//! | `FAILED` | `connect_to_host` | [`ConnectError::Unreachable`], [`ConnectError::WrongFamily`] |
+//! | `FAILED` | `connect_to_host` | [`ConnectError::Unreachable`], [`WrongFamily`](ConnectError::WrongFamily), [`Broadcast`](ConnectError::Broadcast), [`Multicast`](ConnectError::Multicast) |
 //! | `ERR_CANT_OPEN` | `connect_to_host` | [`ConnectError::Bind`] |
 //! | `ERR_UNCONFIGURED` | `put_packet`: no destination | [`PutError::NoDestination`] |
 //! | `OK` (from a new port) | `put_packet` after `close` or `stop` | [`PutError::Ended`] |
@@ -97,6 +97,8 @@ pub enum BindError {
     AlreadyOpen,
     /// The peer was taken from a server and uses the server's socket.
     ServersPeer,
+    /// The socket that a server was given is connected, and would send to its remote whatever is for others.
+    Connected,
     /// The address cannot be read.
     InvalidAddress(InvalidAddress),
     /// A value of the server's configuration makes no sense.
@@ -154,6 +156,7 @@ impl fmt::Display for BindError {
         match self {
             Self::AlreadyOpen => f.write_str("already open: stop or close it first"),
             Self::ServersPeer => f.write_str("a server's peer uses the server's socket and cannot bind one of its own"),
+            Self::Connected => f.write_str("a connected socket sends to its remote alone and cannot be a server's"),
             Self::InvalidAddress(error) => error.fmt(f),
             Self::InvalidConfig(error) => error.fmt(f),
             Self::OptionRefused { option, error } => write!(f, "the system refused {option}: {error}"),
@@ -172,7 +175,7 @@ impl Error for BindError {
             Self::InvalidAddress(error) => Some(error),
             Self::InvalidConfig(error) => Some(error),
             Self::OptionRefused { error, .. } => Some(error),
-            Self::AlreadyOpen | Self::ServersPeer => None,
+            Self::AlreadyOpen | Self::ServersPeer | Self::Connected => None,
             Self::AddressInUse(error)
             | Self::PermissionDenied(error)
             | Self::AddressNotAvailable(error)
@@ -332,7 +335,8 @@ pub enum PutError {
     /// No route, or no network; or, said of an earlier datagram on a connected socket, a firewall on the way has
     /// answered so. A host that is silent is no error: what is sent there is lost.
     Unreachable(io::Error),
-    /// A firewall of this machine forbids it, or the destination is a broadcast address and the sender a server; or,
+    /// A firewall or a route of this machine forbids it, or the destination is a broadcast address and the sender a
+    /// server; or,
     /// said of an earlier datagram on a connected socket, a firewall on the way has answered that it does (IPv6).
     PermissionDenied(io::Error),
     /// Something else that the system said.
@@ -404,6 +408,14 @@ pub enum ConnectError {
     Unreachable(io::Error),
     /// The peer is connected: `connect_to_host` again to change its remote, `close` before anything else.
     Connected,
+    /// It is a broadcast address, from which nobody answers: a peer connected there would be deaf.
+    /// [`set_dest_address`](crate::PacketPeerUdp::set_dest_address) sends there and hears everybody; a server sends there
+    /// by [`send_to`](crate::UdpServer::send_to). 255.255.255.255 is always found out, the broadcast address of a
+    /// network on Linux, Android and Windows.
+    Broadcast,
+    /// It is the address of a multicast group, from which nobody answers; otherwise as
+    /// [`Broadcast`](Self::Broadcast).
+    Multicast,
     /// The server is not listening.
     NotListening,
     /// The server has a peer of this address already.
@@ -428,6 +440,12 @@ impl fmt::Display for ConnectError {
             Self::Bind(error) => error.fmt(f),
             Self::Unreachable(error) => write!(f, "no address of the host can be reached: {error}"),
             Self::Connected => f.write_str("the peer is connected to another destination"),
+            Self::Broadcast => {
+                f.write_str("nobody answers from a broadcast address: set it as the destination instead")
+            }
+            Self::Multicast => {
+                f.write_str("nobody answers from the address of a group: set it as the destination instead")
+            }
             Self::NotListening => f.write_str("the server is not listening"),
             Self::AlreadyKnown(id) => write!(f, "the server has a peer of this address already: {id}"),
             Self::PeersFull => f.write_str("the server has as many peers as it may"),
@@ -457,6 +475,8 @@ pub enum OptionError {
     NotOpen,
     /// The address is no multicast group.
     NotMulticast(std::net::IpAddr),
+    /// A value that makes no sense.
+    InvalidConfig(ConfigError),
     /// The transport, for instance the in-memory network, has no such option.
     Unsupported,
     /// What the system said, for instance that it has no such interface.
@@ -471,6 +491,7 @@ impl fmt::Display for OptionError {
             }
             Self::NotOpen => f.write_str("not open: bind or connect first"),
             Self::NotMulticast(addr) => write!(f, "{addr} is no multicast group"),
+            Self::InvalidConfig(error) => error.fmt(f),
             Self::Unsupported => f.write_str("this transport has no such option"),
             Self::Io(error) => write!(f, "the system refused the option: {error}"),
         }
@@ -479,7 +500,11 @@ impl fmt::Display for OptionError {
 
 impl Error for OptionError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        if let Self::Io(error) = self { Some(error) } else { None }
+        match self {
+            Self::InvalidConfig(error) => Some(error),
+            Self::Io(error) => Some(error),
+            _ => None,
+        }
     }
 }
 

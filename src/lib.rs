@@ -83,8 +83,10 @@
 //! A bare port opens one IPv6 socket that serves IPv4 too (dual stack), or an IPv4 socket where the system has no IPv6.
 //! Who somebody is, is decided by one form of an address, the one you see everywhere: IPv4 is IPv4, also where the
 //! socket reports it mapped into IPv6; the IPv6 flow label is left out; the scope of a link-local address stays, so
-//! that it can be answered. A port is exclusive: a second server on it gets [`BindError::AddressInUse`], on every
-//! system. Members of a multicast group on one host share theirs, by [`PacketPeerUdp::bind_shared`].
+//! that it can be answered. As a destination an unspecified address means this host, on every system: a client on the same
+//! host connects to what [`local_addr`](UdpServer::local_addr) says of a server on a bare port. A port is exclusive: a
+//! second server on it gets [`BindError::AddressInUse`], on every system. Members of a multicast group on one host share
+//! theirs, by [`PacketPeerUdp::bind_shared`].
 //!
 //! # How large a packet may be
 //!
@@ -101,7 +103,8 @@
 //! *received = delivered + queued + consumed + Σ drops*, and *put = sent + waiting + Σ send drops*. What the kernel
 //! drops because its own buffer is full between two polls is no received datagram; Linux tells how many these were
 //! ([`ServerStats::kernel_drops`]). Poll often enough for [`UdpServer::receive_buffer_size`], and read that after
-//! `listen`. A limit that is reached is also logged, by one line a kind and minute at most (`log::warn!`).
+//! `listen`. A limit that is reached is also logged, by one line a kind and minute at most (`log::warn!`), for each server
+//! and each stand-alone peer.
 //!
 //! ICMP answers to something sent earlier, resets, interrupted calls: counted as
 //! [noise](ServerStats#structfield.noise), and the poll goes on to the next datagram.
@@ -131,6 +134,11 @@
 //! | who forges the address | is that peer | is nobody without the id | is that peer; with `AtOnce` also chooses the client's port; and uses up sockets where they are given to all |
 //! | who guesses or overhears the id | – | is that peer, and moves it, unless [a proof is asked for](OnMove::ask) | – |
 //! | choose it for | the default: LAN, short sessions, clients in Godot | phones, long sessions, whatever crosses NATs | few peers that must not share a buffer with the others: a server's servers, spectators' relays |
+//!
+//! A client that changes networks has to connect again, whatever the server goes by: its socket stays at the address from
+//! which it was connected, where answers no longer come. Have a rule such as "nothing heard for two seconds: call
+//! [`connect_to_host`](PacketPeerUdp::connect_to_host) again", which says more. With connection ids the server then goes on
+//! with the same connection; by address it is a new one.
 //!
 //! An id is all that tells its client from somebody else: draw it from the system's source of randomness and do not log
 //! it, as the example `connection_id_client` does. It is no encryption. Sockets of their own buy isolation and not
@@ -228,7 +236,7 @@
 //! | `close()` | [`PacketPeerUdp::close`] | |
 //! | `wait()` | [`PacketPeerUdp::wait`] | has a time-out, and a [`Waker`] ends it |
 //! | `get_local_port()` | [`PacketPeerUdp::local_addr`] | |
-//! | `set_broadcast_enabled(on)` | [`PacketPeerUdp::set_broadcast_enabled`] | holds for a later connect too |
+//! | `set_broadcast_enabled(on)` | [`PacketPeerUdp::set_broadcast_enabled`] | holds for sockets opened later too; a broadcast address is for [`set_dest_address`](PacketPeerUdp::set_dest_address), since nobody answers from there |
 //! | `join_multicast_group(address, interface)` | [`PacketPeerUdp::join_multicast_group`] | [`Interface::by_name`] for the name; bind first, [shared](PacketPeerUdp::bind_shared) for several members on one host |
 //! | `leave_multicast_group(address, interface)` | [`PacketPeerUdp::leave_multicast_group`] | |
 //! | `get_var()`, `put_var()`, `encode_buffer_max_size` | – | bytes only: decoding what strangers send is the game's choice |
@@ -274,6 +282,7 @@ mod readme {}
 mod demux;
 pub mod error;
 mod lifetime;
+mod notices;
 mod packet;
 mod peer;
 mod peer_id;

@@ -13,7 +13,7 @@ pub enum PeerState {
 }
 
 /// Why a peer ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum CloseReason {
     /// This side closed it: the handle, by `close`, or the server, by [`UdpServer::close`](crate::UdpServer::close).

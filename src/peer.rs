@@ -1,11 +1,13 @@
 //! The handles: the [`PacketPeer`] trait and [`PacketPeerUdp`], which is a server's peer or a socket of its own.
 
+mod remote;
 mod send;
 mod served;
 mod standalone;
 mod udp;
 mod waker;
 
+pub(crate) use remote::{check_remote, meant};
 pub(crate) use send::{reason, send};
 pub use served::Switch;
 pub use udp::PacketPeerUdp;

@@ -2,7 +2,6 @@
 
 mod config;
 mod dedicated;
-mod notices;
 mod outgoing;
 
 use std::net::{IpAddr, SocketAddr};
@@ -16,7 +15,8 @@ use crate::demux::{
 };
 use crate::error::{BindError, ConfigError, ConnectError, DedicateError, PollError, PutError, UnknownPeer, WaitError};
 use crate::lifetime::CloseReason;
-use crate::peer::{PacketPeerUdp, SocketWait, Switch, WaitOutcome, Waker, send};
+use crate::notices::Notices;
+use crate::peer::{PacketPeerUdp, SocketWait, Switch, WaitOutcome, Waker, check_remote, meant, send};
 use crate::peer_id::PeerId;
 use crate::socket::{
     Drained, MAX_PAYLOAD_V4, ReceiveBatch, SharedTransport, Sink, SocketRef, SystemSockets, ToBindAddr, Transport,
@@ -24,7 +24,6 @@ use crate::socket::{
 };
 use crate::stats::{FlushReport, PollReport, ServerStats, TableSizes};
 use dedicated::DedicatedSockets;
-use notices::Notices;
 use outgoing::Outgoing;
 
 /// Datagrams that one call of the system takes.
@@ -128,12 +127,16 @@ impl UdpServer {
     ///
     /// # Errors
     ///
-    /// See [`BindError`]; the server stays as it was.
+    /// See [`BindError`]; the server stays as it was. A connected socket is [`BindError::Connected`]: it would send to one
+    /// remote what is for others. [`PacketPeerUdp::from_std`] takes it.
     pub fn listen_on(&mut self, socket: std::net::UdpSocket) -> Result<(), BindError> {
         if self.is_listening() {
             return Err(BindError::AlreadyOpen);
         }
         self.check_config()?;
+        if socket.peer_addr().is_ok() {
+            return Err(BindError::Connected);
+        }
         let transport = self.factory.adopt(socket).map_err(BindError::from_io)?;
         self.listen_by(transport, false)
     }
@@ -347,13 +350,16 @@ impl UdpServer {
     /// Makes a peer of `addr` from this side: to speak first from the port listened on, as hole punching and server
     /// browsers do. Nothing is sent. A pending connection of that address becomes the peer, with what it has received.
     ///
-    /// The idle timeout counts from now.
+    /// The idle timeout counts from now. An unspecified address, such as the [`local_addr`](PacketPeerUdp::local_addr) of
+    /// a peer on a bare port, means this host: the address listened on, or else the loopback address.
+    /// [`remote_addr`](PacketPeerUdp::remote_addr) tells.
     ///
     /// # Errors
     ///
     /// [`ConnectError::AlreadyKnown`], [`PeersFull`](ConnectError::PeersFull),
     /// [`NotListening`](ConnectError::NotListening), [`NoPort`](ConnectError::NoPort),
-    /// [`WrongFamily`](ConnectError::WrongFamily), or [`NeedsId`](ConnectError::NeedsId) where the server goes by
+    /// [`WrongFamily`](ConnectError::WrongFamily), [`Broadcast`](ConnectError::Broadcast),
+    /// [`Multicast`](ConnectError::Multicast), or [`NeedsId`](ConnectError::NeedsId) where the server goes by
     /// connection ids alone: what comes from the address would be a connection of its own. There use
     /// [`connect_as`](Self::connect_as).
     pub fn connect(&mut self, addr: SocketAddr) -> Result<PacketPeerUdp, ConnectError> {
@@ -382,9 +388,12 @@ impl UdpServer {
         if addr.port() == 0 {
             return Err(ConnectError::NoPort);
         }
-        if !listening.transport.get().io().reaches(addr) {
+        let io = listening.transport.get().io();
+        let addr = meant(io, addr);
+        if !io.reaches(addr) {
             return Err(ConnectError::WrongFamily);
         }
+        check_remote(io, addr)?;
         let transport = listening.transport.share();
         match self.demux.connect(addr, id) {
             Ok(mailbox) => Ok(PacketPeerUdp::served(mailbox, transport)),
@@ -431,13 +440,15 @@ impl UdpServer {
     }
 
     /// Sends one datagram from the port listened on to anybody, and remembers nothing: for answers to those who are to
-    /// be no peers. An answer makes a pending connection, as every unknown sender does.
+    /// be no peers. An answer makes a pending connection, as every unknown sender does. An unspecified address means this
+    /// host, as for [`connect`](Self::connect).
     ///
     /// # Errors
     ///
     /// See [`PutError`]; the datagram was not sent, and is counted under its reason.
     pub fn send_to(&mut self, addr: SocketAddr, bytes: &[u8]) -> Result<(), PutError> {
         let transport = self.listening.as_ref().map(|listening| listening.transport.get().io());
+        let addr = transport.map_or(addr, |transport| meant(transport, addr));
         send_stateless(transport, &self.demux, None, bytes, addr)
     }
 
@@ -589,9 +600,11 @@ impl UdpServer {
     }
 
     /// The peer that is known by this address, if there is one; of those known by a connection id see
-    /// [`find_connection`](Self::find_connection). An IPv4 address may be given as such or mapped into IPv6.
+    /// [`find_connection`](Self::find_connection). An IPv4 address may be given as such or mapped into IPv6, and this host
+    /// as for [`connect`](Self::connect).
     pub fn find(&self, addr: SocketAddr) -> Option<PeerId> {
-        self.demux.find(addr)
+        let listening = self.listening.as_ref();
+        self.demux.find(addr).or_else(|| self.demux.find(meant(listening?.transport.get().io(), addr)))
     }
 
     /// The peer of this connection id, if there is one; where the server's [identity](crate::Identity) is a connection
@@ -645,6 +658,9 @@ impl UdpServer {
     }
 
     /// The socket listened on, to set options the crate does not know or to wait for it beside others.
+    ///
+    /// An option by which the kernel keeps errors for the program, such as `IP_RECVERR`, makes [`wait`](Self::wait)
+    /// return at once for as long as these have not been read.
     #[doc(alias = "AsFd")]
     #[doc(alias = "AsSocket")]
     pub fn socket(&self) -> Option<SocketRef<'_>> {

@@ -19,7 +19,7 @@ mod udp;
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 pub(crate) use batch::Arrived;
@@ -30,7 +30,7 @@ pub(crate) use drain::{Drained, Sink, drain};
 pub use interrupt::Interrupt;
 pub use multicast::Interface;
 use noise::{Trouble, classify};
-pub(crate) use noise::{blocked_by_missing_broadcast_flag, is_out_of_descriptors, is_too_large};
+pub(crate) use noise::{blocked_by_missing_broadcast_flag, is_blocked, is_out_of_descriptors, is_too_large};
 pub(crate) use ready_set::ReadySet;
 pub(crate) use send_batch::MAX_MESSAGES;
 pub use send_batch::{Message, SendBatch};
@@ -90,7 +90,7 @@ pub trait Transport: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     ///
-    /// What the system answers; [`io::ErrorKind::WouldBlock`] where its queue is full.
+    /// What the system answers; [`io::ErrorKind::WouldBlock`], or the number of ENOBUFS, where its queue is full.
     fn send_to(&self, bytes: &[u8], to: SocketAddr) -> io::Result<()>;
 
     /// As [`send_to`](Self::send_to), from `from`, an address of this host. A transport that knows only one address, or
@@ -103,11 +103,15 @@ pub trait Transport: fmt::Debug + Send + Sync {
         self.send_to(bytes, to)
     }
 
-    /// Sends the messages of `batch` in order; returns how many the system accepted before one failed.
+    /// Sends the messages of `batch` in order; returns how many of their datagrams the system accepted before one failed.
+    /// These are counted as sent, and only what comes after them is tried again, be it the rest of a message.
+    ///
+    /// A transport whose system counts messages has the number of datagrams from
+    /// [`SendBatch::datagrams_in`](SendBatch::datagrams_in).
     ///
     /// # Errors
     ///
-    /// That of the first message. One that comes later comes again, as that of the first, when what is left is sent.
+    /// That of the first datagram. One that comes later comes again, as that of the first, when what is left is sent.
     fn send_batch(&self, batch: &SendBatch<'_>) -> io::Result<usize> {
         send_one_by_one(self, batch)
     }
@@ -118,12 +122,14 @@ pub trait Transport: fmt::Debug + Send + Sync {
         1
     }
 
-    /// Fixes the remote: from now on only its datagrams are received.
+    /// Fixes the remote: from now on only its datagrams are received. Returns the address that these come from
+    /// (`getpeername(2)`), which is not `remote` where that is [unspecified](Self::this_host), or has a scope that says
+    /// nothing.
     ///
     /// # Errors
     ///
     /// What the system answers, for instance that there is no route.
-    fn connect(&mut self, remote: SocketAddr) -> io::Result<()>;
+    fn connect(&mut self, remote: SocketAddr) -> io::Result<SocketAddr>;
 
     /// The address this transport is bound to.
     ///
@@ -135,6 +141,21 @@ pub trait Transport: fmt::Debug + Send + Sync {
     /// Whether the transport's address family can carry a datagram to `to`.
     fn reaches(&self, _to: SocketAddr) -> bool {
         true
+    }
+
+    /// What an unspecified address, `0.0.0.0` or `[::]`, means as a destination: this host. Returns the address, with the
+    /// port of `to`, from which whoever listens there answers.
+    ///
+    /// As Linux has it, it is the address that this transport is bound to, if it is bound to one, and else the loopback
+    /// address; `[::]` means the one of IPv4 where there is no IPv6. A transport that wraps another passes it on.
+    fn this_host(&self, to: SocketAddr) -> SocketAddr {
+        this_host(self, to)
+    }
+
+    /// Whether `to` is a broadcast address, as far as the system tells: nobody answers from there. By default only
+    /// 255.255.255.255 is one. A transport that wraps another passes it on.
+    fn is_broadcast(&self, to: SocketAddr) -> bool {
+        to.ip().to_canonical() == Ipv4Addr::BROADCAST
     }
 
     /// What time it is for those who use this transport: the clock of [`UdpServer::poll`](crate::UdpServer::poll).
@@ -192,22 +213,37 @@ pub trait Transport: fmt::Debug + Send + Sync {
     }
 }
 
+/// What [`Transport::this_host`] says.
+fn this_host(transport: &(impl Transport + ?Sized), to: SocketAddr) -> SocketAddr {
+    let may_be_v6 = to.ip().to_canonical().is_ipv6();
+    let is_one = |bound: &SocketAddr| !bound.ip().is_unspecified() && !bound.ip().is_multicast();
+    // Whoever listens at 0.0.0.0 hears no IPv6.
+    let bound = transport.local_addr().ok().filter(is_one).filter(|bound| bound.is_ipv4() || may_be_v6);
+    if let Some(mut bound) = bound {
+        bound.set_port(to.port());
+        return bound;
+    }
+    let v6 = SocketAddr::from((Ipv6Addr::LOCALHOST, to.port()));
+    if may_be_v6 && transport.reaches(v6) { v6 } else { (Ipv4Addr::LOCALHOST, to.port()).into() }
+}
+
 /// A [`Transport::send_batch`] for transports that send one datagram a call.
 fn send_one_by_one(transport: &(impl Transport + ?Sized), batch: &SendBatch<'_>) -> io::Result<usize> {
-    for (sent, message) in batch.messages().enumerate() {
+    let mut sent = 0;
+    for message in batch.messages() {
         for datagram in message.datagrams {
             let result = match message.from {
                 Some(from) => transport.send_from(from, datagram, message.to),
                 None => transport.send_to(datagram, message.to),
             };
             match result {
-                Ok(()) => {}
+                Ok(()) => sent += 1,
                 Err(_) if sent > 0 => return Ok(sent),
                 Err(error) => return Err(error),
             }
         }
     }
-    Ok(batch.len())
+    Ok(sent)
 }
 
 /// One option of a [`Transport`], with its new value.

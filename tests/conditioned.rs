@@ -355,7 +355,7 @@ impl Transport for RefusingTransport {
         }
     }
 
-    fn connect(&mut self, remote: SocketAddr) -> io::Result<()> {
+    fn connect(&mut self, remote: SocketAddr) -> io::Result<SocketAddr> {
         self.inner.connect(remote)
     }
 
@@ -572,7 +572,7 @@ impl Transport for NotingTransport {
         self.inner.send_to(bytes, to)
     }
 
-    fn connect(&mut self, remote: SocketAddr) -> io::Result<()> {
+    fn connect(&mut self, remote: SocketAddr) -> io::Result<SocketAddr> {
         self.inner.connect(remote)
     }
 

@@ -137,6 +137,40 @@ fn ports_of_the_networks_choice_are_all_different() {
     assert!(ports.iter().all(|&port| port >= 49_152));
 }
 
+/// So that a test's outcome does not hang on who else is there.
+#[test]
+fn the_ports_of_a_host_do_not_hang_on_what_other_hosts_do() {
+    let ports = |busy: bool| {
+        let network = Network::new();
+        let mut others = Vec::new();
+        let ports: Vec<_> = (0..10)
+            .map(|_| {
+                for number in 2..if busy { 5 } else { 2 } {
+                    let mut other = PacketPeerUdp::with_transport(network.host([10, 0, 0, number]));
+                    other.bind(0).unwrap();
+                    others.push(other);
+                }
+                let mut peer = PacketPeerUdp::with_transport(network.host([10, 0, 0, 1]));
+                peer.bind(0).unwrap();
+                peer.local_addr().unwrap().port()
+            })
+            .collect();
+        ports
+    };
+    assert_eq!(ports(true), ports(false));
+}
+
+#[test]
+fn a_port_just_given_up_is_not_the_next_to_be_chosen() {
+    let network = Network::new();
+    let mut peer = PacketPeerUdp::with_transport(network.host([10, 0, 0, 1]));
+    peer.bind(0).unwrap();
+    let first = peer.local_addr();
+    peer.close();
+    peer.bind(0).unwrap();
+    assert_ne!(peer.local_addr(), first);
+}
+
 #[test]
 fn the_host_of_an_address_is_always_the_same() {
     let network = Network::new();

@@ -178,6 +178,47 @@ fn each_kind_is_told_at_once_and_again_a_minute_later() {
     assert_eq!(flood_and_poll(1, Duration::from_millis(1)), ["501 datagrams dropped: pending full"]);
 }
 
+/// A stand-alone peer that nobody reads, and what its host is sent.
+#[test]
+fn what_a_stand_alone_peer_has_no_room_for_gives_a_line_a_kind_and_minute() {
+    collect_lines();
+    let network = Network::new();
+    let mut peer = PacketPeerUdp::with_transport(network.host([10, 0, 0, 1]));
+    peer.bind("10.0.0.1:1000").unwrap();
+    peer.set_queue_limits(QueueLimits::new().packets(10).bytes(600)).unwrap();
+    let sender = socket(&network, 0);
+    let flood_and_poll = |peer: &mut PacketPeerUdp, datagrams: u32, size, after| {
+        network.advance(after);
+        (0..datagrams).for_each(|_| sender.send_to(&[b'!'; 1000][..size], addr_of(peer)).unwrap());
+        peer.poll().unwrap();
+        lines()
+    };
+    assert_eq!(flood_and_poll(&mut peer, 10, 1, Duration::ZERO), [""; 0]);
+    assert_eq!(flood_and_poll(&mut peer, 3, 1, Duration::ZERO), ["3 datagrams dropped: queue full (packets)"]);
+    assert_eq!(flood_and_poll(&mut peer, 100, 1, MINUTE - Duration::from_millis(1)), [""; 0]);
+    while peer.get_packet().unwrap().is_some() {}
+    // Another kind is told at once.
+    assert_eq!(flood_and_poll(&mut peer, 1, 700, Duration::ZERO), ["1 datagrams dropped: queue full (bytes)"]);
+    // What was held back comes when its time has come, even if nothing more is dropped.
+    assert_eq!(
+        flood_and_poll(&mut peer, 0, 1, Duration::from_millis(1)),
+        ["100 datagrams dropped: queue full (packets)"]
+    );
+    assert_eq!(flood_and_poll(&mut peer, 0, 1, 3 * MINUTE), [""; 0]);
+    let drops = peer.stats().drops;
+    assert_eq!((drops.queue_packets, drops.queue_bytes, drops.total()), (103, 1, 104));
+
+    // Others that a connected peer does not hear, and what goes when it is closed, are what the program has asked for.
+    peer.connect_to_host("10.0.9.9:9").unwrap();
+    assert_eq!(flood_and_poll(&mut peer, 20, 1, Duration::ZERO), [""; 0]);
+    peer.close();
+    assert_eq!(lines(), [""; 0]);
+}
+
+fn addr_of(peer: &PacketPeerUdp) -> std::net::SocketAddr {
+    peer.local_addr().unwrap()
+}
+
 #[test]
 fn ordinary_traffic_is_not_logged() {
     let mut game = Game::new(Limits::new().idle_timeout(Some(Duration::from_secs(5))), 8);

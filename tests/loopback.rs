@@ -493,3 +493,14 @@ fn texts_before_end(peer: &mut PacketPeerUdp) -> Vec<String> {
     let packets = std::iter::from_fn(|| peer.get_packet().ok().flatten());
     packets.map(|packet| String::from_utf8(packet.into_vec()).unwrap()).collect()
 }
+
+/// It sent to the socket's remote what was for others.
+#[test]
+fn a_connected_socket_of_the_standard_library_cannot_be_a_servers() {
+    let [remote, socket] = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
+    socket.connect(remote.local_addr().unwrap()).unwrap();
+    let mut server = UdpServer::new();
+    assert!(matches!(server.listen_on(socket), Err(BindError::Connected)));
+    assert!(!server.is_listening());
+    server.listen_on(UdpSocket::bind("127.0.0.1:0").unwrap()).unwrap();
+}

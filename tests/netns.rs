@@ -20,6 +20,7 @@ mod netns {
 
     mod addresses;
     mod firewall;
+    mod icmp;
     mod loss;
     mod multicast;
     mod nat;

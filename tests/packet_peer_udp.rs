@@ -666,6 +666,27 @@ fn a_peer_gets_the_receive_buffer_it_asked_for_before_it_opened() {
     assert!((16 << 10..=32 << 10).contains(&granted(&peer)), "{}", granted(&peer));
 }
 
+#[test]
+fn a_receive_buffer_of_nothing_is_refused_and_the_one_before_stays() {
+    let mut peer = PacketPeerUdp::new();
+    peer.set_receive_buffer(Some(64 << 10)).unwrap();
+    match peer.set_receive_buffer(Some(0)) {
+        Err(OptionError::InvalidConfig(error)) => assert_eq!(error.name(), "receive_buffer"),
+        other => panic!("{other:?}"),
+    }
+    peer.bind("127.0.0.1:0").unwrap();
+    assert!(peer.receive_buffer_size().is_some_and(|granted| granted >= 64 << 10));
+}
+
+#[test]
+fn close_reasons_can_be_sorted() {
+    let counted: std::collections::BTreeMap<_, _> = [CloseReason::SocketFailed, CloseReason::Closed, CloseReason::Idle]
+        .into_iter()
+        .map(|reason| (reason, 1))
+        .collect();
+    assert_eq!(counted.keys().next(), Some(&CloseReason::Closed));
+}
+
 // Multicast.
 
 /// A receiver that has joined `group` on the loopback interface, and a sender to it.

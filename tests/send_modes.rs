@@ -64,6 +64,9 @@ struct Moods {
     /// Datagrams it still takes before it would block; `None` = any number.
     takes: Option<usize>,
     refuses: HashSet<SocketAddr>,
+    /// Number of the system for a full queue, where it is not "would block".
+    full: Option<i32>,
+    max_segments: Option<usize>,
     calls: usize,
 }
 
@@ -95,13 +98,19 @@ impl Transport for Moody<Box<dyn Transport>> {
         if moods.refuses.contains(&to) {
             return Err(io::ErrorKind::PermissionDenied.into());
         }
+        let moods = &mut *moods;
         if let Some(takes) = &mut moods.takes {
-            *takes = takes.checked_sub(1).ok_or(io::ErrorKind::WouldBlock)?;
+            let full = moods.full.map_or(io::ErrorKind::WouldBlock.into(), io::Error::from_raw_os_error);
+            *takes = takes.checked_sub(1).ok_or(full)?;
         }
         self.inner.send_to(bytes, to)
     }
 
-    fn connect(&mut self, remote: SocketAddr) -> io::Result<()> {
+    fn max_segments(&self) -> usize {
+        self.moods.lock().unwrap().max_segments.unwrap_or(1)
+    }
+
+    fn connect(&mut self, remote: SocketAddr) -> io::Result<SocketAddr> {
         self.inner.connect(remote)
     }
 
@@ -341,6 +350,96 @@ fn a_broadcast_that_the_system_refuses_in_part_is_counted_where_it_was_refused()
     assert_eq!(counts(game.server.broadcast(b"x").unwrap()), (2, 3, 0));
     assert_eq!(game.server.stats().send_drops.would_block, 3);
     game.put_counts_add_up(5);
+}
+
+/// A transport that wraps another and passes on how many segments a message may have, but sends one by one.
+#[test]
+fn a_message_that_is_cut_short_is_not_sent_again_from_its_start() {
+    let mut game = Match::new(SendMode::OnFlush, 2);
+    game.moods.lock().unwrap().max_segments = Some(64);
+    for number in 0..4 {
+        game.peers[0].put_packet(&[number]).unwrap();
+        game.peers[1].put_packet(&[number]).unwrap();
+    }
+    game.moods.lock().unwrap().takes = Some(2);
+    assert_eq!(counts(game.server.flush().unwrap()), (2, 0, 6));
+    assert_eq!(game.server.stats().sent, 2);
+    game.put_counts_add_up(8);
+    game.moods.lock().unwrap().takes = Some(3);
+    assert_eq!(counts(game.server.flush().unwrap()), (3, 0, 3));
+    game.moods.lock().unwrap().takes = None;
+    assert_eq!(counts(game.server.flush().unwrap()), (3, 0, 0));
+    for index in 0..2 {
+        assert_eq!(game.received(index), [[0], [1], [2], [3]]);
+    }
+    assert_eq!(game.server.stats().sent_bytes, 8);
+    game.put_counts_add_up(8);
+}
+
+#[test]
+fn a_message_that_fails_in_the_middle_is_counted_as_far_as_it_was_sent() {
+    let mut game = Match::new(SendMode::OnFlush, 1);
+    for number in 0..4 {
+        game.peers[0].put_packet(&[number]).unwrap();
+    }
+    {
+        let mut moods = game.moods.lock().unwrap();
+        moods.max_segments = Some(64);
+        moods.takes = Some(2);
+        moods.full = Some(EIO);
+    }
+    assert_eq!(counts(game.server.flush().unwrap()), (2, 2, 0));
+    assert_eq!(game.received(0), [[0], [1]]);
+    assert_eq!(game.server.stats().send_drops.failed, 2);
+    game.put_counts_add_up(4);
+}
+
+#[cfg(unix)]
+const EIO: i32 = libc::EIO;
+#[cfg(windows)]
+const EIO: i32 = 10050; // WSAENETDOWN
+
+/// What BSD and macOS say where Linux says that it would block; Linux says it where it tells of ICMP messages.
+#[cfg(unix)]
+const ENOBUFS: i32 = libc::ENOBUFS;
+#[cfg(windows)]
+const ENOBUFS: i32 = 10055;
+
+#[test]
+fn a_system_without_buffers_is_one_whose_queue_is_full() {
+    for segments in [1, 64] {
+        let full = |game: &mut Match, takes| {
+            let mut moods = game.moods.lock().unwrap();
+            (moods.takes, moods.full, moods.max_segments) = (takes, Some(ENOBUFS), Some(segments));
+        };
+        let mut game = Match::new(SendMode::Now, 3);
+        full(&mut game, Some(0));
+        let put = game.peers[0].put_packet(b"x");
+        assert!(matches!(put, Err(PutError::WouldBlock)), "{put:?}");
+        assert_eq!(counts(game.server.broadcast(b"x").unwrap()), (0, 3, 0));
+        assert_eq!((game.server.stats().send_drops.would_block, game.server.stats().send_drops.total()), (4, 4));
+
+        let mut game = Match::new(SendMode::QueueWhenBlocked, 1);
+        full(&mut game, Some(0));
+        game.peers[0].put_packet(b"1").unwrap();
+        game.peers[0].put_packet(b"2").unwrap();
+        assert_eq!(counts(game.server.flush().unwrap()), (0, 0, 2));
+        full(&mut game, None);
+        game.server.poll().unwrap();
+        assert_eq!(game.received(0), [b"1", b"2"]);
+
+        let mut game = Match::new(SendMode::OnFlush, 2);
+        full(&mut game, Some(1));
+        for peer in &mut game.peers {
+            peer.put_packet(b"1").unwrap();
+            peer.put_packet(b"2").unwrap();
+        }
+        assert_eq!(counts(game.server.flush().unwrap()), (1, 0, 3));
+        full(&mut game, None);
+        assert_eq!(counts(game.server.flush().unwrap()), (3, 0, 0));
+        assert_eq!([0, 1].map(|index| game.received(index)), [[b"1", b"2"], [b"1", b"2"]]);
+        game.put_counts_add_up(4);
+    }
 }
 
 /// Over real sockets, where several datagrams to one peer leave as one segmented send.

@@ -246,7 +246,11 @@ impl World {
                 self.is_new();
                 assert!(self.peer.is_socket_connected());
                 let remote = self.peer.remote_addr().expect("it is connected");
-                assert!(to.iter().any(|to| to.port() == remote.port() && to.ip().to_canonical() == remote.ip()));
+                // An unspecified address means this host.
+                let is_meant =
+                    |to: &SocketAddr| to.ip().to_canonical() == remote.ip() || to.ip().to_canonical().is_unspecified();
+                assert!(to.iter().any(|to| to.port() == remote.port() && is_meant(to)));
+                assert!(!remote.ip().is_unspecified() && !remote.ip().is_multicast());
             }
             Err(ConnectError::ServersPeer) => panic!("it stands alone"),
             Err(error) => assert_eq!((self.peer.state(), self.peer.remote_addr()), before, "{error}"),

@@ -247,12 +247,14 @@ impl Transport for WireSocket {
     fn send_batch(&self, batch: &SendBatch<'_>) -> io::Result<usize> {
         let mut state = self.wire.state();
         assert!(!batch.is_empty(), "a batch of nothing");
-        for (sent, message) in batch.messages().enumerate() {
+        let mut sent = 0;
+        for message in batch.messages() {
             check_segments(message.datagrams, state.max_segments);
             match state.fates.front().copied().unwrap_or(Fate::Accepted) {
                 Fate::Accepted => {
                     state.fates.pop_front();
                     message.datagrams.iter().for_each(|bytes| state.accept(message.to, bytes));
+                    sent += message.datagrams.len();
                 }
                 // What was accepted before it is told first; the error comes again.
                 _ if sent > 0 => return Ok(sent),
@@ -266,17 +268,17 @@ impl Transport for WireSocket {
                 }
             }
         }
-        Ok(batch.len())
+        Ok(sent)
     }
 
     fn max_segments(&self) -> usize {
         self.wire.state().max_segments
     }
 
-    fn connect(&mut self, remote: SocketAddr) -> io::Result<()> {
+    fn connect(&mut self, remote: SocketAddr) -> io::Result<SocketAddr> {
         self.wire.state().setup()?;
         self.with(|socket| socket.remote = Some(remote));
-        Ok(())
+        Ok(remote)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {

@@ -53,7 +53,7 @@ fn explain(transport: &dyn Transport, error: io::Error, size: usize, to: SocketA
     use io::ErrorKind as Kind;
     match error.kind() {
         _ if socket::is_too_large(&error) => PutError::ExceedsMtu { size, limit: transport.path_payload(to) },
-        Kind::WouldBlock => PutError::WouldBlock,
+        _ if socket::is_blocked(&error) => PutError::WouldBlock,
         Kind::ConnectionRefused | Kind::ConnectionReset => PutError::Refused,
         Kind::HostUnreachable | Kind::NetworkUnreachable | Kind::NetworkDown | Kind::AddrNotAvailable => {
             PutError::Unreachable(error)
@@ -67,7 +67,7 @@ fn explain(transport: &dyn Transport, error: io::Error, size: usize, to: SocketA
 pub(crate) fn reason(error: &io::Error) -> SendDropReason {
     match error.kind() {
         _ if socket::is_too_large(error) => SendDropReason::TooLarge,
-        io::ErrorKind::WouldBlock => SendDropReason::WouldBlock,
+        _ if socket::is_blocked(error) => SendDropReason::WouldBlock,
         _ => SendDropReason::Failed,
     }
 }

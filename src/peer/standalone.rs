@@ -5,11 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use super::remote::{check_remote, meant};
 use super::send::send;
 use super::waker::{SocketWait, WaitOutcome, Waker};
 use crate::demux::{PacketQueue, QueueLimits, canonical};
-use crate::error::{BindError, ConnectError, GetError, GetIntoError, OptionError, PollError, PutError, WaitError};
+use crate::error::{
+    BindError, ConfigError, ConnectError, GetError, GetIntoError, OptionError, PollError, PutError, WaitError,
+};
 use crate::lifetime::{CloseReason, PeerState};
+use crate::notices::Notices;
 use crate::packet::{Packet, Pool};
 use crate::peer_id::PeerId;
 use crate::socket::{
@@ -44,6 +48,7 @@ pub(super) struct Standalone {
     broadcast: bool,
     receive_buffer: Option<usize>,
     wait: SocketWait,
+    notices: Notices,
 }
 
 /// From whom packets are taken.
@@ -124,6 +129,7 @@ impl Standalone {
             broadcast: false,
             receive_buffer: None,
             wait: SocketWait::default(),
+            notices: Notices::new(),
         }
     }
 
@@ -160,9 +166,7 @@ impl Standalone {
             }
             // The new socket takes the place of none, or of an ended one, only when it is connected.
             Socket::Unbound | Socket::Ended(_) => {
-                let options = self.bind_options(BindAddr::Any(0));
-                let bind = self.factory.bind(&options).map_err(BindError::from_io);
-                let mut transport = bind.map_err(ConnectError::Bind)?;
+                let mut transport = self.socket_by(&self.bind_options(BindAddr::Any(0))).map_err(ConnectError::Bind)?;
                 let remote = connect_to_first(&mut *transport, &candidates, self.follow_port)?;
                 self.open(transport).map_err(ConnectError::Bind)?;
                 remote
@@ -180,8 +184,10 @@ impl Standalone {
             return Err(ConnectError::Connected);
         }
         let mut candidates = resolve(host)?;
+        // Without a socket this host has no address yet: `open` will tell.
         if let Socket::Open(open) = &self.socket {
-            candidates.retain(|&candidate| open.transport.reaches(candidate));
+            let found = candidates.into_iter().map(|candidate| meant(&*open.transport, candidate));
+            candidates = found.filter(|&candidate| open.transport.reaches(candidate)).collect();
         }
         let first = *candidates.first().ok_or(ConnectError::WrongFamily)?;
         let reachable = candidates.len() == 1 || self.has_route(first);
@@ -196,24 +202,29 @@ impl Standalone {
 
     /// Whether the system knows a way to `to`. Connecting a datagram socket asks just that, and sends nothing.
     fn has_route(&self, to: SocketAddr) -> bool {
-        let scratch = self.factory.bind(&BindOptions::new(BindAddr::Any(0)));
+        let scratch = self.socket_by(&BindOptions::new(BindAddr::Any(0)));
         scratch.is_ok_and(|mut scratch| scratch.reaches(to) && scratch.connect(to).is_ok())
     }
 
     pub(super) fn poll(&mut self) -> Result<(), PollError> {
         let Socket::Open(open) = &mut self.socket else { return Err(PollError::NotOpen) };
+        let now = open.transport.now();
         let mut intake = Intake {
             inbox: &mut self.inbox,
             source: &mut self.source,
             destination: &mut self.destination,
-            now: open.transport.now(),
+            now,
             left: MAX_PER_POLL,
+            overflowed: false,
         };
         // While a thread ends its variables are gone, and a peer may still be polled by the end of another.
         let room = ROOM.try_with(Cell::take).ok().flatten();
         let mut batch = room.unwrap_or_else(|| ReceiveBatch::new(BATCH, SLOT));
         let drained = socket::drain(&*open.transport, &mut batch, &mut intake);
         let _ = ROOM.try_with(|room| room.set(Some(batch)));
+        if intake.overflowed || self.notices.has_more() {
+            self.notices.tell(now, &self.inbox.stats.drops);
+        }
         match drained {
             Ok(_) => Ok(()),
             Err(error) => {
@@ -241,14 +252,16 @@ impl Standalone {
         if let Socket::Ended(reason) = self.socket {
             return Err(PutError::Ended(reason));
         }
-        let destination = self.destination.ok_or(PutError::NoDestination)?;
-        if matches!(self.socket, Socket::Unbound) {
+        if matches!(self.socket, Socket::Unbound) && self.destination.is_some() {
             self.bind_as(&self.bind_options(BindAddr::Any(0))).map_err(PutError::Bind)?;
         }
-        let Socket::Open(open) = &self.socket else { return Err(PutError::NoDestination) };
+        let (Socket::Open(open), Some(destination)) = (&self.socket, self.destination) else {
+            return Err(PutError::NoDestination);
+        };
         match send(&*open.transport, None, bytes, destination) {
             Err(PutError::PermissionDenied(error))
-                if !self.broadcast && socket::blocked_by_missing_broadcast_flag(&error, destination) =>
+                if !self.broadcast
+                    && socket::blocked_by_missing_broadcast_flag(&*open.transport, &error, destination) =>
             {
                 Err(PutError::BroadcastNotEnabled)
             }
@@ -323,8 +336,13 @@ impl Standalone {
         self.follow_port = follow;
     }
 
-    pub(super) fn set_receive_buffer(&mut self, bytes: Option<usize>) {
+    pub(super) fn set_receive_buffer(&mut self, bytes: Option<usize>) -> Result<(), OptionError> {
+        if bytes == Some(0) {
+            let needs = "at least 1, or None for the system's";
+            return Err(OptionError::InvalidConfig(ConfigError { name: "receive_buffer", needs }));
+        }
         self.receive_buffer = bytes;
+        Ok(())
     }
 
     pub(super) fn set_queue_limits(&mut self, limits: QueueLimits) {
@@ -381,17 +399,24 @@ impl Standalone {
     }
 
     fn bind_as(&mut self, options: &BindOptions) -> Result<(), BindError> {
-        let transport = self.factory.bind(options).map_err(BindError::from_io)?;
+        let transport = self.socket_by(options)?;
         self.open(transport)
+    }
+
+    /// A new socket, which may send to broadcast addresses if this peer may.
+    fn socket_by(&self, options: &BindOptions) -> Result<Box<dyn Transport>, BindError> {
+        let transport = self.factory.bind(options).map_err(BindError::from_io)?;
+        if self.broadcast {
+            transport.set_option(TransportOption::Broadcast(true)).map_err(BindError::from_io)?;
+        }
+        Ok(transport)
     }
 
     /// Starts anew on `transport`: what was left of an earlier socket is gone, so that old packets never pass for new
     /// ones.
     fn open(&mut self, transport: Box<dyn Transport>) -> Result<(), BindError> {
         let local_addr = canonical(transport.local_addr().map_err(BindError::from_io)?);
-        if self.broadcast {
-            transport.set_option(TransportOption::Broadcast(true)).map_err(BindError::from_io)?;
-        }
+        self.destination = self.destination.map(|to| meant(&*transport, to));
         self.inbox.discard();
         self.socket = Socket::Open(Open { transport, local_addr });
         Ok(())
@@ -417,11 +442,12 @@ impl fmt::Debug for Standalone {
 }
 
 impl Inbox {
-    fn receive(&mut self, sender: SocketAddr, bytes: &[u8], now: Instant) {
+    /// Returns whether there was room.
+    fn receive(&mut self, sender: SocketAddr, bytes: &[u8], now: Instant) -> bool {
         let packet = self.pool.packet(bytes, &sender, now);
-        if let Some(lost) = self.queue.push(packet, &self.limits) {
-            self.stats.drops.add(lost.bound.into(), lost.packets);
-        }
+        let Some(lost) = self.queue.push(packet, &self.limits) else { return true };
+        self.stats.drops.add(lost.bound.into(), lost.packets);
+        false
     }
 
     fn take(&mut self) -> Option<Packet> {
@@ -444,6 +470,8 @@ struct Intake<'a> {
     destination: &'a mut Option<SocketAddr>,
     now: Instant,
     left: usize,
+    /// Something was dropped for want of room.
+    overflowed: bool,
 }
 
 impl Sink for Intake<'_> {
@@ -461,6 +489,7 @@ impl Sink for Intake<'_> {
     fn truncated(&mut self) {
         self.inbox.stats.received += 1;
         self.inbox.stats.drops.add(DropReason::TooLarge, 1);
+        self.overflowed = true;
     }
 
     fn noise(&mut self) {
@@ -483,8 +512,9 @@ impl Intake<'_> {
             stats.drops.add(DropReason::Stranger, 1);
         } else if datagram.cut {
             stats.drops.add(DropReason::TooLarge, 1);
+            self.overflowed = true;
         } else {
-            self.inbox.receive(sender, bytes, self.now);
+            self.overflowed |= !self.inbox.receive(sender, bytes, self.now);
         }
     }
 }
@@ -497,15 +527,20 @@ fn connect_to_first(
 ) -> Result<SocketAddr, ConnectError> {
     let mut result = Err(ConnectError::WrongFamily);
     for &candidate in candidates {
-        if !transport.reaches(candidate) {
+        let remote = meant(transport, candidate);
+        if !transport.reaches(remote) {
+            continue;
+        }
+        if let Err(error) = check_remote(transport, remote) {
+            result = Err(error);
             continue;
         }
         // The system would keep the answer from another port away.
         if follow_port {
-            return Ok(candidate);
+            return Ok(remote);
         }
         match transport.connect(candidate) {
-            Ok(()) => return Ok(candidate),
+            Ok(remote) => return Ok(meant(transport, remote)),
             Err(error) => result = Err(ConnectError::Unreachable(error)),
         }
     }

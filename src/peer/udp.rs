@@ -185,6 +185,19 @@ impl PacketPeerUdp {
     /// socket opens one that speaks both IP versions. May be called again to change the remote; what was received from
     /// the former is dropped.
     ///
+    /// An unspecified address, such as the [`local_addr`](crate::UdpServer::local_addr) of a server on a bare port, means
+    /// this host, on every system: the address that the peer is bound to, if it is bound to one, or else the loopback
+    /// address. [`remote_addr`](Self::remote_addr) shows whom the peer is connected to. From a broadcast address or a
+    /// group nobody answers, so these are errors: have them as a [destination](Self::set_dest_address).
+    ///
+    /// **A peer stays at the address of this host from which it was connected.** When a telephone goes from Wi-Fi to
+    /// mobile, or a laptop wakes up in another network, puts are [`PutError::Unreachable`] with IPv4, for ever, and the
+    /// [`state`](Self::state) is still [`Open`](PeerState::Open); with IPv6 they may go on to succeed, and no answer
+    /// comes. So have a rule in the client: where nothing has come for a time in which something should have, such as two
+    /// seconds in a game whose server sends all the time, call this again with the same address, and again after the next
+    /// two seconds. The socket keeps its port, and gets the address that the routing table now says. To the server that is
+    /// a new address: a new connection, or, where it goes by [connection ids](crate::Identity), the same one.
+    ///
     /// # Errors
     ///
     /// See [`ConnectError`]; the peer stays as it was.
@@ -200,8 +213,10 @@ impl PacketPeerUdp {
     /// Says where packets go without fixing from where they may come. The socket is opened by the first put, or by
     /// [`bind`](Self::bind).
     ///
-    /// As for [`connect_to_host`](Self::connect_to_host), **a name is looked up in this call, which blocks**, and the
-    /// first address that can be reached is taken. Broadcast and multicast addresses are fine.
+    /// As for [`connect_to_host`](Self::connect_to_host), **a name is looked up in this call, which blocks**, the first
+    /// address that can be reached is taken, and an unspecified one means this host, as soon as there is a socket. Broadcast
+    /// and multicast addresses are fine; enable [broadcasts](Self::set_broadcast_enabled) first, so that a way to them is
+    /// found.
     ///
     /// # Errors
     ///
@@ -346,8 +361,9 @@ impl PacketPeerUdp {
         }
     }
 
-    /// Allows or forbids sending to broadcast addresses (`SO_BROADCAST`). Forbidden by default. Holds for the sockets
-    /// that this peer opens later too.
+    /// Allows or forbids sending to broadcast addresses (`SO_BROADCAST`), as a
+    /// [destination](Self::set_dest_address). Forbidden by default. Holds for the sockets that this peer opens later too,
+    /// from before anything is sent by them.
     ///
     /// # Errors
     ///
@@ -391,6 +407,10 @@ impl PacketPeerUdp {
     }
 
     /// Chooses the interface that multicast packets leave by. Default: the routing table's choice.
+    ///
+    /// On a bare port, this and the two options below are those of both IP versions on Linux, Android and Windows. macOS,
+    /// iOS and FreeBSD have them there for IPv6 groups only, and leave those of IPv4 as they are: bind to `0.0.0.0` for
+    /// these.
     ///
     /// # Errors
     ///
@@ -441,21 +461,20 @@ impl PacketPeerUdp {
     /// stand-alone peer opens from now on; `None`, the default, leaves the system's own, on Linux some 256 small
     /// datagrams.
     ///
-    /// For who receives more between two polls, as many replies at a time. What is refused is asked for again by half;
+    /// For a peer that receives more between two polls, such as many replies at a time. What is refused is asked for again by half;
     /// what was granted is in [`receive_buffer_size`](Self::receive_buffer_size). Raise
     /// [`set_queue_limits`](Self::set_queue_limits) too. A server has
     /// [`SocketOptions::receive_buffer`](crate::SocketOptions#structfield.receive_buffer).
     ///
     /// # Errors
     ///
-    /// [`OptionError::ServersPeer`].
+    /// [`OptionError::ServersPeer`]; [`OptionError::InvalidConfig`] for `Some(0)`, and what was asked for before stays.
     pub fn set_receive_buffer(&mut self, bytes: Option<usize>) -> Result<(), OptionError> {
-        self.stand_alone_mut()?.set_receive_buffer(bytes);
-        Ok(())
+        self.stand_alone_mut()?.set_receive_buffer(bytes)
     }
 
-    /// How much may wait to be taken from a stand-alone peer. A server's peers follow the server's
-    /// [`Limits::queue`](crate::Limits#structfield.queue).
+    /// How much may wait to be taken from a stand-alone peer. What comes beyond is dropped, counted, and logged by one line
+    /// per minute. A server's peers follow the server's [`Limits::queue`](crate::Limits#structfield.queue).
     ///
     /// # Errors
     ///

@@ -69,10 +69,14 @@ pub struct SocketOptions {
     pub max_packet_size: usize,
     /// Whether answers leave from the address that the client spoke to, on a host with several (`IP_PKTINFO`). Default:
     /// no; the routing table chooses, and a client behind a strict NAT may not recognise the answer. It costs a few per
-    /// cent a datagram. Linux and Android only; elsewhere bind to the one address.
+    /// cent a datagram. Linux and Android only; elsewhere bind to the one address. Who asked at a broadcast address or a
+    /// group is answered from the host's own address on that network.
     pub pin_reply_address: bool,
     /// Whether datagrams must not be cut into fragments on their way (`IP_MTU_DISCOVER`, `IP_DONTFRAG`). Default: they
     /// may.
+    ///
+    /// macOS, iOS and FreeBSD cannot forbid it for IPv4 on a socket of both IP versions, so a bare port is refused there:
+    /// listen on `0.0.0.0` or `[::]`.
     ///
     /// Linux cuts at the sender, by what the way is known to carry: what is found too large by a router on the way is
     /// lost, and cut from its answer on.
@@ -87,7 +91,8 @@ pub struct SocketOptions {
     /// Each server has to ask for it. Choose the port yourself: port 0 would give each its own.
     pub share_port: bool,
     /// Differentiated services code point of what is sent, 0 to 63 (`IP_TOS`, `IPV6_TCLASS`; RFC 2474), such as 46 for
-    /// expedited forwarding. Default `None`: the system's. Not on Windows.
+    /// expedited forwarding. Default `None`: the system's. Not on Windows; on macOS and FreeBSD not on a bare port, but
+    /// with one IP version.
     pub traffic_class: Option<u8>,
     /// Name of the one network device to receive and send by (`SO_BINDTODEVICE`, `IP_BOUND_IF`), such as `eth1`.
     /// Default `None`: any. Linux, Android, macOS and iOS only.

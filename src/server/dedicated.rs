@@ -137,7 +137,9 @@ impl DedicatedSockets {
 /// Where a peer's own socket is bound to, at a port that the system chooses: to the address that the peer speaks to,
 /// where that is known.
 pub(super) fn bind_addr(listens_on: SocketAddr, mailbox: &Mailbox) -> BindAddr {
-    let ip = if listens_on.ip().is_unspecified() { mailbox.local() } else { Some(listens_on.ip()) };
+    // At a group's address nothing but the group is heard.
+    let is_own = !listens_on.ip().is_unspecified() && !listens_on.ip().is_multicast();
+    let ip = if is_own { Some(listens_on.ip()) } else { mailbox.local() };
     match (ip.map(|ip| ip.to_canonical()), mailbox.remote()) {
         (None, _) => BindAddr::Any(0),
         // Means something only with the interface, which is the one on which the peer is heard.

@@ -9,7 +9,7 @@ use super::dedicated::DedicatedSockets;
 use crate::demux::{Mailbox, Payload, Posted, SendMode, Shared, Way};
 use crate::packet::Packet;
 use crate::peer::reason;
-use crate::socket::{MAX_MESSAGES, SendBatch, SharedTransport};
+use crate::socket::{MAX_MESSAGES, SendBatch, SharedTransport, is_blocked};
 use crate::stats::{FlushReport, SendDropReason};
 
 /// Largest message that is cut into segments, in bytes: what a datagram could carry.
@@ -157,16 +157,16 @@ impl Outgoing {
             };
             match result {
                 Ok(0) => break,
-                Ok(messages) => {
-                    let sent = done..ends[messages - 1];
+                Ok(datagrams) => {
+                    let sent = done..done + datagrams;
                     report.sent += sent.len();
                     for Letter { peer, payload } in &self.letters[sent] {
                         self.peers[*peer].mailbox.count_flushed(payload.len());
                         bytes += payload.len() as u64;
                     }
-                    done = ends[messages - 1];
+                    done += datagrams;
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if is_blocked(&error) => break,
                 // Whatever was wrong with the whole, each datagram gets its own chance and its own error.
                 Err(_) if ends[0] - done > 1 => self.peers[self.letters[done].peer].one_by_one = true,
                 Err(error) => {

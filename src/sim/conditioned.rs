@@ -10,7 +10,7 @@ use super::link::{Link, LinkStats};
 use super::schedule::{Schedule, Taken};
 use crate::socket::{
     BindOptions, Datagram, Interrupt, Message, ReceiveBatch, SendBatch, SocketRef, Transport, TransportFactory,
-    TransportOption,
+    TransportOption, is_blocked,
 };
 
 /// Datagrams that one call of the inner transport takes, and room for the largest.
@@ -294,16 +294,17 @@ impl ConditionedTransport {
     }
 
     fn send_one_by_one(&self, batch: &SendBatch<'_>) -> io::Result<usize> {
-        for (sent, Message { to, from, datagrams }) in batch.messages().enumerate() {
-            for (number, datagram) in datagrams.iter().enumerate() {
+        let mut sent = 0;
+        for Message { to, from, datagrams } in batch.messages() {
+            for datagram in datagrams {
                 match self.send(from, datagram, to) {
-                    Err(error) if number == 0 => return if sent > 0 { Ok(sent) } else { Err(error) },
-                    // The rest of a message that has begun does not come again; what failed is counted.
-                    _ => {}
+                    Ok(()) => sent += 1,
+                    Err(_) if sent > 0 => return Ok(sent),
+                    Err(error) => return Err(error),
                 }
             }
         }
-        Ok(batch.len())
+        Ok(sent)
     }
 
     fn pass_on(&self, from: Option<IpAddr>, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
@@ -348,7 +349,7 @@ impl ConditionedTransport {
             line = lock(&self.outgoing);
             line.is_sending = false;
             match result {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                Err(error) if is_blocked(&error) => {
                     return line.held.put_back(taken);
                 }
                 Err(_) => self.count_undelivered(1),
@@ -466,8 +467,7 @@ impl Transport for ConditionedTransport {
             return self.send_one_by_one(batch);
         }
         let result = self.inner.send_batch(batch);
-        let sent = batch.messages().take(*result.as_ref().unwrap_or(&0)).map(|message| message.datagrams.len() as u64);
-        lock(&self.control.shared.outgoing).stats.pass(sent.sum());
+        lock(&self.control.shared.outgoing).stats.pass(*result.as_ref().unwrap_or(&0) as u64);
         result
     }
 
@@ -476,7 +476,7 @@ impl Transport for ConditionedTransport {
         if self.is_outgoing_open() { self.inner.max_segments() } else { 1 }
     }
 
-    fn connect(&mut self, remote: SocketAddr) -> io::Result<()> {
+    fn connect(&mut self, remote: SocketAddr) -> io::Result<SocketAddr> {
         // A connected socket sends to its remote only.
         self.send_rest();
         self.inner.connect(remote)
@@ -488,6 +488,14 @@ impl Transport for ConditionedTransport {
 
     fn reaches(&self, to: SocketAddr) -> bool {
         self.inner.reaches(to)
+    }
+
+    fn this_host(&self, to: SocketAddr) -> SocketAddr {
+        self.inner.this_host(to)
+    }
+
+    fn is_broadcast(&self, to: SocketAddr) -> bool {
+        self.inner.is_broadcast(to)
     }
 
     fn now(&self) -> Instant {

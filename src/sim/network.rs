@@ -57,7 +57,8 @@ struct Wires {
     endpoints: Vec<Option<Endpoint>>,
     vacant: Vec<usize>,
     bound: IndexMap<Place, usize, FastHash>,
-    next_port: u16,
+    /// Which port each host chooses next, by the first of its addresses.
+    next_ports: IndexMap<u128, u16, FastHash>,
     /// What was set, by the ends that were named.
     links: IndexMap<(LinkEnd, LinkEnd), Link>,
     /// By the addresses that something was sent from and to. None is ever removed.
@@ -112,7 +113,8 @@ impl Network {
     }
 
     /// A network whose links draw their chances from `seed`. Each link has chances of its own, which depend on the seed
-    /// and on the two addresses and on nothing else: to add a host changes nothing for the others.
+    /// and on the two addresses and on nothing else, and ports that are left to the system's choice are counted for each
+    /// host: to add a host changes nothing for the others.
     pub fn with_seed(seed: u64) -> Self {
         let wires = Wires {
             start: Instant::now(),
@@ -121,7 +123,7 @@ impl Network {
             endpoints: Vec::new(),
             vacant: Vec::new(),
             bound: IndexMap::default(),
-            next_port: FIRST_DYNAMIC_PORT,
+            next_ports: IndexMap::default(),
             links: IndexMap::new(),
             lanes: IndexMap::default(),
             under_way: Schedule::new(),
@@ -294,11 +296,13 @@ impl Wires {
         self.start + self.elapsed
     }
 
-    fn free_port(&mut self, addrs: &[IpAddr]) -> io::Result<u16> {
+    fn free_port(&mut self, host: u128, addrs: &[IpAddr]) -> io::Result<u16> {
+        let mut next = self.next_ports.get(&host).copied().unwrap_or(FIRST_DYNAMIC_PORT);
         for _ in FIRST_DYNAMIC_PORT..=u16::MAX {
-            let port = self.next_port;
-            self.next_port = port.checked_add(1).unwrap_or(FIRST_DYNAMIC_PORT);
+            let port = next;
+            next = port.checked_add(1).unwrap_or(FIRST_DYNAMIC_PORT);
             if self.is_free(addrs, port) {
+                self.next_ports.insert(host, next);
                 return Ok(port);
             }
         }
@@ -453,7 +457,7 @@ impl TransportFactory for Host {
     fn bind(&self, options: &BindOptions) -> io::Result<Box<dyn Transport>> {
         let (addrs, asked) = self.resolve(options.addr)?;
         let mut wires = self.network.wires();
-        let port = if asked == 0 { wires.free_port(&addrs)? } else { asked };
+        let port = if asked == 0 { wires.free_port(bits(self.addrs[0]), &addrs)? } else { asked };
         if !wires.is_free(&addrs, port) {
             return Err(io::ErrorKind::AddrInUse.into());
         }
@@ -484,6 +488,14 @@ struct SimTransport {
 }
 
 impl SimTransport {
+    /// Where a datagram to `to` goes: what is unspecified means this host, and hosts have no interfaces for a scope to
+    /// tell apart.
+    fn meant(&self, to: SocketAddr) -> SocketAddr {
+        let to = canonical(to);
+        let to = if to.ip().is_unspecified() { self.this_host(to) } else { to };
+        SocketAddr::new(to.ip(), to.port())
+    }
+
     /// The address that a datagram to `to` comes from.
     fn source(&self, to: SocketAddr) -> io::Result<SocketAddr> {
         let ip = self.addrs.iter().find(|ip| ip.is_ipv4() == to.is_ipv4()).ok_or(io::ErrorKind::NetworkUnreachable)?;
@@ -504,20 +516,20 @@ impl Transport for SimTransport {
     }
 
     fn send_to(&self, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
-        let to = canonical(to);
+        let to = self.meant(to);
         let from = self.source(to)?;
         self.network.wires().carry(from, to, bytes);
         Ok(())
     }
 
-    fn connect(&mut self, remote: SocketAddr) -> io::Result<()> {
-        let remote = canonical(remote);
+    fn connect(&mut self, remote: SocketAddr) -> io::Result<SocketAddr> {
+        let remote = self.meant(remote);
         let local_addr = self.source(remote)?;
         if let Some(endpoint) = &mut self.network.wires().endpoints[self.index] {
             endpoint.connected = Some(remote);
         }
         self.local_addr = local_addr;
-        Ok(())
+        Ok(remote)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -526,6 +538,12 @@ impl Transport for SimTransport {
 
     fn reaches(&self, to: SocketAddr) -> bool {
         self.source(canonical(to)).is_ok()
+    }
+
+    fn this_host(&self, to: SocketAddr) -> SocketAddr {
+        let of_family = |v4: bool| self.addrs.iter().find(|ip| ip.is_ipv4() == v4);
+        let any = if canonical(to).is_ipv4() { of_family(true) } else { of_family(false).or(of_family(true)) };
+        any.map_or(to, |&ip| SocketAddr::new(ip, to.port()))
     }
 
     fn now(&self) -> Instant {

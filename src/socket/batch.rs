@@ -10,6 +10,8 @@ use std::net::{IpAddr, SocketAddr};
 pub struct ReceiveBatch {
     bytes: Box<[u8]>,
     slot_len: usize,
+    /// Bytes from one slot to the next: at least 1, so that slots without room are as many as others.
+    stride: usize,
     received: Vec<Received>,
     limit: usize,
 }
@@ -32,7 +34,8 @@ pub struct Datagram<'a> {
     pub bytes: &'a [u8],
     /// The datagram was longer than the slot; its end is lost.
     pub cut: bool,
-    /// Which address of this host it was sent to, where the transport was asked to find out.
+    /// Which address of this host it was sent to, where the transport was asked to find out. What was sent to a broadcast
+    /// address or a group has the one to answer from, or `None`: the system's choice.
     pub local: Option<IpAddr>,
 }
 
@@ -45,11 +48,13 @@ pub(crate) struct Arrived<'a> {
 }
 
 impl ReceiveBatch {
-    /// Room for `slots` datagrams of `slot_len` bytes each.
+    /// Room for `slots` datagrams of `slot_len` bytes each. Where that is 0, of each its sender alone.
     pub fn new(slots: usize, slot_len: usize) -> Self {
+        let stride = slot_len.max(1);
         Self {
-            bytes: vec![0; slots * slot_len].into_boxed_slice(),
+            bytes: vec![0; slots * stride].into_boxed_slice(),
             slot_len,
+            stride,
             received: Vec::with_capacity(slots),
             limit: slots,
         }
@@ -93,7 +98,8 @@ impl ReceiveBatch {
     pub(crate) fn free_slots(&mut self) -> impl ExactSizeIterator<Item = &mut [u8]> {
         let used = self.received.len();
         let free = self.limit.saturating_sub(used);
-        self.bytes.chunks_mut(self.slot_len).skip(used).take(free)
+        let slot_len = self.slot_len;
+        self.bytes.chunks_mut(self.stride).skip(used).take(free).map(move |slot| &mut slot[..slot_len])
     }
 
     /// The bytes the next datagram is to be written into, if the batch is not full.
@@ -101,7 +107,7 @@ impl ReceiveBatch {
         if self.is_full() {
             return None;
         }
-        let start = self.received.len() * self.slot_len;
+        let start = self.received.len() * self.stride;
         self.bytes.get_mut(start..start + self.slot_len)
     }
 
@@ -123,7 +129,7 @@ impl ReceiveBatch {
 
     /// The same, without a copy of anything.
     pub(crate) fn arrived(&self) -> impl Iterator<Item = Arrived<'_>> {
-        let slots = self.bytes.chunks_exact(self.slot_len);
+        let slots = self.bytes.chunks_exact(self.stride);
         self.received.iter().zip(slots).map(|(received, slot)| Arrived { received, bytes: &slot[..received.len] })
     }
 }
@@ -173,5 +179,34 @@ mod tests {
 
         let seen: Vec<_> = batch.iter().map(|datagram| (datagram.bytes, datagram.cut)).collect();
         assert_eq!(seen, [(&b"short"[..], false), (&b"longer t"[..], true)]);
+    }
+
+    /// It panicked.
+    #[test]
+    fn slots_without_room_say_who_has_sent() {
+        let sender = SocketAddr::from(([127, 0, 0, 1], 7));
+        let mut batch = ReceiveBatch::new(2, 0);
+        assert_eq!(batch.iter().count(), 0);
+        for bytes in [&b"x"[..], b"", b"one too many"] {
+            batch.push(sender, bytes);
+        }
+        let seen: Vec<_> = batch.iter().map(|datagram| (datagram.sender, datagram.bytes, datagram.cut)).collect();
+        assert_eq!(seen, [(sender, &b""[..], true), (sender, b"", false)]);
+        assert!(ReceiveBatch::new(0, 0).is_full());
+    }
+
+    #[test]
+    fn a_socket_fills_slots_without_room() {
+        use crate::socket::{BindOptions, SystemSockets, TransportFactory};
+        let addr = crate::socket::BindAddr::Addr(([127, 0, 0, 1], 0).into());
+        let [socket, sender] = [(); 2].map(|()| SystemSockets.bind(&BindOptions::new(addr)).unwrap());
+        sender.send_to(b"x", socket.local_addr().unwrap()).unwrap();
+        let mut batch = ReceiveBatch::new(2, 0);
+        assert!(socket.wait(Some(std::time::Duration::from_secs(10)), None).unwrap());
+        // Windows reports what is cut by an error.
+        let received = socket.receive(&mut batch);
+        assert!(received.is_ok() || cfg!(windows), "{received:?}");
+        assert!(batch.iter().all(|datagram| datagram.cut && datagram.sender == sender.local_addr().unwrap()));
+        assert_eq!(batch.len(), usize::from(received.is_ok()));
     }
 }

@@ -1,7 +1,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use super::sys;
+use super::{Transport, sys};
 
 /// What an error of `receive` means for the loop that drains a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,16 +27,26 @@ pub(crate) fn classify(error: &io::Error) -> Trouble {
     }
     match error.kind() {
         Kind::WouldBlock => Trouble::Empty,
-        Kind::InvalidInput | Kind::NotConnected | Kind::BrokenPipe | Kind::Unsupported => Trouble::Fatal,
+        Kind::InvalidInput | Kind::NotConnected | Kind::BrokenPipe => Trouble::Fatal,
+        // A number of the system's may be that of an ICMP message (EOPNOTSUPP is); a transport means what it says.
+        Kind::Unsupported if error.raw_os_error().is_none() => Trouble::Fatal,
         _ if sys::is_dead_socket(error) => Trouble::Fatal,
         _ => Trouble::Noise,
     }
 }
 
-/// Whether a send to `to` failed because the broadcast flag is off. The system says "permission denied" for that and,
-/// with another number where Unix tells them apart, for what a firewall forbids.
-pub(crate) fn blocked_by_missing_broadcast_flag(error: &io::Error, to: SocketAddr) -> bool {
-    error.kind() == io::ErrorKind::PermissionDenied && to.is_ipv4() && !sys::is_firewall(error)
+/// Whether a send to `to` failed because the broadcast flag is off. The system says "permission denied" for that, for
+/// what a route forbids and, with another number where Unix tells them apart, for what a firewall forbids.
+pub(crate) fn blocked_by_missing_broadcast_flag(transport: &dyn Transport, error: &io::Error, to: SocketAddr) -> bool {
+    error.kind() == io::ErrorKind::PermissionDenied
+        && to.is_ipv4()
+        && !sys::is_firewall(error)
+        && (transport.is_broadcast(to) || !sys::CONNECT_TELLS_BROADCAST)
+}
+
+/// Whether a send failed because a queue of the system is full, so that a later one may succeed.
+pub(crate) fn is_blocked(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock || sys::is_out_of_buffers(error)
 }
 
 /// Whether a send failed because the datagram is larger than the system or the way lets pass in one piece.
@@ -78,14 +88,31 @@ mod tests {
     #[test]
     fn unix_errors_are_sorted_by_number() {
         let of = |number| classify(&io::Error::from_raw_os_error(number));
-        for noise in [libc::ECONNREFUSED, libc::EHOSTUNREACH, libc::EINTR, libc::EMSGSIZE, libc::ENOBUFS, libc::EPROTO]
-        {
-            assert_eq!(of(noise), Trouble::Noise);
+        // What Linux makes of ICMP (`icmp_err_convert`, `tab_unreach`, `udp_err`), and BSD (`inetctlerrmap`).
+        let by_icmp = [
+            libc::ENETUNREACH,
+            libc::EHOSTUNREACH,
+            libc::ENOPROTOOPT,
+            libc::ECONNREFUSED,
+            libc::EMSGSIZE,
+            libc::EOPNOTSUPP,
+            libc::EHOSTDOWN,
+            libc::EACCES,
+            libc::EPROTO,
+        ];
+        let passing = [libc::EINTR, libc::ENOBUFS, libc::ENOMEM, libc::EPERM, libc::ENETDOWN, libc::ECONNRESET];
+        for noise in by_icmp.into_iter().chain(passing) {
+            assert_eq!(of(noise), Trouble::Noise, "{noise}");
         }
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        assert_eq!(of(libc::ENONET), Trouble::Noise);
         assert_eq!(of(libc::EAGAIN), Trouble::Empty);
-        for fatal in [libc::EBADF, libc::ENOTSOCK, libc::EINVAL, libc::EFAULT] {
-            assert_eq!(of(fatal), Trouble::Fatal);
+        // What every later call would repeat, as where the call itself is not there.
+        let fatal = [libc::EBADF, libc::ENOTSOCK, libc::EINVAL, libc::EFAULT, libc::ENOTCONN, libc::ENOSYS];
+        for fatal in fatal {
+            assert_eq!(of(fatal), Trouble::Fatal, "{fatal}");
         }
+        assert_eq!(classify(&io::ErrorKind::Unsupported.into()), Trouble::Fatal);
     }
 
     #[cfg(windows)]
@@ -94,6 +121,18 @@ mod tests {
         let of = |number| classify(&io::Error::from_raw_os_error(number));
         assert_eq!(of(10054), Trouble::Noise); // WSAECONNRESET
         assert_eq!(of(10052), Trouble::Noise); // WSAENETRESET
+        assert_eq!(of(10045), Trouble::Noise); // WSAEOPNOTSUPP
+        assert_eq!(of(10042), Trouble::Noise); // WSAENOPROTOOPT
+        assert_eq!(of(10051), Trouble::Noise); // WSAENETUNREACH
+        assert_eq!(of(10061), Trouble::Noise); // WSAECONNREFUSED
+        assert_eq!(of(10064), Trouble::Noise); // WSAEHOSTDOWN
+        assert_eq!(of(10065), Trouble::Noise); // WSAEHOSTUNREACH
+        assert_eq!(of(10013), Trouble::Noise); // WSAEACCES
+        for number in 1231..=1234 {
+            // ERROR_NETWORK_UNREACHABLE to ERROR_PORT_UNREACHABLE
+            assert_eq!(of(number), Trouble::Noise);
+        }
+        assert_eq!(of(10022), Trouble::Fatal); // WSAEINVAL
         assert_eq!(of(10040), Trouble::Truncated); // WSAEMSGSIZE
         assert_eq!(of(10035), Trouble::Empty); // WSAEWOULDBLOCK
         assert_eq!(of(10038), Trouble::Fatal); // WSAENOTSOCK

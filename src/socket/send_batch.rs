@@ -69,6 +69,11 @@ impl<'a> SendBatch<'a> {
         self.messages.is_empty()
     }
 
+    /// How many datagrams the first `messages` messages consist of.
+    pub fn datagrams_in(&self, messages: usize) -> usize {
+        messages.min(self.len()).checked_sub(1).map_or(0, |last| self.messages[last].end)
+    }
+
     /// The messages, in the order in which they are to be sent.
     pub fn messages(&self) -> impl ExactSizeIterator<Item = Message<'_>> {
         (0..self.len()).map(|index| {

@@ -10,17 +10,18 @@
 //! - `PollSet`: the same for many sockets;
 //! - `bind_device(&Socket, name)`: one network device only;
 //! - `set_dont_fragment(&Socket, v6)`, `share_port(&Socket)`;
-//! - `set_traffic_class_v6(&Socket, class)`: `IPV6_TCLASS`;
+//! - `set_traffic_class(&Socket, v6, class)`: `IP_TOS`, `IPV6_TCLASS`;
 //! - `set_multicast_interface_v4(&UdpSocket, index)`: `IP_MULTICAST_IF` by interface index;
 //! - `receive_joined_groups_only(&UdpSocket)`: and not those of the host's other sockets;
 //! - `interface_index(name)`;
-//! - `is_truncation`, `is_dead_socket`, `is_firewall`, `is_too_large`, `is_family_missing`,
+//! - `is_truncation`, `is_dead_socket`, `is_firewall`, `is_out_of_buffers`, `is_too_large`, `is_family_missing`,
 //!   `is_segmentation_refused`, `is_out_of_descriptors`: what error numbers mean;
+//! - `CONNECT_TELLS_BROADCAST`: whether a connect shows what is a broadcast address;
 //!
 //! and, in `linux` or else in `portable`:
 //!
 //! - `receive(&UdpSocket, pins_reply_address, &mut ReceiveBatch)`: fills a batch;
-//! - `pin_reply_address(&Socket, v6)`, `send_from(&UdpSocket, from, bytes, to)`: answers from the address spoken to;
+//! - `pin_reply_address(&Socket, v6)`, for each IP version, `send_from(&UdpSocket, from, bytes, to)`: answers from the address spoken to;
 //! - `send_batch(&UdpSocket, &SendBatch, native)`, `can_segment(&UdpSocket)`: several datagrams a call;
 //! - `path_mtu(to)`: what the way carries;
 //! - `kernel_drops(&UdpSocket)`: what was lost to a full receive buffer.

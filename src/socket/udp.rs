@@ -1,6 +1,6 @@
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockRef, Socket, Type};
 
 use super::{
     BindAddr, BindOptions, Interface, Interrupt, ReceiveBatch, RefusedOption, SendBatch, Transport, TransportFactory,
-    TransportOption, send_one_by_one, sys,
+    TransportOption, send_one_by_one, sys, this_host,
 };
 
 /// The real thing: UDP sockets of the operating system. What servers and peers use unless told otherwise.
@@ -54,16 +54,24 @@ enum Family {
 
 impl Family {
     /// Sets an option that exists once an IP version, by `set(is_v6)`. Not every system lets an IPv6 socket have the
-    /// IPv4 one, so a dual-stack socket does with IPv6 alone where it must.
+    /// IPv4 one: then a dual-stack socket cannot have the option, since half of its peers would go without.
     fn each(self, set: impl Fn(bool) -> io::Result<()>) -> io::Result<()> {
         match self {
             Self::V4 => set(false),
             Self::V6 => set(true),
+            Self::Dual => set(true).and_then(|()| set(false)),
+        }
+    }
+
+    /// As [`each`](Self::each), but a dual-stack socket does with IPv6 alone where it must.
+    fn each_possible(self, set: impl Fn(bool) -> io::Result<()>) -> io::Result<()> {
+        match self {
             Self::Dual => {
                 set(true)?;
                 let _ = set(false);
                 Ok(())
             }
+            one => one.each(set),
         }
     }
 }
@@ -88,7 +96,7 @@ fn open(options: &BindOptions, family: Family) -> io::Result<UdpSocket> {
         ask_for_buffer(size, |size| socket.set_send_buffer_size(size));
     }
     if options.pin_reply_address {
-        RefusedOption::name("pin_reply_address", sys::pin_reply_address(&socket, family != Family::V4))?;
+        RefusedOption::name("pin_reply_address", family.each(|v6| sys::pin_reply_address(&socket, v6)))?;
     }
     if options.dont_fragment {
         RefusedOption::name("dont_fragment", family.each(|v6| sys::set_dont_fragment(&socket, v6)))?;
@@ -116,7 +124,7 @@ fn open(options: &BindOptions, family: Family) -> io::Result<UdpSocket> {
 /// 3168).
 fn set_traffic_class(socket: &Socket, family: Family, dscp: u8) -> io::Result<()> {
     let class = u32::from(dscp) << 2;
-    family.each(|v6| if v6 { sys::set_traffic_class_v6(socket, class) } else { socket.set_tos_v4(class) })
+    family.each(|v6| sys::set_traffic_class(socket, v6, class))
 }
 
 /// Halves `size` until the system takes it. Linux takes any size and grants what its limit allows; others refuse.
@@ -126,6 +134,21 @@ fn ask_for_buffer(size: usize, set: impl Fn(usize) -> io::Result<()>) {
     while size > 0 && set(size).is_err() {
         size /= 2;
     }
+}
+
+/// An IPv4 address that a dual-stack socket reports mapped into IPv6, as such.
+fn unmapped(addr: SocketAddr) -> SocketAddr {
+    let ip = addr.ip().to_canonical();
+    if ip.is_ipv4() { SocketAddr::new(ip, addr.port()) } else { addr }
+}
+
+/// Whether the system connects to `to` only where broadcasts are enabled, as Linux and Windows do with a broadcast
+/// address. What a firewall or a route forbids, they refuse in any case.
+fn needs_broadcast_flag(to: SocketAddrV4) -> bool {
+    // One of our own: what is sent meanwhile must not pass by a flag that nobody has set.
+    let Ok(scratch) = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)) else { return false };
+    let is_refused = scratch.connect(to).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied);
+    is_refused && scratch.set_broadcast(true).is_ok() && scratch.connect(to).is_ok()
 }
 
 /// Segments that every kernel with `UDP_SEGMENT` takes in one message.
@@ -153,6 +176,14 @@ impl UdpTransport {
             (Family::V4, SocketAddr::V6(_)) => SocketAddr::new(to.ip().to_canonical(), to.port()),
             _ => to,
         }
+    }
+
+    /// Connects; returns whom the system has connected to.
+    fn connect_anew(&self, remote: SocketAddr) -> io::Result<SocketAddr> {
+        // Not every system takes an unspecified address for this host.
+        let remote = if remote.ip().to_canonical().is_unspecified() { self.this_host(remote) } else { remote };
+        self.socket.connect(self.native(remote))?;
+        Ok(self.socket.peer_addr().map_or(remote, unmapped))
     }
 
     /// Dissolves the connection, and keeps the port.
@@ -195,10 +226,10 @@ impl UdpTransport {
         match interface {
             Interface::Addr(_) if self.family == Family::V6 => Err(io::ErrorKind::InvalidInput.into()),
             Interface::Addr(addr) => socket.set_multicast_if_v4(&addr),
-            Interface::Default => self.family.each(|v6| {
+            Interface::Default => self.family.each_possible(|v6| {
                 if v6 { socket.set_multicast_if_v6(0) } else { socket.set_multicast_if_v4(&Ipv4Addr::UNSPECIFIED) }
             }),
-            Interface::Index(index) => self.family.each(|v6| {
+            Interface::Index(index) => self.family.each_possible(|v6| {
                 if v6 {
                     socket.set_multicast_if_v6(index)
                 } else {
@@ -249,33 +280,43 @@ impl Transport for UdpTransport {
         if self.connected.is_none() && self.segments.load(Ordering::Relaxed) { MAX_SEGMENTS } else { 1 }
     }
 
-    fn connect(&mut self, remote: SocketAddr) -> io::Result<()> {
-        let Some(former) = self.connected else {
-            self.socket.connect(self.native(remote))?;
-            self.connected = Some(remote);
-            return Ok(());
-        };
-        // The first connect chose a local address, which may not do for the new remote.
-        self.disconnect();
-        match self.socket.connect(self.native(remote)) {
-            Ok(()) => {
-                self.connected = Some(remote);
-                Ok(())
-            }
-            Err(error) => {
+    fn connect(&mut self, remote: SocketAddr) -> io::Result<SocketAddr> {
+        if self.connected.is_some() {
+            // The first connect chose a local address, which may not do for the new remote.
+            self.disconnect();
+        }
+        let result = self.connect_anew(remote);
+        match (&result, self.connected) {
+            (Ok(remote), _) => self.connected = Some(*remote),
+            (Err(_), None) => {}
+            (Err(_), Some(former)) => {
                 self.disconnect();
                 // It worked before; where it no longer does, sends will say so.
                 let _ = self.socket.connect(self.native(former));
-                Err(error)
             }
         }
+        result
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        let addr = self.socket.local_addr()?;
         // Connected to an IPv4 address, a dual-stack socket has one itself.
-        let ip = addr.ip().to_canonical();
-        Ok(if ip.is_ipv4() { SocketAddr::new(ip, addr.port()) } else { addr })
+        self.socket.local_addr().map(unmapped)
+    }
+
+    fn this_host(&self, to: SocketAddr) -> SocketAddr {
+        let here = this_host(self, to);
+        // A socket of both IP versions may be opened where one of them has no address.
+        let is_missing = here.ip() == Ipv6Addr::LOCALHOST
+            && self.family == Family::Dual
+            && UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_err();
+        if is_missing { (Ipv4Addr::LOCALHOST, to.port()).into() } else { here }
+    }
+
+    fn is_broadcast(&self, to: SocketAddr) -> bool {
+        match to.ip().to_canonical() {
+            IpAddr::V4(ip) => ip.is_broadcast() || needs_broadcast_flag(SocketAddrV4::new(ip, to.port())),
+            IpAddr::V6(_) => false,
+        }
     }
 
     fn reaches(&self, to: SocketAddr) -> bool {
@@ -301,12 +342,12 @@ impl Transport for UdpTransport {
             }
             TransportOption::LeaveGroup(group, interface) => self.change_membership(group, interface, false),
             TransportOption::MulticastInterface(interface) => self.set_multicast_interface(interface),
-            TransportOption::MulticastTtl(ttl) => self.family.each(|v6| {
+            TransportOption::MulticastTtl(ttl) => self.family.each_possible(|v6| {
                 if v6 { socket.set_multicast_hops_v6(ttl.into()) } else { socket.set_multicast_ttl_v4(ttl.into()) }
             }),
-            TransportOption::MulticastLoop(on) => self
-                .family
-                .each(|v6| if v6 { socket.set_multicast_loop_v6(on) } else { socket.set_multicast_loop_v4(on) }),
+            TransportOption::MulticastLoop(on) => self.family.each_possible(|v6| {
+                if v6 { socket.set_multicast_loop_v6(on) } else { socket.set_multicast_loop_v4(on) }
+            }),
         }
     }
 
@@ -364,6 +405,18 @@ impl std::os::windows::io::AsSocket for SocketRef<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_option_that_only_ipv6_gets_is_refused_on_a_dual_stack_socket() {
+        let v6_alone = |v6: bool| if v6 { Ok(()) } else { Err(io::ErrorKind::InvalidInput.into()) };
+        assert!(Family::V6.each(v6_alone).is_ok());
+        assert!(Family::V4.each(v6_alone).is_err());
+        assert!(Family::Dual.each(v6_alone).is_err());
+        // But for what only few need to be of both.
+        assert!(Family::Dual.each_possible(v6_alone).is_ok());
+        assert!(Family::Dual.each_possible(|v6| v6_alone(!v6)).is_err());
+        assert!(Family::V4.each_possible(v6_alone).is_err());
+    }
 
     #[test]
     fn a_buffer_is_halved_until_the_system_takes_it() {

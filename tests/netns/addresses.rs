@@ -174,3 +174,69 @@ fn the_same_link_local_address_and_port_on_two_links_are_two_peers() {
     }
     assert_counts_add_up(&server, 2);
 }
+
+/// Server browsers ask so: nobody can answer from a group's address, and the server knows no other by which it was asked.
+#[cfg(not(packetpeer_portable))]
+#[test]
+fn where_answers_leave_from_the_address_spoken_to_a_question_to_a_group_is_answered() {
+    let Some([here, there]) = two_hosts() else { return };
+    let pinned = SocketOptions::new().pin_reply_address(true);
+    for listen in ["*:0", "[::]:0"] {
+        let mut server = there.serve(ServerConfig::new().socket(pinned.clone()), listen);
+        for group in ["ff12::7701", "ff18::7701"] {
+            let scope = |host: &super::hosts::Host| match host.on_link("veth0", group, 0) {
+                std::net::SocketAddr::V6(addr) => addr.scope_id(),
+                std::net::SocketAddr::V4(_) => unreachable!("it is of IPv6"),
+            };
+            let socket = server.socket().unwrap();
+            socket2::SockRef::from(&socket).join_multicast_v6(&group.parse().unwrap(), scope(&there)).unwrap();
+            let mut client = here.bind(at("::", 0));
+            client.set_multicast_interface(packetpeer::Interface::Index(scope(&here))).unwrap();
+            client.set_dest_address(here.on_link("veth0", group, server.local_port().unwrap())).unwrap();
+            let mut peer = admit(&mut server, &mut client);
+            peer.put_packet(b"me").unwrap();
+            let answer = receive(&mut client);
+            assert!(&*answer == b"me" && !answer.sender().ip().is_multicast());
+            // Asked alone from now on.
+            client.set_dest_address(answer.sender()).unwrap();
+            client.put_packet(b"you").unwrap();
+            assert_eq!(&*receive_at(&mut server, &mut peer), b"you");
+            peer.put_packet(b"still me").unwrap();
+            assert_eq!(receive(&mut client).sender(), answer.sender());
+
+            // A socket of its own for one that has asked all, and nothing else yet.
+            let mut client = here.bind(at("::", 0));
+            client.set_multicast_interface(packetpeer::Interface::Index(scope(&here))).unwrap();
+            client.set_dest_address(here.on_link("veth0", group, server.local_port().unwrap())).unwrap();
+            let mut peer = admit(&mut server, &mut client);
+            there.enter(|| server.dedicate_socket(&mut peer, Switch::AtOnce)).unwrap();
+            peer.put_packet(b"me alone").unwrap();
+            let answer = receive(&mut client);
+            client.set_dest_address(answer.sender()).unwrap();
+            client.put_packet(b"you alone").unwrap();
+            assert_eq!(&*receive_at(&mut server, &mut peer), b"you alone");
+        }
+    }
+}
+
+#[test]
+fn on_a_host_without_ipv6_the_local_address_of_a_bare_port_is_this_host_by_ipv4() {
+    let Some(host) = super::hosts::Host::new() else { return };
+    host.write("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1");
+    let mut server = host.serve(ServerConfig::new(), 0);
+    for follow in [false, true] {
+        let mut client = packetpeer::PacketPeerUdp::new();
+        client.set_follow_port(follow).unwrap();
+        host.enter(|| client.connect_to_host(server.local_addr().unwrap())).unwrap();
+        let mut peer = admit(&mut server, &mut client);
+        peer.put_packet(b"welcome").unwrap();
+        assert_eq!(receive(&mut client).sender(), at("127.0.0.1", server.local_port().unwrap()));
+    }
+    let mut client = host.bind(0);
+    let mut peer = host.enter(|| server.connect(client.local_addr().unwrap())).unwrap();
+    peer.put_packet(b"are you there?").unwrap();
+    let question = receive(&mut client);
+    client.set_dest_address(question.sender()).unwrap();
+    client.put_packet(b"yes").unwrap();
+    assert_eq!(&*receive_at(&mut server, &mut peer), b"yes");
+}

@@ -247,3 +247,29 @@ fn what_the_own_firewall_forbids_is_no_missing_broadcast_flag() {
         }
     }
 }
+
+#[test]
+fn what_the_routing_table_forbids_is_no_missing_broadcast_flag() {
+    let Some([here, _there]) = two_hosts() else { return };
+    here.ip("route add prohibit 203.0.113.0/24");
+    let mut peer = here.bind(at("0.0.0.0", 0));
+    here.enter(|| {
+        peer.set_dest_address("203.0.113.7:7777").unwrap();
+        let put = peer.put_packet(b"forbidden");
+        assert!(put.as_ref().is_err_and(is_denied), "{put:?}");
+        // Where it is what is missing, that is still said.
+        peer.set_dest_address("198.51.100.255:7777").unwrap();
+        let put = peer.put_packet(b"to all");
+        assert!(matches!(put, Err(PutError::BroadcastNotEnabled)), "{put:?}");
+        peer.set_broadcast_enabled(true).unwrap();
+        peer.set_dest_address("203.0.113.7:7777").unwrap();
+        let put = peer.put_packet(b"forbidden");
+        assert!(put.as_ref().is_err_and(is_denied), "{put:?}");
+
+        let mut client = PacketPeerUdp::new();
+        let connected = client.connect_to_host("203.0.113.7:7777");
+        assert!(matches!(connected, Err(packetpeer::ConnectError::Unreachable(_))), "{connected:?}");
+        let connected = client.connect_to_host("198.51.100.255:7777");
+        assert!(matches!(connected, Err(packetpeer::ConnectError::Broadcast)), "{connected:?}");
+    });
+}

@@ -71,7 +71,7 @@ impl Transport for Counted {
         self.socket.max_segments()
     }
 
-    fn connect(&mut self, remote: SocketAddr) -> io::Result<()> {
+    fn connect(&mut self, remote: SocketAddr) -> io::Result<SocketAddr> {
         self.socket.connect(remote)
     }
 

@@ -76,7 +76,7 @@ impl Transport for NoisyTransport {
         self.inner.send_to(bytes, to)
     }
 
-    fn connect(&mut self, remote: SocketAddr) -> io::Result<()> {
+    fn connect(&mut self, remote: SocketAddr) -> io::Result<SocketAddr> {
         self.inner.connect(remote)
     }
 

@@ -1,6 +1,7 @@
 //! What can be done, one step at a time.
 
 use std::io;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use packetpeer::{
@@ -382,15 +383,20 @@ impl World {
         };
         match result {
             Ok(peer) => {
-                assert!(self.server.is_listening() && addr.port() != 0 && found.is_none());
+                // An unspecified address means this host, and is nobody's own, but a forger's.
+                assert!(found.is_none() || addr.ip().to_canonical().is_unspecified());
+                assert!(self.server.is_listening() && addr.port() != 0);
                 self.hold(peer);
             }
+            Err(ConnectError::AlreadyKnown(_)) if addr.ip().to_canonical().is_unspecified() => {}
             Err(ConnectError::AlreadyKnown(id)) => assert_eq!(found, Some(id), "who is known already"),
             Err(ConnectError::NoConnectionIds) => assert!(!self.config.identity.is_by_id() && choice & 1 == 1),
             Err(ConnectError::NeedsId) => assert!(!self.config.identity.knows_by_address() && choice & 1 == 0),
             Err(ConnectError::NotListening) => assert!(!self.server.is_listening()),
             Err(ConnectError::NoPort) => assert_eq!(addr.port(), 0),
             Err(ConnectError::PeersFull | ConnectError::WrongFamily) => {}
+            Err(ConnectError::Broadcast) => assert_eq!(addr.ip().to_canonical(), Ipv4Addr::BROADCAST),
+            Err(ConnectError::Multicast) => assert!(addr.ip().to_canonical().is_multicast()),
             Err(error) => panic!("{error}"),
         }
     }

@@ -107,8 +107,10 @@ unsafe fn address(name: &MaybeUninit<libc::sockaddr_in6>, len: libc::socklen_t) 
     }
 }
 
-/// The address that a received datagram was sent to, from its control messages.
+/// The address of this host that a received datagram was sent to, from its control messages. Of one that was sent to a
+/// group or to everybody, the address to answer from, where the kernel tells it: only IPv4 does.
 fn local_address(message: &libc::msghdr) -> Option<IpAddr> {
+    let mut sent_to = None;
     // SAFETY: `message` came back from the kernel, so `msg_control` and `msg_controllen` describe the control messages
     // that it wrote, in a buffer that is still alive; the CMSG macros stay within them.
     let mut header = unsafe { libc::CMSG_FIRSTHDR(message) };
@@ -119,22 +121,24 @@ fn local_address(message: &libc::msghdr) -> Option<IpAddr> {
             (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
                 // SAFETY: a message of this kind carries an in_pktinfo; it may lie unaligned.
                 let info = unsafe { data.cast::<libc::in_pktinfo>().read_unaligned() };
-                return Some(Ipv4Addr::from(u32::from_be(info.ipi_spec_dst.s_addr)).into());
+                let own = Ipv4Addr::from(u32::from_be(info.ipi_spec_dst.s_addr));
+                return (!own.is_unspecified()).then_some(own.into());
             }
             (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
                 // SAFETY: a message of this kind carries an in6_pktinfo; it may lie unaligned.
                 let info = unsafe { data.cast::<libc::in6_pktinfo>().read_unaligned() };
-                return Some(Ipv6Addr::from(info.ipi6_addr.s6_addr).into());
+                // With a datagram of IPv4 it comes as well, and names where that was sent to, be it everybody.
+                sent_to = Some(IpAddr::from(Ipv6Addr::from(info.ipi6_addr.s6_addr)));
             }
             _ => {}
         }
         // SAFETY: as for CMSG_FIRSTHDR, and `header` is one of the message's.
         header = unsafe { libc::CMSG_NXTHDR(message, header) };
     }
-    None
+    sent_to.filter(|ip| !ip.is_multicast())
 }
 
-/// Asks for packet info with each datagram (`IP_PKTINFO`, `IPV6_RECVPKTINFO`).
+/// Asks for packet info with each datagram of one IP version (`IP_PKTINFO`, `IPV6_RECVPKTINFO`).
 pub(in crate::socket) fn pin_reply_address(socket: &socket2::Socket, v6: bool) -> io::Result<()> {
     let (level, option) =
         if v6 { (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO) } else { (libc::IPPROTO_IP, libc::IP_PKTINFO) };
@@ -146,7 +150,8 @@ pub(in crate::socket) fn can_segment(socket: &UdpSocket) -> bool {
     get_int(socket, libc::SOL_UDP, libc::UDP_SEGMENT).is_some()
 }
 
-/// Sends from one of this host's addresses. `from` and `to` are both of the socket's own IP version.
+/// Sends from one of this host's addresses. `to` is of the socket's own IP version; `from` may be an IPv4 address as such
+/// where that is mapped.
 pub(in crate::socket) fn send_from(socket: &UdpSocket, from: IpAddr, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
     let mut name = Name::of(to);
     let mut slot = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
@@ -197,7 +202,9 @@ pub(in crate::socket) fn send_batch(
     let sent = unsafe {
         libc::sendmmsg(socket.as_raw_fd(), headers.as_mut_ptr().cast(), count as libc::c_uint, libc::MSG_DONTWAIT as _)
     };
-    usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+    let messages = usize::try_from(sent).map_err(|_| io::Error::last_os_error())?;
+    // A message cut into segments is sent as a whole or not at all.
+    Ok(batch.datagrams_in(messages))
 }
 
 /// A socket address as the kernel takes it.
@@ -390,7 +397,9 @@ mod tests {
                 continue;
             };
             let spoken_to: IpAddr = spoken_to.parse().unwrap();
-            pin_reply_address(&socket2::SockRef::from(&socket), any.starts_with('[')).unwrap();
+            for v6 in [false, true].into_iter().take(if any.starts_with('[') { 2 } else { 1 }) {
+                pin_reply_address(&socket2::SockRef::from(&socket), v6).unwrap();
+            }
             let here = SocketAddr::new(spoken_to.to_canonical(), socket.local_addr().unwrap().port());
             let client = UdpSocket::bind(if here.is_ipv4() { "127.0.0.1:0" } else { "[::1]:0" }).unwrap();
             if client.connect(here).and_then(|()| client.send(b"?")).is_err() {
@@ -401,7 +410,7 @@ mod tests {
             let mut batch = ReceiveBatch::new(4, 8);
             collect(&socket, true, &mut batch, 1);
             let question = batch.iter().next().unwrap();
-            assert_eq!(question.local, Some(spoken_to));
+            assert_eq!(question.local, Some(spoken_to.to_canonical()));
 
             // The client is connected: it receives what comes from that address and nothing else.
             send_from(&socket, spoken_to, b"!", question.sender).unwrap();

@@ -40,16 +40,17 @@ pub(in crate::socket) fn send_batch(
     batch: &SendBatch<'_>,
     native: impl Fn(SocketAddr) -> SocketAddr,
 ) -> io::Result<usize> {
-    for (sent, message) in batch.messages().enumerate() {
+    let mut sent = 0;
+    for message in batch.messages() {
         for datagram in message.datagrams {
             match socket.send_to(datagram, native(message.to)) {
-                Ok(_) => {}
+                Ok(_) => sent += 1,
                 Err(_) if sent > 0 => return Ok(sent),
                 Err(error) => return Err(error),
             }
         }
     }
-    Ok(batch.len())
+    Ok(sent)
 }
 
 pub(in crate::socket) fn kernel_drops(_socket: &UdpSocket) -> Option<u64> {

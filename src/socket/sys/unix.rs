@@ -68,13 +68,13 @@ pub(in crate::socket) fn bind_device(_socket: &Socket, _name: &str) -> io::Resul
 }
 
 #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd", target_os = "macos"))]
-pub(in crate::socket) fn set_traffic_class_v6(socket: &Socket, class: u32) -> io::Result<()> {
-    socket.set_tclass_v6(class)
+pub(in crate::socket) fn set_traffic_class(socket: &Socket, v6: bool, class: u32) -> io::Result<()> {
+    if v6 { socket.set_tclass_v6(class) } else { socket.set_tos_v4(class) }
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd", target_os = "macos")))]
-pub(in crate::socket) fn set_traffic_class_v6(_socket: &Socket, _class: u32) -> io::Result<()> {
-    Err(io::ErrorKind::Unsupported.into())
+pub(in crate::socket) fn set_traffic_class(socket: &Socket, v6: bool, class: u32) -> io::Result<()> {
+    if v6 { Err(io::ErrorKind::Unsupported.into()) } else { socket.set_tos_v4(class) }
 }
 
 /// Forbids fragments for one IP version, on this host and on the way.
@@ -268,13 +268,22 @@ pub(in crate::socket) fn is_truncation(_error: &io::Error) -> bool {
     false
 }
 
+/// Nothing that an ICMP message can cause is among these: EOPNOTSUPP is Linux's word for "source route failed".
 pub(in crate::socket) fn is_dead_socket(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EBADF | libc::ENOTSOCK | libc::EFAULT | libc::EOPNOTSUPP))
+    matches!(error.raw_os_error(), Some(libc::EBADF | libc::ENOTSOCK | libc::EFAULT | libc::ENOSYS))
 }
+
+/// Whether connecting to a broadcast address is refused without the flag. BSD and macOS refuse only to send there.
+pub(in crate::socket) const CONNECT_TELLS_BROADCAST: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
 /// EPERM is netfilter's or pf's; EACCES is the socket layer's.
 pub(in crate::socket) fn is_firewall(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::EPERM)
+}
+
+/// BSD and macOS say so of a device's full queue; Linux does to who asks for ICMP messages (`IP_RECVERR`).
+pub(in crate::socket) fn is_out_of_buffers(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::ENOBUFS)
 }
 
 pub(in crate::socket) fn is_too_large(error: &io::Error) -> bool {

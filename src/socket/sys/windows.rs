@@ -95,8 +95,8 @@ fn set_on(socket: RawSocket, level: i32, option: i32) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Windows takes traffic classes by policy only.
-pub(in crate::socket) fn set_traffic_class_v6(_socket: &Socket, _class: u32) -> io::Result<()> {
+/// Windows takes traffic classes by policy only. It accepts `IP_TOS`, and sends as before.
+pub(in crate::socket) fn set_traffic_class(_socket: &Socket, _v6: bool, _class: u32) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
@@ -218,9 +218,16 @@ pub(in crate::socket) fn is_dead_socket(error: &io::Error) -> bool {
     error.raw_os_error().is_some_and(|number| DEAD.contains(&number))
 }
 
-/// Windows has one number for both; the missing flag is by far the likelier.
+/// Windows has one number for both.
 pub(in crate::socket) fn is_firewall(_error: &io::Error) -> bool {
     false
+}
+
+/// Whether connecting to a broadcast address is refused without the flag.
+pub(in crate::socket) const CONNECT_TELLS_BROADCAST: bool = true;
+
+pub(in crate::socket) fn is_out_of_buffers(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(WinSock::WSAENOBUFS)
 }
 
 pub(in crate::socket) fn is_too_large(error: &io::Error) -> bool {
