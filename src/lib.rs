@@ -127,11 +127,11 @@
 //! | known by | IP address and port | 64 bits in each datagram, read by your function | address and port, sorted by the kernel |
 //! | to receive a datagram | 0.75 µs | 0.75 µs, and 8 bytes more on the wire | 1.6 µs; 8 µs where 1 of 100 speaks |
 //! | a poll that finds nothing | 0.7 µs | 0.7 µs | 62 µs for 1 000 such sockets |
-//! | to be known | 440 bytes | the same; 200 to 500 more once it has moved | a descriptor, a port, 3 KB in the kernel, a receive buffer |
+//! | to be known | 440 bytes | the same; some 600 more once it has moved | a descriptor, a port, 3 KB in the kernel, a receive buffer |
 //! | client behind a NAT | works | works | [`WithClient`](Switch::WithClient): where the NAT keeps one port for all destinations; [`AtOnce`](Switch::AtOnce): where it lets answers in from any port, which most do not |
-//! | the NAT gives it another port | a new connection; the old one ends by its idle timeout | the same connection, reported by [`UdpServer::moved`] | not heard on its own port any more; a new connection at the shared one |
+//! | the NAT gives it another port | a new connection; the old one ends by its idle timeout | the same connection, reported by [`UdpServer::moved`]; the new address gets three times what came from it until the game [confirms](UdpServer::confirm_move) it | not heard on its own port any more; a new connection at the shared one |
 //! | firewall of the server | one port | one port | `AtOnce`: one port and answers; `WithClient`: all ports that the system may choose |
-//! | who forges the address | is that peer | is nobody without the id | is that peer; with `AtOnce` also chooses the client's port; and uses up sockets where they are given to all |
+//! | who forges the address | is that peer | is nobody without the id; with one of their own, turns three times what they send on whom they like | is that peer; with `AtOnce` also chooses the client's port; and uses up sockets where they are given to all |
 //! | who guesses or overhears the id | – | is that peer, and moves it, unless [a proof is asked for](OnMove::ask) | – |
 //! | choose it for | the default: LAN, short sessions, clients in Godot | phones, long sessions, whatever crosses NATs | few peers that must not share a buffer with the others: a server's servers, spectators' relays |
 //!

@@ -16,7 +16,10 @@ use std::time::{Duration, Instant};
 
 use packetpeer::sim::Network;
 use packetpeer::socket::{BindAddr, BindOptions, Interrupt, ReceiveBatch, Transport, TransportFactory};
-use packetpeer::{AfterClose, Limits, PacketPeerUdp, PeerId, SendMode, ServerConfig, SocketOptions, UdpServer};
+use packetpeer::{
+    AfterClose, ConnectionId, ConnectionIds, Identity, Limits, PacketPeerUdp, PeerId, SendMode, ServerConfig,
+    SocketOptions, UdpServer,
+};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -470,4 +473,120 @@ fn a_refused_address_takes_at_most_256_bytes() {
     println!("{bytes} bytes a refused address");
     assert!((1..=256).contains(&bytes), "{bytes}");
     assert!((REFUSED..2 * REFUSED + 17).contains(&server.table_sizes().refused));
+}
+
+/// A socket in memory that many connections speak to, one after the other, with its number for an id.
+#[derive(Debug, Default)]
+struct Roamers {
+    connections: usize,
+    /// Rounds that wait, in which each connection speaks once; and, if they move, from another port in each.
+    rounds: AtomicUsize,
+    spoken: AtomicUsize,
+    moves: AtomicUsize,
+}
+
+#[derive(Debug)]
+struct RoamersEnd(Arc<Roamers>);
+
+impl TransportFactory for RoamersEnd {
+    fn bind(&self, _options: &BindOptions) -> io::Result<Box<dyn Transport>> {
+        Ok(Box::new(Self(Arc::clone(&self.0))))
+    }
+
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+}
+
+impl Transport for RoamersEnd {
+    fn receive(&self, batch: &mut ReceiveBatch) -> io::Result<()> {
+        let roamers = &*self.0;
+        while roamers.rounds.load(Relaxed) > 0 && !batch.is_full() {
+            let number = roamers.spoken.fetch_add(1, Relaxed) % roamers.connections;
+            let port = 1_000 + roamers.moves.load(Relaxed) as u16;
+            let host = Ipv4Addr::from(u32::from(Ipv4Addr::new(10, 0, 0, 1)) + number as u32);
+            batch.push((host, port).into(), &(number as u64).to_be_bytes());
+            if number + 1 == roamers.connections {
+                roamers.rounds.fetch_sub(1, Relaxed);
+                roamers.moves.fetch_add(usize::from(roamers.moves.load(Relaxed) > 0), Relaxed);
+            }
+        }
+        Ok(())
+    }
+
+    fn send_to(&self, _bytes: &[u8], _to: SocketAddr) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn connect(&mut self, _remote: SocketAddr) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Ok((Ipv4Addr::new(10, 0, 0, 0), 1).into())
+    }
+
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+
+    fn is_virtual(&self) -> bool {
+        true
+    }
+
+    fn wait(&self, _timeout: Option<Duration>, _interrupt: Option<&Interrupt>) -> io::Result<bool> {
+        Ok(false)
+    }
+}
+
+/// What it costs that connections move so often within one poll, in bytes: after that poll, and after the next.
+fn bytes_of_moves(connections: usize, moves: usize) -> (i64, i64) {
+    let roamers = Arc::new(Roamers { connections, ..Roamers::default() });
+    let ids = ConnectionIds::new(|bytes| bytes.first_chunk().map(|id| ConnectionId(u64::from_be_bytes(*id))));
+    let limits = Limits::new().max_peers(connections).max_pending_connections(connections).max_known_per_poll(1 << 20);
+    // Of a connection's datagrams one is queued, so that no queue takes memory; but each moves it.
+    let limits = limits.max_pending_per_ip(connections).max_unknown_per_poll(1 << 20).quota_per_poll(Some(1));
+    let config = ServerConfig::new()
+        .limits(limits.idle_timeout(None))
+        .identity(Identity::ConnectionId(ids.old_address_grace(Duration::ZERO)));
+    let mut server = UdpServer::with_transport(config, RoamersEnd(Arc::clone(&roamers)));
+    server.listen(1).unwrap();
+    let mut game = Game::new(server, Way::Packet, connections);
+    let mut frame = |rounds: usize| {
+        roamers.rounds.store(rounds, Relaxed);
+        assert_eq!(game.frame(), rounds * connections);
+        assert_eq!(game.peers.len(), connections);
+        let (moved, remembered) = (game.server.stats().connections.moved, game.server.table_sizes().moved);
+        (moved as usize, remembered, LIVE.get())
+    };
+    // The first time around they become known.
+    (0..4).for_each(|_| assert_eq!(frame(1).0, 0));
+    let (_, _, before) = frame(0);
+    roamers.moves.store(1, Relaxed);
+    let (moved, remembered, height) = frame(moves);
+    assert_eq!((moved, remembered), (connections * moves, connections));
+    (height - before, frame(0).2 - before)
+}
+
+/// However often it has moved; the number of connections decides how much room hash tables have to spare.
+#[test]
+fn a_connection_that_has_moved_takes_at_most_640_bytes_more() {
+    for connections in [100, 448, 449, 1_000, 1_793, 4_096] {
+        for moves in [1, 6] {
+            let (height, left) = bytes_of_moves(connections, moves);
+            let [list, each] = [height - left, left].map(|bytes| bytes / connections as i64);
+            println!("{each} bytes for each of {connections} that have moved {moves} times, and {list} to tell so");
+            // Beside them, the list of a few moves is kept.
+            assert!((1..=640 * connections as i64 + (12 << 10)).contains(&left), "{left}");
+            assert!((-100..=256).contains(&list), "{list}");
+        }
+    }
+}
+
+/// It had an entry for each move, 1 167 KiB for the 16 000 that sixteen peers can make in a poll, and kept that memory.
+#[test]
+fn the_list_of_moves_does_not_grow_with_their_number() {
+    let (height, left) = bytes_of_moves(16, 1_000);
+    println!("{height} bytes for 16 connections that have moved 1000 times each in one poll, {left} after the next");
+    assert!(height <= 16 << 10 && left <= height, "{height}, {left}");
 }
