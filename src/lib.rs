@@ -103,7 +103,7 @@
 //! *received = delivered + queued + consumed + Σ drops*, and *put = sent + waiting + Σ send drops*. What the kernel
 //! drops because its own buffer is full between two polls is no received datagram; Linux tells how many these were
 //! ([`ServerStats::kernel_drops`]). Poll often enough for [`UdpServer::receive_buffer_size`], and read that after
-//! `listen`. A limit that is reached is also logged, by one line a kind and minute at most (`log::warn!`), for each server
+//! `listen`. A limit that is reached is also logged, by one line per kind and minute at most (`log::warn!`), for each server
 //! and each stand-alone peer.
 //!
 //! ICMP answers to something sent earlier, resets, interrupted calls: counted as

@@ -9,7 +9,7 @@ const PAUSE: Duration = Duration::from_secs(60);
 
 /// Log lines about limits that were reached: one a kind and minute, however many datagrams it was.
 #[derive(Debug)]
-pub(crate) struct Notices {
+pub(super) struct Notices {
     told: ReceiveDrops,
     last: [Option<Instant>; DropReason::ALL.len()],
     /// Something has been held back because its kind was told of recently.
@@ -17,17 +17,17 @@ pub(crate) struct Notices {
 }
 
 impl Notices {
-    pub(crate) fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { told: ReceiveDrops::default(), last: [None; DropReason::ALL.len()], has_more: false }
     }
 
     /// Whether there is something to be told that was too early to tell.
-    pub(crate) fn has_more(&self) -> bool {
+    pub(super) fn has_more(&self) -> bool {
         self.has_more
     }
 
     /// Says what has been dropped for want of room since it was said last, where that is long enough ago.
-    pub(crate) fn tell(&mut self, now: Instant, drops: &ReceiveDrops) {
+    pub(super) fn tell(&mut self, now: Instant, drops: &ReceiveDrops) {
         self.has_more = false;
         for (&reason, last) in DropReason::ALL.iter().zip(&mut self.last) {
             let new = drops.get(reason) - self.told.get(reason);

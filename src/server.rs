@@ -349,10 +349,10 @@ impl UdpServer {
 
     /// Makes a peer of `addr` from this side: to speak first from the port listened on, as hole punching and server
     /// browsers do. Nothing is sent. A pending connection of that address becomes the peer, with what it has received.
+    /// An unspecified address, such as the [`local_addr`](PacketPeerUdp::local_addr) of a peer on a bare port, means this
+    /// host: the address listened on, or else the loopback address. [`remote_addr`](PacketPeerUdp::remote_addr) tells.
     ///
-    /// The idle timeout counts from now. An unspecified address, such as the [`local_addr`](PacketPeerUdp::local_addr) of
-    /// a peer on a bare port, means this host: the address listened on, or else the loopback address.
-    /// [`remote_addr`](PacketPeerUdp::remote_addr) tells.
+    /// The idle timeout counts from now.
     ///
     /// # Errors
     ///
@@ -599,9 +599,9 @@ impl UdpServer {
         self.demux.peers()
     }
 
-    /// The peer that is known by this address, if there is one; of those known by a connection id see
-    /// [`find_connection`](Self::find_connection). An IPv4 address may be given as such or mapped into IPv6, and this host
-    /// as for [`connect`](Self::connect).
+    /// The peer that is known by this address, if there is one, by which this host may be meant as for
+    /// [`connect`](Self::connect); of those known by a connection id see
+    /// [`find_connection`](Self::find_connection). An IPv4 address may be given as such or mapped into IPv6.
     pub fn find(&self, addr: SocketAddr) -> Option<PeerId> {
         let listening = self.listening.as_ref();
         self.demux.find(addr).or_else(|| self.demux.find(meant(listening?.transport.get().io(), addr)))

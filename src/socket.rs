@@ -144,7 +144,7 @@ pub trait Transport: fmt::Debug + Send + Sync {
     }
 
     /// What an unspecified address, `0.0.0.0` or `[::]`, means as a destination: this host. Returns the address, with the
-    /// port of `to`, from which whoever listens there answers.
+    /// port of `to`, from which a server there answers.
     ///
     /// As Linux has it, it is the address that this transport is bound to, if it is bound to one, and else the loopback
     /// address; `[::]` means the one of IPv4 where there is no IPv6. A transport that wraps another passes it on.
@@ -217,7 +217,7 @@ pub trait Transport: fmt::Debug + Send + Sync {
 fn this_host(transport: &(impl Transport + ?Sized), to: SocketAddr) -> SocketAddr {
     let may_be_v6 = to.ip().to_canonical().is_ipv6();
     let is_one = |bound: &SocketAddr| !bound.ip().is_unspecified() && !bound.ip().is_multicast();
-    // Whoever listens at 0.0.0.0 hears no IPv6.
+    // A server at 0.0.0.0 hears no IPv6.
     let bound = transport.local_addr().ok().filter(is_one).filter(|bound| bound.is_ipv4() || may_be_v6);
     if let Some(mut bound) = bound {
         bound.set_port(to.port());

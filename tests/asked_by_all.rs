@@ -5,7 +5,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use packetpeer::{Interface, PacketPeerUdp, ServerConfig, SocketOptions, Switch, UdpServer, Verdict};
+use packetpeer::{Interface, PacketPeerUdp, SendMode, ServerConfig, SocketOptions, Switch, UdpServer, Verdict};
 use socket2::{InterfaceIndexOrAddress, SockRef};
 
 mod util;
@@ -113,6 +113,28 @@ fn a_socket_given_after_a_question_to_all_hears_its_client() {
             client.set_dest_address(own).unwrap();
             client.put_packet(b"you alone").unwrap();
             assert_eq!(&*receive_at(&mut server, &mut peer), b"you alone");
+        }
+    }
+}
+
+/// Several datagrams of one message, as the kernel cuts it, and what the kernel is told of the address beside.
+#[test]
+fn what_a_flush_sends_together_leaves_from_the_address_spoken_to() {
+    for listen in ["*:0", "0.0.0.0:0"] {
+        let pinned = SocketOptions::new().pin_reply_address(true);
+        let mut server = UdpServer::with_config(ServerConfig::new().socket(pinned).send_mode(SendMode::OnFlush));
+        server.listen(listen).unwrap();
+        // Connected, so that it hears nothing from elsewhere.
+        let mut client = PacketPeerUdp::new();
+        client.connect_to_host((Ipv4Addr::new(127, 0, 0, 77), server.local_port().unwrap())).unwrap();
+        client.put_packet(b"hello").unwrap();
+        let mut peer = accept(&mut server);
+        for number in 0..3 {
+            peer.put_packet(&[number; 100]).unwrap();
+        }
+        assert_eq!(server.flush().unwrap().sent, 3);
+        for number in 0..3 {
+            assert_eq!(*receive(&mut client), [number; 100]);
         }
     }
 }

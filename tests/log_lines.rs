@@ -180,7 +180,7 @@ fn each_kind_is_told_at_once_and_again_a_minute_later() {
 
 /// A stand-alone peer that nobody reads, and what its host is sent.
 #[test]
-fn what_a_stand_alone_peer_has_no_room_for_gives_a_line_a_kind_and_minute() {
+fn what_a_stand_alone_peer_has_no_room_for_gives_one_line_per_kind_and_minute() {
     collect_lines();
     let network = Network::new();
     let mut peer = PacketPeerUdp::with_transport(network.host([10, 0, 0, 1]));

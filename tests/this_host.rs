@@ -147,7 +147,7 @@ fn an_unspecified_address_of_the_other_ip_version_is_refused() {
     if !util::has_ipv6_loopback() {
         return;
     }
-    // Whoever listens at 0.0.0.0 hears no IPv6.
+    // A server at 0.0.0.0 hears no IPv6.
     let mut client = PacketPeerUdp::new();
     client.bind("[::1]:0").unwrap();
     assert!(matches!(client.connect_to_host((ANY_V4, 7777)), Err(ConnectError::WrongFamily)));

@@ -474,7 +474,7 @@ impl PacketPeerUdp {
     }
 
     /// How much may wait to be taken from a stand-alone peer. What comes beyond is dropped, counted, and logged by one line
-    /// per minute. A server's peers follow the server's [`Limits::queue`](crate::Limits#structfield.queue).
+    /// per kind and minute. A server's peers follow the server's [`Limits::queue`](crate::Limits#structfield.queue).
     ///
     /// # Errors
     ///

@@ -69,8 +69,8 @@ pub struct SocketOptions {
     pub max_packet_size: usize,
     /// Whether answers leave from the address that the client spoke to, on a host with several (`IP_PKTINFO`). Default:
     /// no; the routing table chooses, and a client behind a strict NAT may not recognise the answer. It costs a few per
-    /// cent a datagram. Linux and Android only; elsewhere bind to the one address. Who asked at a broadcast address or a
-    /// group is answered from the host's own address on that network.
+    /// cent a datagram. Linux and Android only; elsewhere bind to the one address. A client that asked at a broadcast
+    /// address or a group is answered from the host's own address on that network.
     pub pin_reply_address: bool,
     /// Whether datagrams must not be cut into fragments on their way (`IP_MTU_DISCOVER`, `IP_DONTFRAG`). Default: they
     /// may.

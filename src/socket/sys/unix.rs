@@ -281,7 +281,7 @@ pub(in crate::socket) fn is_firewall(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::EPERM)
 }
 
-/// BSD and macOS say so of a device's full queue; Linux does to who asks for ICMP messages (`IP_RECVERR`).
+/// BSD and macOS say so of a device's full queue; Linux does where a program asks for ICMP errors (`IP_RECVERR`).
 pub(in crate::socket) fn is_out_of_buffers(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::ENOBUFS)
 }
