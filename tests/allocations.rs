@@ -518,7 +518,7 @@ impl Transport for RoamersEnd {
         Ok(())
     }
 
-    fn connect(&mut self, _remote: SocketAddr) -> io::Result<()> {
+    fn connect(&mut self, _remote: SocketAddr) -> io::Result<SocketAddr> {
         Err(io::ErrorKind::Unsupported.into())
     }
 

@@ -461,7 +461,7 @@ impl Transport for Gated {
         self.inner.send_to(bytes, to)
     }
 
-    fn connect(&mut self, remote: SocketAddr) -> io::Result<()> {
+    fn connect(&mut self, remote: SocketAddr) -> io::Result<SocketAddr> {
         self.inner.connect(remote)
     }
 
