@@ -30,6 +30,9 @@ use outgoing::Outgoing;
 /// Datagrams that one call of the system takes.
 const BATCH: usize = 64;
 
+/// How long a wait sleeps before it looks again, where something may change that does not end it.
+const NAP: Duration = Duration::from_millis(1);
+
 /// Listens on one UDP port and sorts what comes by sender, into a [`PacketPeerUdp`] each.
 ///
 /// Godot's `UDPServer`. Everything advances in [`poll`](Self::poll): call it once a frame, then take new connections,
@@ -67,7 +70,7 @@ pub struct UdpServer {
     outgoing: Outgoing,
     dedicated: DedicatedSockets,
     notices: Notices,
-    /// Of the sockets listened on before the present one.
+    /// Of the sockets listened on before the present one; those of peers' own are counted with these.
     kernel_drops: Option<u64>,
 }
 
@@ -178,7 +181,7 @@ impl UdpServer {
         self.flush()?;
         let Listening { transport, batch } = self.listening.as_mut().ok_or(PollError::NotOpen)?;
         self.demux.begin(now);
-        self.dedicated.release_ended(&self.demux);
+        self.dedicated.release_ended(&self.demux, &mut self.outgoing);
         let max_packet_size = self.config.max_packet_size;
         // Half of the budget at most for sockets of single peers, so that neither kind starves the other.
         let budget = self.demux.limits().max_known_per_poll;
@@ -193,7 +196,8 @@ impl UdpServer {
         match drain(transport.get().io(), batch, &mut intake) {
             Ok(drained) => {
                 let report = self.demux.finish(own_empty && drained == Drained::Empty);
-                self.dedicated.release_ended(&self.demux);
+                self.dedicated.release_ended(&self.demux, &mut self.outgoing);
+                self.notices.tell_sends(now, self.demux.shared().sends());
                 if report.dropped > 0 || self.notices.has_more() {
                     self.notices.tell(now, self.demux.drops());
                 }
@@ -369,11 +373,12 @@ impl UdpServer {
         options.share_port = false;
         options.pin_reply_address = false;
         let mut transport = self.factory.bind(&options).map_err(DedicateError::from_io)?;
-        transport.connect(mailbox.remote()).map_err(DedicateError::from_io)?;
+        transport.connect(mailbox.remote()).map_err(DedicateError::Unreachable)?;
         let transport = TransportOwner::new(transport, false).map_err(DedicateError::from_io)?;
         let local_addr = canonical(transport.get().local_addr());
-        peer.use_own_socket(transport.share(), switch);
-        self.dedicated.add(peer.id(), switch, transport);
+        let way = transport.share();
+        let kernel_drops = self.dedicated.add(Arc::clone(mailbox), switch, transport);
+        peer.use_own_socket(way, switch, kernel_drops);
         Ok(local_addr)
     }
 
@@ -431,7 +436,7 @@ impl UdpServer {
     /// [`UnknownPeer`] where it has ended already.
     pub fn close(&mut self, id: PeerId) -> Result<(), UnknownPeer> {
         self.demux.close(id)?;
-        self.dedicated.release_ended(&self.demux);
+        self.dedicated.release_ended(&self.demux, &mut self.outgoing);
         Ok(())
     }
 
@@ -447,7 +452,7 @@ impl UdpServer {
         let _ = self.flush();
         self.outgoing.give_up(self.demux.shared());
         self.dedicated.close_all();
-        self.kernel_drops = self.kernel_drops();
+        self.kernel_drops = self.kernel_drops_of_listened();
         if let Some(listening) = self.listening.take() {
             listening.transport.close();
         }
@@ -460,10 +465,21 @@ impl UdpServer {
     ///
     /// See [`WaitError`].
     pub fn wait(&mut self, timeout: Option<Duration>) -> Result<WaitOutcome, WaitError> {
-        let listening = self.listening.as_ref().ok_or(WaitError::NotOpen)?;
-        let transport = listening.transport.get().io();
-        let dedicated = &mut self.dedicated;
-        self.wait.wait(|interrupt| dedicated.wait(transport, timeout, interrupt)).map_err(WaitError::Io)
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        loop {
+            let is_blocked = self.flush().map_err(|_| WaitError::NotOpen)?.waiting > 0;
+            let listening = self.listening.as_ref().ok_or(WaitError::NotOpen)?;
+            let transport = listening.transport.get().io();
+            let dedicated = &mut self.dedicated;
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            let nap = (is_blocked || dedicated.have_to_be_asked(transport)).then_some(NAP);
+            let time = left.into_iter().chain(nap).min();
+            let outcome =
+                self.wait.wait(|interrupt| dedicated.wait(transport, time, interrupt)).map_err(WaitError::Io)?;
+            if outcome != WaitOutcome::TimedOut || time == left || transport.is_virtual() {
+                return Ok(outcome);
+            }
+        }
     }
 
     /// A handle by which another thread can end a [`wait`](Self::wait).
@@ -574,7 +590,7 @@ impl UdpServer {
     /// Where the kernel tells what it has dropped, this asks it: one system call.
     pub fn stats(&self) -> ServerStats {
         let mut stats = self.demux.stats();
-        stats.kernel_drops = self.kernel_drops();
+        stats.kernel_drops = sum(self.kernel_drops_of_listened(), self.dedicated.kernel_drops());
         stats
     }
 
@@ -583,12 +599,10 @@ impl UdpServer {
         self.demux.table_sizes()
     }
 
-    fn kernel_drops(&self) -> Option<u64> {
+    /// At the ports listened on so far.
+    fn kernel_drops_of_listened(&self) -> Option<u64> {
         let now = self.listening.as_ref().and_then(|listening| listening.transport.get().io().kernel_drops());
-        match (self.kernel_drops, now) {
-            (None, None) => None,
-            (before, now) => Some(before.unwrap_or(0) + now.unwrap_or(0)),
-        }
+        sum(self.kernel_drops, now)
     }
 
     /// The socket listened on, to set options the crate does not know or to wait for it beside others.
@@ -659,6 +673,11 @@ impl Sink for Intake<'_> {
     fn noise(&mut self) {
         self.demux.count_noise();
     }
+}
+
+/// What is known of either.
+fn sum(one: Option<u64>, other: Option<u64>) -> Option<u64> {
+    one.into_iter().chain(other).reduce(|one, other| one + other)
 }
 
 /// What a broadcast of `bytes` goes out by. Some of the peers may be IPv4 ones, so their limit holds for all.

@@ -3,7 +3,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, PoisonError};
 
 use super::address::Key;
-use super::queue::{Overflow, Room};
+use super::queue::{Overflow, Room, Weigh};
 use super::tally::OwnTally;
 use super::{ConnectionId, PacketQueue, Payload, QueueLimits, SendMode, Shared};
 use crate::error::GetIntoError;
@@ -11,7 +11,7 @@ use crate::lifetime::CloseReason;
 use crate::packet::Packet;
 use crate::peer_id::PeerId;
 use crate::stats::{DropReason, PeerStats, ReceiveDrops, SendDropReason, SendDrops};
-use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 
 /// What the server and a peer's handle share: what has been received and not taken, what has been put and not sent,
@@ -36,6 +36,8 @@ pub(crate) struct Mailbox {
     /// that neither has to exclude the other.
     sent_at_once: OwnTally,
     flushed: OwnTally,
+    /// Broadcasts that it was among. The puts of the handle are counted there.
+    broadcasts: AtomicU64,
     contents: Mutex<Contents>,
 }
 
@@ -95,6 +97,7 @@ impl Mailbox {
             waiting: AtomicU32::new(0),
             sent_at_once: OwnTally::default(),
             flushed: OwnTally::default(),
+            broadcasts: AtomicU64::new(0),
             contents: Mutex::default(),
         }
     }
@@ -185,14 +188,15 @@ impl Mailbox {
     /// Lets `payload` wait for the next flush.
     pub(crate) fn post(self: &Arc<Self>, payload: Payload) -> Posted {
         let limits = self.shared.send_queue_limits();
-        let room = self.shared.send_room();
-        let len = payload.len();
+        // A broadcast has its room already, once for all its peers.
+        let room = if matches!(payload, Payload::Own(_)) { self.shared.send_room() } else { Room::any() };
+        let (len, weight) = (payload.len(), payload.weight());
         let mut contents = self.contents();
         // Asked under the lock: who ends a peer takes it afterwards, so nothing is posted behind the last flush.
         if let Some(reason) = self.ended() {
             return Posted::Ended(reason);
         }
-        self.shared.sends().count_queued(len);
+        self.shared.sends().count_queued(weight);
         let queue = contents.outbox.queue.get_or_insert_default();
         if queue.fits(len, &limits, room) {
             queue.add(payload);
@@ -223,7 +227,7 @@ impl Mailbox {
         self.contents().outbox.listed
     }
 
-    /// Takes all that waits to be sent, the oldest first, for a flush, which counts it as waiting no more. Until
+    /// Takes all that waits to be sent, the oldest first, for a flush, which counts what then waits no more. Until
     /// [`Mailbox::flushed`] says so, what is put waits behind it.
     pub(crate) fn take_to_send(&self, each: impl FnMut(Payload)) {
         let mut contents = self.contents();
@@ -236,7 +240,6 @@ impl Mailbox {
 
     /// Gives back what could not be sent yet; the last first, so that the order is as before.
     pub(crate) fn send_later(self: &Arc<Self>, payload: Payload) {
-        self.shared.sends().count_queued(payload.len());
         let mut contents = self.contents();
         contents.outbox.queue.get_or_insert_default().push_front(payload);
         if !std::mem::replace(&mut contents.outbox.listed, true) {
@@ -261,13 +264,18 @@ impl Mailbox {
         self.flushed.add(bytes);
     }
 
+    /// Counts a broadcast that this peer is among; who calls counts for the server, and is its thread.
+    pub(crate) fn count_broadcast(&self) {
+        self.broadcasts.store(self.broadcasts.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
     /// Counts a datagram that the handle, which calls, has sent at once.
     pub(crate) fn count_sent_at_once(&self, bytes: usize) {
-        self.shared.sends().count_sent(bytes);
+        self.shared.sends().count_sent_at_once(bytes);
         self.sent_at_once.add(bytes);
     }
 
-    /// Counts a datagram that was not sent.
+    /// Counts a datagram that was not sent. That it was put is counted elsewhere.
     #[cold]
     pub(crate) fn count_unsent(&self, reason: SendDropReason) {
         self.shared.sends().count_drops(reason, 1);
@@ -382,7 +390,10 @@ impl Mailbox {
             queued,
             queued_bytes: contents.inbox.bytes() as u64,
             drops,
+            kernel_drops: None,
             noise: 0,
+            // The handle, which asks, adds its own.
+            put: self.broadcasts.load(Ordering::Relaxed),
             sent: at_once.packets + flushed.packets,
             sent_bytes: at_once.bytes + flushed.bytes,
             send_queued: contents.outbox.queue.as_ref().map_or(0, |queue| queue.len() as u64),
@@ -422,10 +433,15 @@ impl Drop for Mailbox {
     fn drop(&mut self) {
         let contents = self.contents.get_mut().unwrap_or_else(PoisonError::into_inner);
         self.shared.count_unread(contents.inbox.len() as u64, contents.inbox.bytes());
-        if let Some(unsent) = &contents.outbox.queue {
+        if let Some(unsent) = &mut contents.outbox.queue {
+            let (mut packets, mut bytes) = (0, 0);
+            unsent.take_all(|payload| {
+                packets += 1;
+                bytes += payload.weight();
+            });
             let sends = self.shared.sends();
-            sends.count_unqueued(unsent.len() as u64, unsent.bytes());
-            sends.count_drops(SendDropReason::Unsent, unsent.len() as u64);
+            sends.count_unqueued(packets, bytes);
+            sends.count_drops(SendDropReason::Unsent, packets);
         }
     }
 }

@@ -1,5 +1,5 @@
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use super::PacketPeer;
@@ -94,9 +94,14 @@ impl PacketPeerUdp {
         matches!(&self.kind, Kind::Served(peer) if std::ptr::eq(peer.mailbox(), Arc::as_ptr(mailbox)))
     }
 
-    pub(crate) fn use_own_socket(&mut self, transport: Weak<SharedTransport>, switch: Switch) {
+    pub(crate) fn use_own_socket(
+        &mut self,
+        transport: Weak<SharedTransport>,
+        switch: Switch,
+        kernel_drops: Arc<OnceLock<u64>>,
+    ) {
         if let Kind::Served(peer) = &mut self.kind {
-            peer.use_own_socket(transport, switch);
+            peer.use_own_socket(transport, switch, kernel_drops);
         }
     }
 
@@ -570,7 +575,7 @@ impl PacketPeerUdp {
     /// What this peer has seen so far.
     pub fn stats(&self) -> PeerStats {
         match &self.kind {
-            Kind::Served(peer) => peer.mailbox().stats(),
+            Kind::Served(peer) => peer.stats(),
             Kind::Standalone(peer) => peer.stats(),
         }
     }

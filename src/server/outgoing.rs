@@ -2,12 +2,13 @@
 
 use std::io;
 use std::net::IpAddr;
+use std::ops::Range;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 
 use super::dedicated::DedicatedSockets;
-use crate::demux::{Mailbox, Payload, Posted, SendMode, Shared};
+use crate::demux::{Copied, Mailbox, Payload, Posted, SendMode, Shared, Weigh};
 use crate::packet::Packet;
 use crate::peer::reason;
 use crate::socket::{MAX_MESSAGES, SendBatch, SharedTransport};
@@ -23,6 +24,8 @@ pub(super) struct Outgoing {
     /// Those of one peer stand together, in the order in which they were put.
     letters: Vec<Letter>,
     listed: Vec<Arc<Mailbox>>,
+    /// The broadcast that a report is to be about, where it is not to be about everything.
+    reported: Option<Arc<Copied>>,
 }
 
 #[derive(Debug)]
@@ -66,6 +69,18 @@ impl Outgoing {
         report
     }
 
+    /// Sends what one peer has put and that waits, by its own socket. Returns whether something goes on waiting.
+    pub(super) fn flush_peer(&mut self, mailbox: &Arc<Mailbox>, own: &SharedTransport) -> bool {
+        if !mailbox.is_sending() {
+            return false;
+        }
+        let shared = mailbox.shared();
+        shared.take_off_list(mailbox);
+        self.collect(Arc::clone(mailbox), own);
+        self.flush_collected(own, shared, &mut drop);
+        mailbox.is_sending()
+    }
+
     fn collect(&mut self, mailbox: Arc<Mailbox>, transport: &SharedTransport) {
         let (peer, letters) = (self.peers.len(), &mut self.letters);
         mailbox.take_to_send(|payload| letters.push(Letter { peer, payload }));
@@ -78,12 +93,12 @@ impl Outgoing {
         shared: &Shared,
         recycle: &mut impl FnMut(Packet),
     ) -> FlushReport {
-        let bytes = self.letters.iter().map(|letter| letter.payload.len()).sum();
-        shared.sends().count_unqueued(self.letters.len() as u64, bytes);
-        let (report, sent) = self.send_all(transport);
-        for Letter { peer, payload } in self.letters.drain(sent..).rev() {
+        let (report, done) = self.send_all(transport, shared);
+        for Letter { peer, payload } in self.letters.drain(done..).rev() {
             self.peers[peer].mailbox.send_later(payload);
         }
+        let bytes = self.letters.iter().map(|letter| letter.payload.weight()).sum();
+        shared.sends().count_unqueued(done as u64, bytes);
         for letter in self.letters.drain(..) {
             if let Payload::Own(packet) = letter.payload {
                 recycle(packet);
@@ -103,7 +118,7 @@ impl Outgoing {
             let (mut unsent, mut bytes) = (0, 0);
             mailbox.take_to_send(|payload| {
                 unsent += 1;
-                bytes += payload.len();
+                bytes += payload.weight();
             });
             shared.sends().count_unqueued(unsent, bytes);
             for _ in 0..unsent {
@@ -113,28 +128,32 @@ impl Outgoing {
         }
     }
 
-    /// Sends `bytes` to each of `mailboxes`. Where they may have to wait, they are copied once, for all.
+    /// Sends `bytes` to each of `mailboxes`. Where they may have to wait, they are copied once, for all. The report is of
+    /// this broadcast alone.
     pub(super) fn broadcast<'m>(
         &mut self,
         transport: &SharedTransport,
         dedicated: &DedicatedSockets,
-        shared: &Shared,
+        shared: &Arc<Shared>,
         mailboxes: impl Iterator<Item = &'m Arc<Mailbox>>,
         bytes: &[u8],
     ) -> FlushReport {
         if shared.send_mode() == SendMode::Now {
             return broadcast_now(transport, dedicated, shared, mailboxes, bytes);
         }
-        let payload: Arc<[u8]> = bytes.into();
+        let copy = shared.copy(bytes);
         let mut report = FlushReport::default();
         for mailbox in mailboxes {
-            match mailbox.post(Payload::Shared(Arc::clone(&payload))) {
-                Posted::Queued => report.waiting += 1,
-                Posted::Full | Posted::Ended(_) => report.failed += 1,
+            mailbox.count_broadcast();
+            match post_copy(mailbox, copy.as_ref()) {
+                Ok(()) => report.waiting += 1,
+                Err(()) => report.failed += 1,
             }
         }
         if shared.send_mode() == SendMode::QueueWhenBlocked {
+            self.reported = copy;
             let flushed = self.flush(transport, dedicated, shared, drop);
+            self.reported = None;
             report = FlushReport { failed: report.failed + flushed.failed, ..flushed };
         }
         report
@@ -146,9 +165,9 @@ impl Outgoing {
     }
 
     /// Sends letters until all are sent or the system takes no more; returns how many are done with, sent or failed.
-    fn send_all(&mut self, transport: &SharedTransport) -> (FlushReport, usize) {
+    fn send_all(&mut self, transport: &SharedTransport, shared: &Shared) -> (FlushReport, usize) {
         let mut report = FlushReport::default();
-        let mut bytes = 0;
+        let (mut datagrams, mut bytes) = (0, 0);
         let mut done = 0;
         while done < self.letters.len() {
             let mut ends = Ends::new();
@@ -162,12 +181,13 @@ impl Outgoing {
                 Ok(0) => break,
                 Ok(messages) => {
                     let sent = done..ends[messages - 1];
-                    report.sent += sent.len();
+                    done = sent.end;
+                    report.sent += self.count_reported(sent.clone());
+                    datagrams += sent.len() as u64;
                     for Letter { peer, payload } in &self.letters[sent] {
                         self.peers[*peer].mailbox.count_flushed(payload.len());
                         bytes += payload.len() as u64;
                     }
-                    done = ends[messages - 1];
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 // Whatever was wrong with the whole, each datagram gets its own chance and its own error.
@@ -175,16 +195,22 @@ impl Outgoing {
                 Err(error) => {
                     let peer = self.letters[done].peer;
                     self.peers[peer].mailbox.count_unsent(reason(&error));
-                    report.failed += 1;
+                    report.failed += self.count_reported(done..done + 1);
                     done += 1;
                 }
             }
         }
-        if let Some(Addressee { mailbox, .. }) = self.peers.first() {
-            mailbox.shared().sends().count_all_sent(report.sent as u64, bytes);
-        }
-        report.waiting = self.letters.len() - done;
+        shared.sends().count_sent_by_server(datagrams, bytes);
+        report.waiting = self.count_reported(done..self.letters.len());
         (report, done)
+    }
+
+    /// How many of these letters the report is about.
+    fn count_reported(&self, letters: Range<usize>) -> usize {
+        match &self.reported {
+            None => letters.len(),
+            Some(broadcast) => self.letters[letters].iter().filter(|letter| letter.payload.is_of(broadcast)).count(),
+        }
     }
 
     /// Adds as many letters from `start` on as one call takes, and where the letters of each message end.
@@ -229,6 +255,20 @@ impl Outgoing {
     }
 }
 
+/// Lets a broadcast wait for the next flush, if there is room for its copy and in this peer's queue.
+fn post_copy(mailbox: &Arc<Mailbox>, copy: Option<&Arc<Copied>>) -> Result<(), ()> {
+    let refused = match copy.map(|copy| mailbox.post(Payload::Shared(Arc::clone(copy)))) {
+        Some(Posted::Queued) => return Ok(()),
+        // Counted there.
+        Some(Posted::Full) => return Err(()),
+        Some(Posted::Ended(_)) => SendDropReason::NotOpen,
+        None => SendDropReason::ServerBytes,
+    };
+    mailbox.shared().sends().count_other_put();
+    mailbox.count_unsent(refused);
+    Err(())
+}
+
 /// A broadcast where nothing may wait: what the system will not take is lost, and counted.
 fn broadcast_now<'m>(
     transport: &SharedTransport,
@@ -241,6 +281,8 @@ fn broadcast_now<'m>(
     let mut blocked = false;
     let mut next = SmallVec::<[&Mailbox; MAX_MESSAGES]>::new();
     for mailbox in mailboxes {
+        shared.sends().count_other_put();
+        mailbox.count_broadcast();
         if let Some(own) = dedicated.route(mailbox) {
             broadcast.send(own, &[mailbox], &mut false);
             continue;
@@ -294,7 +336,7 @@ impl Broadcast<'_> {
     fn count_sent(&mut self, mailboxes: &[&Mailbox]) {
         let len = self.bytes.len();
         mailboxes.iter().for_each(|mailbox| mailbox.count_flushed(len));
-        self.shared.sends().count_all_sent(mailboxes.len() as u64, (mailboxes.len() * len) as u64);
+        self.shared.sends().count_sent_by_server(mailboxes.len() as u64, (mailboxes.len() * len) as u64);
         self.report.sent += mailboxes.len();
     }
 }

@@ -1,8 +1,7 @@
-use std::fmt;
 use std::time::Duration;
 
 use crate::setters::setters;
-use crate::stats::write_nonzero;
+use crate::stats::named_counts;
 
 /// What a link does to the datagrams that cross it, in one direction. By default nothing: it is perfect.
 ///
@@ -225,34 +224,34 @@ impl BurstLoss {
     }
 }
 
-/// What links have done so far.
-///
-/// `offered = passed + lost + blacked_out + too_large + queue_full` holds at any time; `passed + duplicated` have
-/// arrived, are still under way, or are among the `undelivered`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub struct LinkStats {
-    /// Datagrams that came to a link.
-    pub offered: u64,
-    /// Of these, those that it let pass.
-    pub passed: u64,
-    /// Copies that it made of what passed.
-    pub duplicated: u64,
-    /// Of those that passed, the ones held back by [`Link::reorder_delay`].
-    pub reordered: u64,
-    /// Of those that passed, the ones with a flipped bit.
-    pub corrupted: u64,
-    /// Lost by chance, singly or in a burst.
-    pub lost: u64,
-    /// Dropped in a black-out.
-    pub blacked_out: u64,
-    /// Longer than [`Link::max_payload`].
-    pub too_large: u64,
-    /// The queue of [`Link::queue_bytes`] was full, or 16 MiB were under way.
-    pub queue_full: u64,
-    /// Passed, or were copies, and yet reached no socket at the end of the link: nobody was bound there, the receive
-    /// buffer was full, the system would not send it when its time had come, or the socket was closed before.
-    pub undelivered: u64,
+named_counts! {
+    /// What links have done so far.
+    ///
+    /// `offered = passed + lost + blacked_out + too_large + queue_full` holds at any time; `passed + duplicated` have
+    /// arrived, are still under way, or are among the `undelivered`.
+    LinkStats {
+        /// Datagrams that came to a link.
+        offered: "offered",
+        /// Of these, those that it let pass.
+        passed: "passed",
+        /// Copies that it made of what passed.
+        duplicated: "duplicated",
+        /// Of those that passed, the ones held back by [`Link::reorder_delay`].
+        reordered: "reordered",
+        /// Of those that passed, the ones with a flipped bit.
+        corrupted: "corrupted",
+        /// Lost by chance, singly or in a burst.
+        lost: "lost",
+        /// Dropped in a black-out.
+        blacked_out: "blacked out",
+        /// Longer than [`Link::max_payload`].
+        too_large: "too large",
+        /// The queue of [`Link::queue_bytes`] was full, or 16 MiB were under way.
+        queue_full: "queue full",
+        /// Passed, or were copies, and yet reached no socket at the end of the link: nobody was bound there, the receive
+        /// buffer was full, the system would not send it when its time had come, or the socket was closed before.
+        undelivered: "undelivered",
+    }
 }
 
 /// Why a link lets a datagram not pass.
@@ -293,24 +292,5 @@ impl LinkStats {
         self.too_large += other.too_large;
         self.queue_full += other.queue_full;
         self.undelivered += other.undelivered;
-    }
-}
-
-impl fmt::Display for LinkStats {
-    /// Those that are not 0, on one line; `none` where all are.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let counts = [
-            ("offered", self.offered),
-            ("passed", self.passed),
-            ("duplicated", self.duplicated),
-            ("reordered", self.reordered),
-            ("corrupted", self.corrupted),
-            ("lost", self.lost),
-            ("blacked out", self.blacked_out),
-            ("too large", self.too_large),
-            ("queue full", self.queue_full),
-            ("undelivered", self.undelivered),
-        ];
-        write_nonzero(f, counts.into_iter())
     }
 }
