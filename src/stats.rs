@@ -54,7 +54,7 @@ pub struct ServerStats {
     pub sent: u64,
     /// Their payload, in bytes.
     pub sent_bytes: u64,
-    /// Datagrams that wait to be sent, by the next flush.
+    /// Datagrams that wait to be sent, by the next flush, one for each peer that a broadcast waits for.
     pub send_queued: u64,
     /// Datagrams that were not sent, by reason.
     pub send_drops: SendDrops,
@@ -249,6 +249,8 @@ counters! {
         /// From another sender than the one that a stand-alone peer, or a peer's own socket, is connected to.
         stranger = Stranger: "stranger",
         /// Waited in a queue when its owner gave it up: handle dropped, server stopped, peer bound or connected anew.
+        /// What a dropped handle leaves counts as `queued` until the poll that takes the end of its peer up; where the
+        /// peer had ended before, it is `unread` at once.
         unread = Unread: "unread",
     }
 }
@@ -305,9 +307,11 @@ named_counts! {
 pub struct FlushReport {
     /// Datagrams that the system accepted.
     pub sent: usize,
-    /// Datagrams that it refused; why, is in the peers' [`PeerStats::send_drops`].
+    /// Datagrams that it refused or, in a broadcast, for which there was no room to wait; why, is in the peers'
+    /// [`PeerStats::send_drops`].
     pub failed: usize,
-    /// Datagrams that it would not take now. They wait for the next flush.
+    /// Datagrams that it would not take now or, in a broadcast, that wait because they have to. They leave with a later
+    /// flush.
     pub waiting: usize,
 }
 

@@ -188,9 +188,11 @@ impl Mailbox {
     /// Lets `payload` wait for the next flush.
     pub(crate) fn post(self: &Arc<Self>, payload: Payload) -> Posted {
         let limits = self.shared.send_queue_limits();
-        // A broadcast has its room already, once for all its peers.
-        let room = if matches!(payload, Payload::Own(_)) { self.shared.send_room() } else { Room::any() };
-        let (len, weight) = (payload.len(), payload.weight());
+        let (room, len, weight) = match &payload {
+            Payload::Own(packet) => (self.shared.send_room(), packet.len(), packet.len()),
+            // It has its room already, once for all its peers.
+            Payload::Shared(_) => (Room::any(), payload.len(), 0),
+        };
         let mut contents = self.contents();
         // Asked under the lock: who ends a peer takes it afterwards, so nothing is posted behind the last flush.
         if let Some(reason) = self.ended() {

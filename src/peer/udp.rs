@@ -232,11 +232,14 @@ impl PacketPeerUdp {
         }
     }
 
-    /// Sends `bytes` as one datagram; none at all make an empty datagram. Sends at once; never blocks and never spins.
+    /// Sends `bytes` as one datagram; none at all make an empty datagram. Never blocks and never spins.
+    ///
+    /// It is sent at once, but for a server's peer where the server's [`SendMode`](crate::SendMode) says otherwise: then
+    /// `Ok` may also say that it waits to be sent.
     ///
     /// # Errors
     ///
-    /// See [`PutError`]; the datagram was not sent, and is counted under its reason.
+    /// See [`PutError`]; the datagram was not sent, does not wait either, and is counted under its reason.
     pub fn put_packet(&mut self, bytes: &[u8]) -> Result<(), PutError> {
         match &mut self.kind {
             Kind::Served(peer) => peer.put(bytes),
@@ -312,8 +315,8 @@ impl PacketPeerUdp {
         Ok(Some(packet.len()))
     }
 
-    /// Ends the peer. What had been received can still be taken; the remote is not told. Never blocks and never fails;
-    /// a second call does nothing.
+    /// Ends the peer. What had been received can still be taken, and what was put before and waits is still sent; the
+    /// remote is not told. Never blocks and never fails; a second call does nothing.
     ///
     /// A server forgets the address at its next poll: a datagram that comes from there afterwards is a new connection.
     pub fn close(&mut self) {
@@ -573,6 +576,8 @@ impl PacketPeerUdp {
     }
 
     /// What this peer has seen so far.
+    ///
+    /// Where the kernel tells what it has dropped, this asks it, if the peer has a socket for itself: one system call.
     pub fn stats(&self) -> PeerStats {
         match &self.kind {
             Kind::Served(peer) => peer.stats(),

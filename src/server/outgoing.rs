@@ -97,13 +97,15 @@ impl Outgoing {
         for Letter { peer, payload } in self.letters.drain(done..).rev() {
             self.peers[peer].mailbox.send_later(payload);
         }
-        let bytes = self.letters.iter().map(|letter| letter.payload.weight()).sum();
-        shared.sends().count_unqueued(done as u64, bytes);
+        // What is shared with others' queues counts itself, when the last lets go of it.
+        let mut bytes = 0;
         for letter in self.letters.drain(..) {
             if let Payload::Own(packet) = letter.payload {
+                bytes += packet.len();
                 recycle(packet);
             }
         }
+        shared.sends().count_unqueued(done as u64, bytes);
         for Addressee { mailbox, .. } in self.peers.drain(..) {
             mailbox.flushed();
         }
