@@ -373,7 +373,7 @@ impl UdpServer {
     /// for; what the kernel drops there is in both sides' `kernel_drops`.
     ///
     /// The socket is closed when the peer ends, after what the peer had put has left by it. Where the system is busy at
-    /// that moment, it goes with the flush, poll or stop that gets rid of the rest, and receives nothing meanwhile.
+    /// that moment, it is closed by the first poll after the rest has left, or by a stop, and receives nothing meanwhile.
     ///
     /// Give sockets only to clients that have shown that they receive, for instance by an answer to something you sent:
     /// forged first datagrams would use them up. See "Which identity?" of the crate.
