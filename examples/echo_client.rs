@@ -38,9 +38,8 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     )?;
     let lost_after =
         Duration::try_from_secs_f64(lost_after_seconds).map_err(|why| format!("--lost-after-seconds: {why}"))?;
-    if size < HEADER {
-        return Err(format!("--size: at least {HEADER}, for client and number").into());
-    }
+    // Client and number have to fit.
+    support::check("size", size, HEADER..=support::MAX_SIZE)?;
 
     let mut clients = (0..clients)
         .map(|number| Client::new(number as u32, connect, count, size, lost_after))

@@ -39,9 +39,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             ("seconds", &mut seconds),
         ],
     )?;
-    if size < 9 {
-        return Err("--size: at least 9, for a token".into());
-    }
+    // A token has to fit.
+    support::check("size", size, 9..=support::MAX_SIZE)?;
 
     let mut clients = (0..clients).map(|_| Client::new(connect, size)).collect::<Result<Vec<_>, _>>()?;
     let start = Instant::now();

@@ -52,6 +52,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         ],
     )?;
 
+    support::check("peers", peers, 0..=1 << 20)?;
+    support::check("queued-bytes", queued_bytes, 0..=1 << 29)?;
     let limits = defaults
         .max_known_per_poll(known)
         .max_unknown_per_poll(unknown)

@@ -42,6 +42,8 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         ],
     )?;
 
+    support::check("size", size, 0..=support::MAX_SIZE)?;
+    clients.checked_mul(count).ok_or("--clients, --count: more requests than there are numbers for them")?;
     let patience = Duration::from_millis(patience_ms);
     let mut clients = (0..clients)
         .map(|client| Client::new(connect, client * count..(client + 1) * count, window, size, patience))

@@ -50,6 +50,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     if workers < 2 || clients < 2 {
         return Err("--workers, --clients: at least 2, for one of each is slow".into());
     }
+    support::check("workers", workers, 2..=1024)?;
     let duration = Duration::try_from_secs_f64(seconds).map_err(|why| format!("--seconds: {why}"))?;
 
     // All clients have one address, and may come in one frame.

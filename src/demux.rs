@@ -37,11 +37,11 @@ pub use identity::{
 };
 pub use limits::{AfterClose, Limits, QueueLimits, SendMode, WhenFull};
 pub(crate) use mailbox::{Bell, Mailbox, Posted};
-pub(crate) use outgoing::Payload;
+pub(crate) use outgoing::{Copied, Payload};
 pub use prefix::IpPrefix;
-pub(crate) use queue::{Bound, PacketQueue};
+pub(crate) use queue::{Bound, PacketQueue, Weigh};
 use queue::{Overflow, Room};
-pub(crate) use shared::Shared;
+pub(crate) use shared::{SendCounters, Shared};
 pub(crate) use whereabouts::{OverBudget, Way};
 
 use crate::error::UnknownPeer;
@@ -386,9 +386,14 @@ impl Demux {
         self.count_drops(DropReason::TooLarge, 1);
     }
 
-    /// Counts a send that is no peer's: its bytes if it was sent, else why it was not.
+    /// Counts a put that is no peer's: its bytes if it was sent, else why it was not.
     pub(crate) fn count_send(&self, outcome: Result<usize, SendDropReason>) {
-        self.shared.sends().count(outcome);
+        let sends = self.shared.sends();
+        sends.count_other_put();
+        match outcome {
+            Ok(bytes) => sends.count_sent_by_server(1, bytes as u64),
+            Err(reason) => sends.count_drops(reason, 1),
+        }
     }
 
     /// Ends a poll. Peers are judged idle only where the socket was seen empty: what they sent may still wait there.
@@ -546,11 +551,11 @@ impl Demux {
     }
 
     /// What a flush needs: what is shared with the handles, and who takes the memory of what has been sent.
-    pub(crate) fn for_flush(&mut self) -> (&Shared, impl FnMut(Packet)) {
+    pub(crate) fn for_flush(&mut self) -> (&Arc<Shared>, impl FnMut(Packet)) {
         (&self.shared, |packet| self.stash.recycle(packet))
     }
 
-    pub(crate) fn shared(&self) -> &Shared {
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }
 

@@ -551,6 +551,10 @@ pub enum DedicateError {
     OutOfDescriptors(io::Error),
     /// The system has no port left to choose.
     OutOfPorts(io::Error),
+    /// The system would not connect the socket to the peer's address: there is no route to it, or no address of this
+    /// host to reach it from. **A stranger can cause it**, by a datagram under a forged address or by one that comes in
+    /// where no answer can go out, so it must not end the server.
+    Unreachable(io::Error),
     /// Something else that the system said.
     Io(io::Error),
 }
@@ -575,6 +579,7 @@ impl fmt::Display for DedicateError {
             Self::GoesByIds => f.write_str("the server goes by connection ids, and a socket knows addresses only"),
             Self::OutOfDescriptors(error) => write!(f, "no descriptor is left: {error}"),
             Self::OutOfPorts(error) => write!(f, "no port is left: {error}"),
+            Self::Unreachable(error) => write!(f, "the peer's address cannot be reached: {error}"),
             Self::Io(error) => write!(f, "the socket could not be opened: {error}"),
         }
     }
@@ -584,7 +589,9 @@ impl Error for DedicateError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::UnknownPeer(error) => Some(error),
-            Self::OutOfDescriptors(error) | Self::OutOfPorts(error) | Self::Io(error) => Some(error),
+            Self::OutOfDescriptors(error) | Self::OutOfPorts(error) | Self::Unreachable(error) | Self::Io(error) => {
+                Some(error)
+            }
             Self::AlreadyDedicated | Self::GoesByIds => None,
         }
     }

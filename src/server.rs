@@ -29,6 +29,9 @@ use outgoing::Outgoing;
 /// Datagrams that one call of the system takes.
 const BATCH: usize = 64;
 
+/// How long a wait sleeps before it looks again, where something may change that does not end it.
+const NAP: Duration = Duration::from_millis(1);
+
 /// Listens on one UDP port and sorts what comes by sender, into a [`PacketPeerUdp`] each.
 ///
 /// Godot's `UDPServer`. Everything advances in [`poll`](Self::poll): call it once a frame, then take new connections,
@@ -66,7 +69,7 @@ pub struct UdpServer {
     outgoing: Outgoing,
     dedicated: DedicatedSockets,
     notices: Notices,
-    /// Of the sockets listened on before the present one.
+    /// Of the sockets listened on before the present one; those of peers' own are counted with these.
     kernel_drops: Option<u64>,
 }
 
@@ -160,7 +163,17 @@ impl UdpServer {
     /// often.
     ///
     /// It takes at most what [`Limits`] allow a poll. Noise of the network, such as answers that a client is gone, is
-    /// counted and never ends it.
+    /// counted and never ends it; which errors do is said at [`Transport::receive`].
+    ///
+    /// In this order:
+    ///
+    /// 1. what waits to be sent leaves, as by [`flush`](Self::flush);
+    /// 2. peers end whose handle was closed or dropped since the last poll, and pending connections that nobody took in
+    ///    time are forgotten, so that their places are free for whoever comes next;
+    /// 3. [own sockets](Self::dedicate_socket) of single peers are received from, each time beginning with another;
+    /// 4. then the port listened on. The order of arrival is kept on each socket, and not between them;
+    /// 5. peers from which nothing has come for the idle timeout end, unless more is waiting, by which some of them may
+    ///    have spoken.
     ///
     /// # Errors
     ///
@@ -181,7 +194,7 @@ impl UdpServer {
         self.flush()?;
         let Listening { transport, batch } = self.listening.as_mut().ok_or(PollError::NotOpen)?;
         self.demux.begin(now);
-        self.dedicated.release_ended(&self.demux);
+        self.dedicated.release_ended(&self.demux, &mut self.outgoing);
         let max_packet_size = self.config.max_packet_size;
         // Half of the budget at most for sockets of single peers, so that neither kind starves the other.
         let budget = self.demux.limits().max_known_per_poll;
@@ -196,7 +209,8 @@ impl UdpServer {
         match drain(transport.get().io(), batch, &mut intake) {
             Ok(drained) => {
                 let report = self.demux.finish(own_empty && drained == Drained::Empty);
-                self.dedicated.release_ended(&self.demux);
+                self.dedicated.release_ended(&self.demux, &mut self.outgoing);
+                self.notices.tell_sends(now, self.demux.shared().sends());
                 if report.dropped > 0 || self.notices.has_more() {
                     self.notices.tell(now, self.demux.drops());
                 }
@@ -210,8 +224,10 @@ impl UdpServer {
     }
 
     /// Sends what waits to be sent, in the [modes](crate::SendMode) that let something wait: call it at the end of a
-    /// frame. In the others there is nothing to do. What the system will not take now waits for the next flush or poll;
-    /// it never blocks and never spins.
+    /// frame. In the others there is nothing to do. What the system will not take now waits for the next flush, poll or
+    /// [`wait`](Self::wait); it never blocks and never spins.
+    ///
+    /// It sends for peers that have ended too what they had put before.
     ///
     /// # Errors
     ///
@@ -226,7 +242,12 @@ impl UdpServer {
     /// Sends `bytes` to every peer, as [`put_packet`](PacketPeerUdp::put_packet) on each would, but with one copy of the
     /// payload at most, and few calls of the system. Pending connections get nothing.
     ///
-    /// Returns what was sent, refused and, in the modes that let something wait, left waiting.
+    /// Returns what was sent, refused and, in the modes that let something wait, left waiting, of this broadcast alone:
+    /// what has waited before, and leaves with it in [`QueueWhenBlocked`](crate::SendMode::QueueWhenBlocked), is in the
+    /// counters and not in the report.
+    ///
+    /// What waits is one copy: of [`max_queued_bytes`](Limits#structfield.max_queued_bytes) it takes its size once, until
+    /// the last peer's has left, and of each peer's [`send_queue`](Limits#structfield.send_queue) as much as a put.
     ///
     /// # Errors
     ///
@@ -238,7 +259,8 @@ impl UdpServer {
         Ok(self.outgoing.broadcast(transport, &self.dedicated, self.demux.shared(), mailboxes, bytes))
     }
 
-    /// As [`broadcast`](Self::broadcast), to the peers named. Those that have ended get nothing.
+    /// As [`broadcast`](Self::broadcast), to the peers named: once for each time that a peer is named. Those that have
+    /// ended get nothing, and count for nothing.
     ///
     /// # Errors
     ///
@@ -408,14 +430,21 @@ impl UdpServer {
     ///
     /// Only the peer's remote is heard on the new port. What still reaches the port listened on stays this peer's, for
     /// as long as it lives: a client that never switches is heard, and makes no second connection. Order is kept on
-    /// each of both ports, not between them. The server's poll receives for both, and closes the socket when the peer
-    /// ends; limits, counters and time-outs are as before. Give sockets only to clients that have shown that they
-    /// receive, for instance by an answer to something you sent: forged first datagrams would use them up. See "Which
-    /// identity?" of the crate.
+    /// each of both ports, not between them. The server's poll and [`wait`](Self::wait) are for both, and limits,
+    /// counters and time-outs as before. Each such socket has buffers of its own, of the sizes that [`SocketOptions`] ask
+    /// for; what the kernel drops there is in both sides' `kernel_drops`.
+    ///
+    /// The socket is closed when the peer ends, after what the peer had put has left by it. Where the system is busy at
+    /// that moment, it is closed by the first poll after the rest has left, or by a stop, and receives nothing meanwhile.
+    ///
+    /// Give sockets only to clients that have shown that they receive, for instance by an answer to something you sent:
+    /// forged first datagrams would use them up. See "Which identity?" of the crate.
     ///
     /// # Errors
     ///
-    /// See [`DedicateError`]; the peer stays on the shared socket, unharmed.
+    /// See [`DedicateError`]; the peer stays on the shared socket, unharmed. None is a reason to end the server: a
+    /// stranger can cause [`Unreachable`](DedicateError::Unreachable), and enough of them the want of descriptors and
+    /// ports.
     pub fn dedicate_socket(&mut self, peer: &mut PacketPeerUdp, switch: Switch) -> Result<SocketAddr, DedicateError> {
         let listening = self.listening.as_ref().ok_or(DedicateError::UnknownPeer(UnknownPeer(peer.id())))?;
         let mailbox = self.demux.mailbox(peer.id()).filter(|mailbox| peer.is_handle_of(mailbox));
@@ -431,11 +460,12 @@ impl UdpServer {
         options.share_port = false;
         options.pin_reply_address = false;
         let mut transport = self.factory.bind(&options).map_err(DedicateError::from_io)?;
-        transport.connect(mailbox.remote()).map_err(DedicateError::from_io)?;
+        transport.connect(mailbox.remote()).map_err(DedicateError::Unreachable)?;
         let transport = TransportOwner::new(transport, false).map_err(DedicateError::from_io)?;
         let local_addr = canonical(transport.get().local_addr());
-        peer.use_own_socket(transport.share(), switch);
-        self.dedicated.add(peer.id(), switch, transport);
+        let way = transport.share();
+        let kernel_drops = self.dedicated.add(Arc::clone(mailbox), switch, transport);
+        peer.use_own_socket(way, switch, kernel_drops);
         Ok(local_addr)
     }
 
@@ -459,6 +489,10 @@ impl UdpServer {
     ///
     /// What the filter writes into the vector is sent back where it answers [`Verdict::Reply`]. It runs within `poll`,
     /// for each datagram of a flood too: it should be quick, and must not block.
+    ///
+    /// **No reply may pass for a question**, that of another server with this filter or with one like it: a single
+    /// datagram with a forged sender would set the two answering each other for ever. Begin questions and replies
+    /// differently, as here, and ignore what is neither. A server that sends back whatever comes has the same trouble.
     ///
     /// ```
     /// use packetpeer::{UdpServer, Verdict};
@@ -488,19 +522,21 @@ impl UdpServer {
         self.demux.drain();
     }
 
-    /// Ends a peer from the server's side. Its handle can still take what it had received.
+    /// Ends a peer from the server's side. Its handle can still take what it had received. What it had put before is
+    /// still sent: by the next [`flush`](Self::flush), poll or stop, where it has not left already.
     ///
     /// # Errors
     ///
     /// [`UnknownPeer`] where it has ended already.
     pub fn close(&mut self, id: PeerId) -> Result<(), UnknownPeer> {
         self.demux.close(id)?;
-        self.dedicated.release_ended(&self.demux);
+        self.dedicated.release_ended(&self.demux, &mut self.outgoing);
         Ok(())
     }
 
-    /// Ends all peers, forgets pending connections and closes the port. Their remotes are not told. A second call does
-    /// nothing; [`listen`](Self::listen) works again, on the same port too, as soon as this returns.
+    /// Ends all peers, forgets pending connections and closes the port. Their remotes are not told. What peers had put
+    /// before is sent, as far as the system takes it at once; the rest is counted as
+    /// [`unsent`](crate::SendDrops#structfield.unsent). A second call does nothing; [`listen`](Self::listen) works again, on the same port too, as soon as this returns.
     pub fn stop(&mut self) {
         self.end(CloseReason::ServerStopped);
     }
@@ -511,7 +547,7 @@ impl UdpServer {
         let _ = self.flush();
         self.outgoing.give_up(self.demux.shared());
         self.dedicated.close_all();
-        self.kernel_drops = self.kernel_drops();
+        self.kernel_drops = self.kernel_drops_of_listened();
         if let Some(listening) = self.listening.take() {
             listening.transport.close();
         }
@@ -520,14 +556,33 @@ impl UdpServer {
     /// Blocks until a datagram has come, a [`Waker`] wakes, or `timeout` is over (`None` = never): for servers that
     /// have nothing to do between datagrams. Poll afterwards. On the in-memory network it never blocks.
     ///
+    /// First it sends what waits to be sent, as [`flush`](Self::flush) does, and while the system will not take all of
+    /// that it looks every millisecond whether it does. What handles on other threads put meanwhile in
+    /// [`OnFlush`](crate::SendMode::OnFlush) leaves when the wait ends and the server polls or flushes: let them
+    /// [wake](Waker) it.
+    ///
+    /// It waits for all sockets of the server, those of single peers too. Where one of these cannot be waited for beside
+    /// others, as behind [`Conditioned`](crate::sim::Conditioned) links, it sleeps for a millisecond at a time and asks.
+    ///
     /// # Errors
     ///
     /// See [`WaitError`].
     pub fn wait(&mut self, timeout: Option<Duration>) -> Result<WaitOutcome, WaitError> {
-        let listening = self.listening.as_ref().ok_or(WaitError::NotOpen)?;
-        let transport = listening.transport.get().io();
-        let dedicated = &mut self.dedicated;
-        self.wait.wait(|interrupt| dedicated.wait(transport, timeout, interrupt)).map_err(WaitError::Io)
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        loop {
+            let is_blocked = self.flush().map_err(|_| WaitError::NotOpen)?.waiting > 0;
+            let listening = self.listening.as_ref().ok_or(WaitError::NotOpen)?;
+            let transport = listening.transport.get().io();
+            let dedicated = &mut self.dedicated;
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            let nap = (is_blocked || dedicated.have_to_be_asked(transport)).then_some(NAP);
+            let time = left.into_iter().chain(nap).min();
+            let outcome =
+                self.wait.wait(|interrupt| dedicated.wait(transport, time, interrupt)).map_err(WaitError::Io)?;
+            if outcome != WaitOutcome::TimedOut || time == left || transport.is_virtual() {
+                return Ok(outcome);
+            }
+        }
     }
 
     /// A handle by which another thread can end a [`wait`](Self::wait).
@@ -637,10 +692,11 @@ impl UdpServer {
 
     /// What the server has seen so far.
     ///
-    /// Where the kernel tells what it has dropped, this asks it: one system call.
+    /// Where the kernel tells what it has dropped, this asks it: one system call for the socket listened on, and one for
+    /// each that a peer has for itself.
     pub fn stats(&self) -> ServerStats {
         let mut stats = self.demux.stats();
-        stats.kernel_drops = self.kernel_drops();
+        stats.kernel_drops = sum(self.kernel_drops_of_listened(), self.dedicated.kernel_drops());
         stats
     }
 
@@ -649,12 +705,10 @@ impl UdpServer {
         self.demux.table_sizes()
     }
 
-    fn kernel_drops(&self) -> Option<u64> {
+    /// At the ports listened on so far.
+    fn kernel_drops_of_listened(&self) -> Option<u64> {
         let now = self.listening.as_ref().and_then(|listening| listening.transport.get().io().kernel_drops());
-        match (self.kernel_drops, now) {
-            (None, None) => None,
-            (before, now) => Some(before.unwrap_or(0) + now.unwrap_or(0)),
-        }
+        sum(self.kernel_drops, now)
     }
 
     /// The socket listened on, to set options the crate does not know or to wait for it beside others.
@@ -728,6 +782,11 @@ impl Sink for Intake<'_> {
     fn noise(&mut self) {
         self.demux.count_noise();
     }
+}
+
+/// What is known of either.
+fn sum(one: Option<u64>, other: Option<u64>) -> Option<u64> {
+    one.into_iter().chain(other).reduce(|one, other| one + other)
 }
 
 /// What a broadcast of `bytes` goes out by. Some of the peers may be IPv4 ones, so their limit holds for all.

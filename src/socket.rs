@@ -82,8 +82,11 @@ pub trait Transport: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::WouldBlock`] where nothing waits. Any other error is sorted by the caller into noise, which is
-    /// counted and passed over, and a socket that is of no further use.
+    /// [`io::ErrorKind::WouldBlock`] where nothing waits. Any other error is sorted by the caller. The socket is of no
+    /// further use, so that the server or the peer ends, after [`InvalidInput`](io::ErrorKind::InvalidInput),
+    /// [`NotConnected`](io::ErrorKind::NotConnected) or [`BrokenPipe`](io::ErrorKind::BrokenPipe), of which a transport of
+    /// one's own returns one in order to end, and after what a system says of a descriptor that is no socket. What a
+    /// remote can cause, and whatever is not known, is noise: it is counted, and the next datagram is asked for.
     fn receive(&self, batch: &mut ReceiveBatch) -> io::Result<()>;
 
     /// Sends one datagram, possibly an empty one, to `to`. On a connected transport `to` is the connected address.

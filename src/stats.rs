@@ -1,12 +1,22 @@
 //! What happened, in plain numbers: one counter a reason.
 //!
-//! Counters only grow, from the making of a server or peer on, across `stop` and `listen`; `queued` is what it is at
-//! the moment. Reading them takes no lock and no system call, so a game may do it every frame.
+//! Counters only grow, from the making of a server or peer on, across `stop` and `listen`; `queued` and `send_queued`
+//! are what they are at the moment. Reading them is cheap enough for every frame: a server's are plain loads, a peer's
+//! takes its mailbox's lock for as long as it takes to copy them. Where the kernel tells what it has dropped it is asked
+//! for that, by one call of the system a socket: the one listened on, and each that a peer has
+//! [for itself](crate::UdpServer::dedicate_socket).
 //!
 //! Two equations hold whenever no other thread is inside a call:
 //!
 //! - received = delivered + queued + consumed + the sum of all [`ReceiveDrops`];
-//! - put = sent + waiting to be sent + the sum of all [`SendDrops`].
+//! - put = sent + `send_queued` + the sum of all [`SendDrops`].
+//!
+//! The counters on either side of the second are kept apart: what is put is counted where it comes in, and what became
+//! of it where that shows.
+//!
+//! [`ReceiveDrops`], [`SendDrops`], [`ConnectionCounts`] and [`LinkStats`](crate::sim::LinkStats) have an `iter` that
+//! gives each counter under its field's name, which stays what it is: for exporters. What `Display` prints is for
+//! people, and may change.
 
 use std::fmt;
 
@@ -30,16 +40,21 @@ pub struct ServerStats {
     pub consumed: u64,
     /// Received datagrams that nobody got, by reason.
     pub drops: ReceiveDrops,
-    /// Datagrams that the kernel dropped because the socket's buffer was full, where it tells (Linux). They were never
-    /// received and are in no other counter.
+    /// Datagrams that the kernel dropped because a socket's buffer was full, where it tells (Linux): at the port
+    /// listened on and at the sockets of single peers, also those closed since. They were never received and are in no
+    /// other counter.
     pub kernel_drops: Option<u64>,
     /// Errors of the socket that were nothing but noise, such as ICMP answers to what had been sent.
     pub noise: u64,
-    /// Datagrams that the system accepted for sending.
+    /// Datagrams that were to be sent, whatever became of them: each put of a handle, each peer that a broadcast was
+    /// for, each [`send_to`](crate::UdpServer::send_to), and each answer of the
+    /// [filter](crate::UdpServer::set_filter) and of [who decides on moves](crate::OnMove::ask).
+    pub put: u64,
+    /// Of these, those that the system accepted for sending.
     pub sent: u64,
     /// Their payload, in bytes.
     pub sent_bytes: u64,
-    /// Datagrams that wait to be sent, by the next flush.
+    /// Datagrams that wait to be sent, by the next flush, one for each peer that a broadcast waits for.
     pub send_queued: u64,
     /// Datagrams that were not sent, by reason.
     pub send_drops: SendDrops,
@@ -85,9 +100,17 @@ pub struct PeerStats {
     pub queued_bytes: u64,
     /// Received datagrams that nobody got, by reason.
     pub drops: ReceiveDrops,
+    /// Datagrams that the kernel dropped because the buffer of this peer's socket was full, where it tells (Linux), also
+    /// at a stand-alone peer's former sockets. `None` for a server's peer without
+    /// [a socket of its own](crate::UdpServer::dedicate_socket): what is dropped at the port listened on is nobody's.
+    pub kernel_drops: Option<u64>,
     /// Errors of a stand-alone peer's socket that were nothing but noise.
     pub noise: u64,
-    /// Datagrams that the system accepted for sending.
+    /// Datagrams that were to be sent to this peer, whatever became of them: each put of the handle and each broadcast
+    /// that it was among. What the server sends to its address [statelessly](crate::UdpServer::send_to) is the server's
+    /// alone.
+    pub put: u64,
+    /// Of these, those that the system accepted for sending.
     pub sent: u64,
     /// Their payload, in bytes.
     pub sent_bytes: u64,
@@ -97,17 +120,51 @@ pub struct PeerStats {
     pub send_drops: SendDrops,
 }
 
+/// A struct of counters: each has its field's name and a label to print.
+macro_rules! named_counts {
+    ($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $field:ident: $label:literal,)* }) => {
+        $(#[$about])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+        #[non_exhaustive]
+        pub struct $name {
+            $($(#[$doc])* pub $field: u64,)*
+        }
+
+        impl $name {
+            /// Each with its name, that of the field, in the order of declaration. A name stays what it is, so it may
+            /// be a label of an exporter's; names may be added.
+            pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
+                [$((stringify!($field), self.$field),)*].into_iter()
+            }
+
+            /// What has been added since `earlier`, a copy from before.
+            #[must_use]
+            pub fn since(&self, earlier: &Self) -> Self {
+                Self { $($field: self.$field.saturating_sub(earlier.$field),)* }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            /// Those that are not 0, on one line; `none` where all are.
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                $crate::stats::write_nonzero(f, [$(($label, self.$field),)*].into_iter())
+            }
+        }
+    };
+}
+pub(crate) use named_counts;
+
+/// The same, one counter a reason, with an enum of the reasons.
 macro_rules! counters {
     (
         $(#[$about:meta])* $name:ident by $(#[$reason_about:meta])* $reason:ident {
             $($(#[$doc:meta])* $field:ident = $variant:ident: $label:literal,)*
         }
     ) => {
-        $(#[$about])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-        #[non_exhaustive]
-        pub struct $name {
-            $($(#[$doc])* pub $field: u64,)*
+        named_counts! {
+            $(#[$about])* $name {
+                $($(#[$doc])* $field: $label,)*
+            }
         }
 
         $(#[$reason_about])*
@@ -118,11 +175,9 @@ macro_rules! counters {
 
         impl $reason {
             /// Every reason, in the order of declaration.
-            #[allow(dead_code, reason = "not every kind of counter is kept in atomics")]
             pub(crate) const ALL: &[Self] = &[$(Self::$variant,)*];
 
-            /// The short name under which it is printed.
-            #[allow(dead_code, reason = "not every kind of counter is logged")]
+            /// What is printed for it.
             pub(crate) fn label(self) -> &'static str {
                 match self {
                     $(Self::$variant => $label,)*
@@ -136,35 +191,17 @@ macro_rules! counters {
                 self.iter().map(|(_, count)| count).sum()
             }
 
-            /// Each with a short name of its reason, in the order of declaration.
-            pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
-                [$(($label, self.$field),)*].into_iter()
-            }
-
-            /// What has been added since `earlier`, a copy from before.
-            #[must_use]
-            pub fn since(&self, earlier: &Self) -> Self {
-                Self { $($field: self.$field.saturating_sub(earlier.$field),)* }
-            }
-
             pub(crate) fn add(&mut self, reason: $reason, count: u64) {
                 match reason {
                     $($reason::$variant => self.$field += count,)*
                 }
             }
 
-            #[allow(dead_code, reason = "not every kind of counter is logged")]
+            #[allow(dead_code, reason = "not every kind of counter is looked up")]
             pub(crate) fn get(&self, reason: $reason) -> u64 {
                 match reason {
                     $($reason::$variant => self.$field,)*
                 }
-            }
-        }
-
-        impl fmt::Display for $name {
-            /// Those that are not 0, on one line; `none` where all are.
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write_nonzero(f, self.iter())
             }
         }
     };
@@ -212,6 +249,8 @@ counters! {
         /// From another sender than the one that a stand-alone peer, or a peer's own socket, is connected to.
         stranger = Stranger: "stranger",
         /// Waited in a queue when its owner gave it up: handle dropped, server stopped, peer bound or connected anew.
+        /// What a dropped handle leaves counts as `queued` until the poll that takes the end of its peer up; where the
+        /// peer had ended before, it is `unread` at once.
         unread = Unread: "unread",
     }
 }
@@ -243,63 +282,25 @@ counters! {
     }
 }
 
-/// What became of a server's connections.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub struct ConnectionCounts {
-    /// Unknown senders that became pending connections.
-    pub opened: u64,
-    /// Pending connections that were taken, and so became peers.
-    pub taken: u64,
-    /// Peers that the server spoke to first, by [`UdpServer::connect`](crate::UdpServer::connect).
-    pub connected: u64,
-    /// Connections that went on at another address.
-    pub moved: u64,
-    /// Pending connections that nobody took in time.
-    pub expired: u64,
-    /// Pending connections removed by a lowered cap.
-    pub trimmed: u64,
-    /// Peers ended on this side, by their handle or by the server. A handle's end is counted by the poll after it.
-    pub closed: u64,
-    /// Peers ended because nothing came from them for the idle timeout.
-    pub idle: u64,
-}
-
-impl ConnectionCounts {
-    /// What has been added since `earlier`, a copy from before.
-    #[must_use]
-    pub fn since(&self, earlier: &Self) -> Self {
-        Self {
-            opened: self.opened.saturating_sub(earlier.opened),
-            taken: self.taken.saturating_sub(earlier.taken),
-            connected: self.connected.saturating_sub(earlier.connected),
-            moved: self.moved.saturating_sub(earlier.moved),
-            expired: self.expired.saturating_sub(earlier.expired),
-            trimmed: self.trimmed.saturating_sub(earlier.trimmed),
-            closed: self.closed.saturating_sub(earlier.closed),
-            idle: self.idle.saturating_sub(earlier.idle),
-        }
-    }
-
-    fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
-        [
-            ("opened", self.opened),
-            ("taken", self.taken),
-            ("connected", self.connected),
-            ("moved", self.moved),
-            ("expired", self.expired),
-            ("trimmed", self.trimmed),
-            ("closed", self.closed),
-            ("idle", self.idle),
-        ]
-        .into_iter()
-    }
-}
-
-impl fmt::Display for ConnectionCounts {
-    /// Those that are not 0, on one line; `none` where all are.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_nonzero(f, self.iter())
+named_counts! {
+    /// What became of a server's connections.
+    ConnectionCounts {
+        /// Unknown senders that became pending connections.
+        opened: "opened",
+        /// Pending connections that were taken, and so became peers.
+        taken: "taken",
+        /// Peers that the server spoke to first, by [`UdpServer::connect`](crate::UdpServer::connect).
+        connected: "connected",
+        /// Connections that went on at another address.
+        moved: "moved",
+        /// Pending connections that nobody took in time.
+        expired: "expired",
+        /// Pending connections removed by a lowered cap.
+        trimmed: "trimmed",
+        /// Peers ended on this side, by their handle or by the server. A handle's end is counted by the poll after it.
+        closed: "closed",
+        /// Peers ended because nothing came from them for the idle timeout.
+        idle: "idle",
     }
 }
 
@@ -309,9 +310,11 @@ impl fmt::Display for ConnectionCounts {
 pub struct FlushReport {
     /// Datagrams that the system accepted.
     pub sent: usize,
-    /// Datagrams that it refused; why, is in the peers' [`PeerStats::send_drops`].
+    /// Datagrams that it refused or, in a broadcast, for which there was no room to wait; why, is in the peers'
+    /// [`PeerStats::send_drops`].
     pub failed: usize,
-    /// Datagrams that it would not take now. They wait for the next flush.
+    /// Datagrams that it would not take now or, in a broadcast, that wait because they have to. They leave with a later
+    /// flush.
     pub waiting: usize,
 }
 
@@ -375,6 +378,7 @@ impl ServerStats {
             drops: self.drops.since(&earlier.drops),
             kernel_drops: self.kernel_drops.map(|drops| drops.saturating_sub(earlier.kernel_drops.unwrap_or(0))),
             noise: self.noise.saturating_sub(earlier.noise),
+            put: self.put.saturating_sub(earlier.put),
             sent: self.sent.saturating_sub(earlier.sent),
             sent_bytes: self.sent_bytes.saturating_sub(earlier.sent_bytes),
             send_queued: self.send_queued,
@@ -388,28 +392,25 @@ impl ServerStats {
 impl fmt::Display for ServerStats {
     /// A small table, one line a subject.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_traffic(f, self.received, self.received_bytes, self.delivered, self.queued)?;
+        write_traffic(f, [self.received, self.received_bytes, self.delivered, self.queued, self.queued_bytes])?;
         writeln!(f, "  consumed      {:>12}", self.consumed)?;
         writeln!(f, "  dropped       {:>12}  {}", self.drops.total(), self.drops)?;
-        writeln!(f, "sent            {:>12}  {} bytes", self.sent, self.sent_bytes)?;
-        writeln!(f, "  waiting       {:>12}", self.send_queued)?;
-        writeln!(f, "  not sent      {:>12}  {}", self.send_drops.total(), self.send_drops)?;
+        write_sends(f, [self.put, self.sent, self.sent_bytes, self.send_queued], &self.send_drops)?;
         writeln!(f, "connections     {:>12}  {}", self.connections.opened, self.connections)?;
-        if let Some(kernel_drops) = self.kernel_drops {
-            writeln!(f, "kernel dropped  {kernel_drops:>12}")?;
-        }
-        write!(f, "socket noise    {:>12}", self.noise)
+        write_kernel_drops(f, self.kernel_drops)?;
+        writeln!(f, "socket noise    {:>12}", self.noise)?;
+        write!(f, "pool misses     {:>12}", self.pool_misses)
     }
 }
 
 impl fmt::Display for PeerStats {
     /// A small table, one line a subject.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_traffic(f, self.received, self.received_bytes, self.delivered, self.queued)?;
+        write_traffic(f, [self.received, self.received_bytes, self.delivered, self.queued, self.queued_bytes])?;
         writeln!(f, "  dropped       {:>12}  {}", self.drops.total(), self.drops)?;
-        writeln!(f, "sent            {:>12}  {} bytes", self.sent, self.sent_bytes)?;
-        writeln!(f, "  waiting       {:>12}", self.send_queued)?;
-        write!(f, "  not sent      {:>12}  {}", self.send_drops.total(), self.send_drops)
+        write_sends(f, [self.put, self.sent, self.sent_bytes, self.send_queued], &self.send_drops)?;
+        write_kernel_drops(f, self.kernel_drops)?;
+        write!(f, "socket noise    {:>12}", self.noise)
     }
 }
 
@@ -433,10 +434,23 @@ impl From<Bound> for SendDropReason {
     }
 }
 
-fn write_traffic(f: &mut fmt::Formatter<'_>, received: u64, bytes: u64, delivered: u64, queued: u64) -> fmt::Result {
-    writeln!(f, "received        {received:>12}  {bytes} bytes")?;
+fn write_traffic(f: &mut fmt::Formatter<'_>, counts: [u64; 5]) -> fmt::Result {
+    let [received, received_bytes, delivered, queued, queued_bytes] = counts;
+    writeln!(f, "received        {received:>12}  {received_bytes} bytes")?;
     writeln!(f, "  delivered     {delivered:>12}")?;
-    writeln!(f, "  waiting       {queued:>12}")
+    writeln!(f, "  waiting       {queued:>12}  {queued_bytes} bytes")
+}
+
+fn write_sends(f: &mut fmt::Formatter<'_>, counts: [u64; 4], drops: &SendDrops) -> fmt::Result {
+    let [put, sent, sent_bytes, queued] = counts;
+    writeln!(f, "put             {put:>12}")?;
+    writeln!(f, "  sent          {sent:>12}  {sent_bytes} bytes")?;
+    writeln!(f, "  to be sent    {queued:>12}")?;
+    writeln!(f, "  not sent      {:>12}  {drops}", drops.total())
+}
+
+fn write_kernel_drops(f: &mut fmt::Formatter<'_>, drops: Option<u64>) -> fmt::Result {
+    drops.map_or(Ok(()), |drops| writeln!(f, "kernel dropped  {drops:>12}"))
 }
 
 pub(crate) fn write_nonzero(
@@ -481,6 +495,72 @@ mod tests {
         let stats = ServerStats { received: 3, received_bytes: 99, delivered: 2, queued: 1, ..ServerStats::default() };
         let text = stats.to_string();
         assert!(text.starts_with("received                   3  99 bytes\n  delivered                2\n"), "{text}");
-        assert_eq!(text.lines().count(), 10, "{text}");
+        assert_eq!(text.lines().count(), 12, "{text}");
+    }
+
+    /// Each field has a number of its own, which has to be found in what is printed.
+    #[test]
+    fn what_is_printed_leaves_no_counter_out() {
+        let (drops, send_drops) =
+            (ReceiveDrops { quota: 1_001, ..Default::default() }, SendDrops { failed: 1_002, ..Default::default() });
+        let connections = ConnectionCounts { opened: 1_003, ..Default::default() };
+        let server = ServerStats {
+            received: 1_011,
+            received_bytes: 1_012,
+            delivered: 1_013,
+            queued: 1_014,
+            queued_bytes: 1_015,
+            consumed: 1_016,
+            drops,
+            kernel_drops: Some(1_017),
+            noise: 1_018,
+            put: 1_019,
+            sent: 1_020,
+            sent_bytes: 1_021,
+            send_queued: 1_022,
+            send_drops,
+            connections,
+            pool_misses: 1_023,
+        };
+        let text = server.to_string();
+        for number in (1_001..=1_003).chain(1_011..=1_023) {
+            assert!(text.contains(&number.to_string()), "{number}:\n{text}");
+        }
+        let peer = PeerStats {
+            received: 1_011,
+            received_bytes: 1_012,
+            delivered: 1_013,
+            queued: 1_014,
+            queued_bytes: 1_015,
+            drops,
+            kernel_drops: Some(1_017),
+            noise: 1_018,
+            put: 1_019,
+            sent: 1_020,
+            sent_bytes: 1_021,
+            send_queued: 1_022,
+            send_drops,
+        };
+        let text = peer.to_string();
+        for number in (1_001..=1_002).chain(1_011..=1_015).chain(1_017..=1_022) {
+            assert!(text.contains(&number.to_string()), "{number}:\n{text}");
+        }
+    }
+
+    #[test]
+    fn names_are_those_of_the_fields_and_labels_are_for_people() {
+        let mut drops = ReceiveDrops::default();
+        drops.add(DropReason::PendingPerIpFull, 4);
+        assert_eq!(drops.iter().find(|(_, count)| *count > 0), Some(("pending_per_ip_full", 4)));
+        assert_eq!(drops.to_string(), "pending per IP full 4");
+        let connections = ConnectionCounts { idle: 2, ..Default::default() };
+        assert_eq!(connections.iter().last(), Some(("idle", 2)));
+        assert_eq!(connections.since(&connections), ConnectionCounts::default());
+        let names: Vec<_> =
+            drops.iter().map(|(name, _)| name).chain(SendDrops::default().iter().map(|(name, _)| name)).collect();
+        assert!(
+            names.iter().all(|name| name.bytes().all(|byte| byte == b'_' || byte.is_ascii_lowercase())),
+            "{names:?}"
+        );
     }
 }

@@ -965,6 +965,7 @@ impl Model {
             return self.drop(name, bytes, |drops| &mut drops.reply_budget);
         }
         self.replies_left -= 1;
+        self.stats.put += 1;
         self.stats.consumed += 1;
         self.report.consumed += 1;
         self.send(to, reply);
@@ -1162,6 +1163,8 @@ impl Both {
         let party = &mut self.model.parties[*name];
         let bytes = format!("{:?}", party.who).into_bytes();
         let put = peer.put_packet(&bytes).is_ok();
+        party.stats.put += 1;
+        self.model.stats.put += 1;
         let is_allowed = party.at == party.confirmed || bytes.len() <= party.budget;
         assert_eq!(put, party.ended.is_none() && is_allowed, "a put");
         if put {
@@ -1316,8 +1319,7 @@ fn who_is_where_is_what_a_model_says() {
         moved += stats.connections.moved;
     }
     println!("PACKETPEER_SEED={base} PACKETPEER_CASES={cases}: {moved} moves, {seen:?}");
-    let wanted =
-        ["no connection id", "move refused", "refused after close", "over reply budget", "reply too long", "too large"];
+    let wanted = ["no_id", "move_refused", "refused", "reply_budget", "reply_too_long", "too_large"];
     let never: Vec<_> = wanted.iter().filter(|&&reason| seen.get(reason).is_none_or(|&count| count == 0)).collect();
     assert!(cases < 1_000 || (never.is_empty() && moved > 0), "the cases never met: {never:?}");
 }

@@ -25,6 +25,42 @@ fn a_short_soak_over_the_worst_link_is_well() {
     assert_eq!(soak.said.last().map(String::as_str), Some("All is well."));
 }
 
+/// A typo of the size is a message that names the option, before anything is sent or a byte is allocated.
+#[test]
+fn a_size_that_no_datagram_has_is_refused_by_name() {
+    let clients = [
+        "connection_id_client",
+        "dedicated_socket_client",
+        "echo_client",
+        "flood_clients",
+        "gateway_client",
+        "port_switch_client",
+        "pseudo_connection_client",
+    ];
+    for name in clients {
+        for size in ["65508", "18446744073709551615"] {
+            // On a 32-bit machine the larger is no size at all.
+            let refused = client(name, &["--connect", "127.0.0.1:9", "--size", size]);
+            assert_eq!(refused.status.code(), Some(1), "{name} {size}: {refused:?}");
+            assert!(refused.said.iter().any(|line| line.contains("--size")), "{name} {size}: {refused:?}");
+        }
+    }
+}
+
+#[test]
+fn numbers_that_would_make_too_much_are_refused_by_name() {
+    for (name, options, flag) in [
+        ("gateway_client", &["--clients", "4294967295", "--count", "4294967295"][..], "--clients"),
+        ("worker_pool", &["--workers", "1000000"], "--workers"),
+        ("soak", &["--clients", "4294967295"], "--clients"),
+        ("flood_target", &["--listen", "127.0.0.1:0", "--queued-bytes", "4294967295"], "--queued-bytes"),
+    ] {
+        let refused = client(name, options);
+        assert_eq!(refused.status.code(), Some(1), "{name}: {refused:?}");
+        assert!(refused.said.iter().any(|line| line.contains(flag)), "{name}: {refused:?}");
+    }
+}
+
 mod discovery {
     use super::*;
 

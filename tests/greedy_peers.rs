@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use packetpeer::sim::Network;
 use packetpeer::socket::{BindAddr, BindOptions, Transport, TransportFactory};
-use packetpeer::{Limits, PacketPeerUdp, PollReport, QueueLimits, ServerConfig, UdpServer, WhenFull};
+use packetpeer::{Limits, PacketPeerUdp, PollReport, QueueLimits, SendMode, ServerConfig, UdpServer, WhenFull};
 
 /// The greedy one is the first of them.
 const CLIENTS: usize = 21;
@@ -36,8 +36,12 @@ struct Client {
 impl Game {
     /// All have joined, and their first packets have been read.
     fn new(limits: Limits) -> Self {
+        Self::with_mode(limits, SendMode::Now)
+    }
+
+    fn with_mode(limits: Limits, mode: SendMode) -> Self {
         let network = Network::new();
-        let config = ServerConfig::new().limits(limits.max_pending_connections(1));
+        let config = ServerConfig::new().limits(limits.max_pending_connections(1)).send_mode(mode);
         let mut server = UdpServer::with_transport(config, network.host([10, 0, 0, 1]));
         server.listen("10.0.0.1:7777").unwrap();
         let clients = (0..CLIENTS).map(|number| Client::join(&network, &mut server, number)).collect();
@@ -218,4 +222,33 @@ fn one_poll_a_frame_falls_behind_and_says_so() {
     }
     game.others_have_sent(2 * (CHATTER / BUDGET));
     assert_eq!((game.server.stats().drops.total(), game.network.lost()), (0, 0));
+}
+
+/// The same in the other direction: a game that puts more for one peer than may wait loses that peer's alone.
+#[test]
+fn what_is_put_too_much_for_one_peer_is_counted_there_and_costs_nobody_else() {
+    let limits = Limits::new().send_queue(QueueLimits::new().packets(32));
+    let mut game = Game::with_mode(limits, SendMode::OnFlush);
+    for _ in 0..60 {
+        for _ in 0..CHATTER {
+            let _ = game.greedy().peer.put_packet(&[1; 100]);
+        }
+        for client in OTHERS {
+            game.clients[client].peer.put_packet(&[2; 100]).unwrap();
+        }
+        let report = game.server.broadcast(&[3; 100]).unwrap();
+        assert_eq!((report.waiting, report.failed), (CLIENTS - 1, 1));
+        assert_eq!(game.server.flush().unwrap().sent, 32 + 2 * (CLIENTS - 1));
+    }
+    let stats = game.greedy().peer.stats();
+    assert_eq!((stats.put, stats.sent), (60 * (CHATTER as u64 + 1), 60 * 32));
+    assert_eq!(stats.put, stats.sent + stats.send_drops.queue_packets);
+    for client in OTHERS {
+        let stats = game.clients[client].peer.stats();
+        assert_eq!((stats.put, stats.sent, stats.send_drops.total()), (120, 120, 0));
+    }
+    let server = game.server.stats();
+    assert_eq!(server.put, 120 * (CLIENTS as u64 - 1) + stats.put);
+    assert_eq!(server.put, server.sent + server.send_drops.total());
+    assert_eq!(server.send_drops, stats.send_drops);
 }

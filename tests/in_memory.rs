@@ -226,3 +226,26 @@ fn a_network_can_be_used_from_several_threads() {
     let report = world.poll();
     assert_eq!((report.received, report.new_connections), (400, 8));
 }
+
+#[test]
+fn a_receive_buffer_in_memory_says_how_large_it_is_and_holds_so_much() {
+    let network = Network::new();
+    let mut peer = PacketPeerUdp::with_transport(network.host([10, 0, 0, 2]));
+    assert_eq!(peer.receive_buffer_size(), None, "there is no socket yet");
+    for (asked, size) in [(None, 212_992), (Some(10_000), 10_000)] {
+        peer.set_receive_buffer(asked).unwrap();
+        peer.bind("10.0.0.2:7").unwrap();
+        assert_eq!(peer.receive_buffer_size(), Some(size));
+        let mut sender = PacketPeerUdp::with_transport(network.host([10, 0, 0, 3]));
+        sender.set_dest_address("10.0.0.2:7").unwrap();
+        let (received, lost) = (peer.stats().received, network.lost());
+        (0..1_000).for_each(|_| sender.put_packet(b"x").unwrap());
+        peer.poll().unwrap();
+        let fits = size as u64 / (1 + 256);
+        assert_eq!((peer.stats().received - received, network.lost() - lost), (fits, 1_000 - fits));
+        peer.close();
+    }
+    let mut server = UdpServer::with_transport(ServerConfig::new(), network.host([10, 0, 0, 1]));
+    server.listen(7).unwrap();
+    assert_eq!(server.receive_buffer_size(), Some(4 << 20));
+}

@@ -7,7 +7,9 @@ use std::time::Duration;
 use log::{LevelFilter, Log, Metadata, Record};
 use packetpeer::sim::Network;
 use packetpeer::socket::{BindAddr, BindOptions, Transport, TransportFactory};
-use packetpeer::{AfterClose, Limits, PacketPeerUdp, QueueLimits, ServerConfig, SocketOptions, UdpServer, Verdict};
+use packetpeer::{
+    AfterClose, Limits, PacketPeerUdp, QueueLimits, SendMode, ServerConfig, SocketOptions, UdpServer, Verdict,
+};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -82,8 +84,9 @@ impl Game {
     }
 
     fn dropped(&self, reason: &str) -> u64 {
-        let drops = self.server.stats().drops;
-        drops.iter().find(|&(label, _)| label == reason).unwrap_or_else(|| panic!("no {reason:?}: {drops}")).1
+        let drops = self.server.stats().drops.to_string();
+        let count = drops.split(", ").find_map(|drop| drop.strip_prefix(reason)?.trim().parse().ok());
+        count.unwrap_or_else(|| panic!("no {reason:?}: {drops}"))
     }
 }
 
@@ -267,4 +270,33 @@ fn what_the_program_asked_for_is_not_logged() {
     let dropped = ["over quota", "refused after close", "filtered", "draining"].map(|reason| game.dropped(reason));
     assert_eq!(dropped, [4, 5, 10, 2]);
     assert_eq!(lines(), [""; 0]);
+}
+
+/// Handles put from whatever thread, and count; the server's poll says it.
+#[test]
+fn a_full_send_queue_is_told_once_a_kind_and_minute() {
+    collect_lines();
+    let network = Network::new();
+    let queue = QueueLimits::new().packets(2).bytes(250);
+    let limits = Limits::new().send_queue(queue).max_queued_bytes(200).idle_timeout(None);
+    let config = ServerConfig::new().limits(limits).send_mode(SendMode::OnFlush);
+    let mut server = UdpServer::with_transport(config, network.host([10, 0, 0, 1]));
+    server.listen("10.0.0.1:7777").unwrap();
+    let client = socket(&network, 0);
+    client.send_to(b"hello", server.local_addr().unwrap()).unwrap();
+    server.poll().unwrap();
+    let mut peer = server.take_connection().unwrap();
+    let mut put_and_poll = |packets, size, after| {
+        (0..packets).for_each(|_| _ = peer.put_packet(&[0; 300][..size]));
+        assert_eq!(lines(), [""; 0], "only the poll says it");
+        network.advance(after);
+        server.poll().unwrap();
+        lines()
+    };
+    assert_eq!(put_and_poll(5, 1, Duration::ZERO), ["3 packets not sent: queue full (packets)"]);
+    assert_eq!(put_and_poll(502, 1, MINUTE - Duration::from_millis(1)), [""; 0]);
+    assert_eq!(put_and_poll(4, 10, Duration::from_millis(1)), ["502 packets not sent: queue full (packets)"]);
+    assert_eq!(put_and_poll(1, 251, Duration::ZERO), ["1 packets not sent: server full (bytes)"]);
+    assert_eq!(put_and_poll(3, 150, Duration::ZERO), [""; 0], "again in a minute at the earliest");
+    assert_eq!(put_and_poll(1, 1, MINUTE), ["2 packets not sent: server full (bytes)"]);
 }

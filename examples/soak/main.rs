@@ -53,6 +53,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     )?;
     let duration = Duration::try_from_secs_f64(seconds).map_err(|why| format!("--seconds: {why}"))?;
     let link = support::link_of_name(&link)?;
+    support::check("clients", clients, 0..=1_000_000)?;
     // A socket a client, and as many again for those that are closed and opened in one frame.
     verdict::allow_open_files(2 * clients as u64 + 64)?;
 

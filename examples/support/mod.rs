@@ -4,7 +4,9 @@
 pub(crate) mod streams;
 
 use std::error::Error;
+use std::fmt::Display;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -66,6 +68,15 @@ macro_rules! option_values {
 }
 
 option_values! { bool u8 u16 u32 u64 usize f64 String SocketAddr }
+
+/// Largest payload that an example sends: what a datagram over IPv4 carries, in bytes.
+pub(crate) const MAX_SIZE: usize = packetpeer::socket::MAX_PAYLOAD_V4;
+
+/// Refuses a value that is out of range, by the option's name.
+pub(crate) fn check<T: PartialOrd + Display>(name: &str, value: T, range: RangeInclusive<T>) -> Result<(), String> {
+    let (least, most) = (range.start(), range.end());
+    if range.contains(&value) { Ok(()) } else { Err(format!("--{name}: {value} is not within {least} to {most}")) }
+}
 
 /// The ready-made link of this name.
 pub(crate) fn link_of_name(name: &str) -> Result<Link, String> {

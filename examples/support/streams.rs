@@ -42,9 +42,8 @@ struct OnTheWay {
 impl Stream {
     /// A stream of `count` datagrams of `size` bytes, which gives up when one is not answered for so long.
     pub(crate) fn new(count: u32, size: usize, give_up_seconds: f64) -> Result<Self, Box<dyn Error>> {
-        if size < HEADER {
-            return Err(format!("--size: at least {HEADER} bytes, for name and number").into());
-        }
+        // Name and number have to fit, and the whole into a datagram.
+        super::check("size", size, HEADER..=super::MAX_SIZE)?;
         Ok(Self {
             name: fastrand::u64(..),
             count,

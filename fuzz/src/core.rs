@@ -416,6 +416,7 @@ impl World {
         assert_eq!(stats.received, received, "received = delivered + queued + consumed + drops\n{stats}");
         let put = stats.sent + stats.send_queued + stats.send_drops.total();
         assert_eq!(tally.puts, put, "put = sent + waiting + drops\n{stats}");
+        assert_eq!(stats.put, put, "put\n{stats}");
     }
 
     /// A lowered limit ends nobody and drops nothing that waits, but for pending connections; it stops growth.
@@ -468,6 +469,7 @@ impl World {
         assert_eq!(stats.received, received, "of a peer: received = delivered + queued + drops\n{stats}");
         let put = stats.sent + stats.send_queued + stats.send_drops.total();
         assert_eq!(handle.puts, put, "of a peer: put = sent + waiting + drops\n{stats}");
+        assert_eq!(stats.put, put, "of a peer: put\n{stats}");
         assert_eq!(stats.delivered, handle.got, "of a peer: delivered");
         assert_eq!(handle.peer.available_packet_count() as u64, stats.queued, "of a peer: waiting");
         let within = |now: u64, limit: usize, before: u64| now <= u64::try_from(limit).unwrap().max(before);

@@ -301,6 +301,7 @@ impl World {
         assert_eq!(stats.delivered, self.got);
         assert_eq!(stats.received, stats.delivered + stats.queued + stats.drops.total(), "{stats}");
         assert_eq!(self.puts, stats.sent + stats.send_queued + stats.send_drops.total(), "{stats}");
+        assert_eq!(self.puts, stats.put, "{stats}");
         assert_eq!(self.peer.available_packet_count() as u64, stats.queued);
         assert_eq!(self.peer.is_bound(), self.peer.local_addr().is_some());
         let within = |now: u64, limit: usize, before: u64| now <= u64::try_from(limit).unwrap().max(before);

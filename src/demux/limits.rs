@@ -67,7 +67,7 @@ pub struct Limits {
     /// [`queue`](Self#structfield.queue).
     pub send_queue: QueueLimits,
     /// Payload that may wait in the queues of all peers together, in bytes; received and to be sent each. Default 64
-    /// MiB.
+    /// MiB. A [broadcast](crate::UdpServer::broadcast) that waits is one copy, and counts once.
     ///
     /// Memory for a packet comes in sizes of a power of two from 128 bytes on, with some 100 bytes of bookkeeping: at
     /// worst a one-byte packet costs 256 bytes, and a large one twice its size. As much again may lie idle in the pool.
@@ -138,11 +138,12 @@ pub enum SendMode {
     /// [`PutError::WouldBlock`](crate::PutError::WouldBlock). The default.
     #[default]
     Now,
-    /// At once, and what the system will not take waits for the next [`flush`](crate::UdpServer::flush) or
-    /// [`poll`](crate::UdpServer::poll). Later packets to the same peer wait behind it, so that order is kept.
+    /// At once, and what the system will not take waits for the next [`flush`](crate::UdpServer::flush),
+    /// [`poll`](crate::UdpServer::poll) or [`wait`](crate::UdpServer::wait). Later packets to the same peer wait behind
+    /// it, so that order is kept.
     QueueWhenBlocked,
-    /// By [`flush`](crate::UdpServer::flush), all of a frame together; by the next [`poll`](crate::UdpServer::poll)
-    /// where that is forgotten. It saves calls of the system, most of all where several packets go to one peer: those
+    /// By [`flush`](crate::UdpServer::flush), all of a frame together; by the next [`poll`](crate::UdpServer::poll) or
+    /// [`wait`](crate::UdpServer::wait) where that is forgotten. It saves calls of the system, most of all where several packets go to one peer: those
     /// of a size leave as one segmented send where the system can (`UDP_SEGMENT`).
     OnFlush,
 }

@@ -3,7 +3,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, PoisonError};
 
 use super::address::Key;
-use super::queue::{Overflow, Room};
+use super::queue::{Overflow, Room, Weigh};
 use super::tally::OwnTally;
 use super::whereabouts::{NewAddress, OverBudget, Way, Whereabouts};
 use super::{ConnectionId, PacketQueue, Payload, QueueLimits, SendMode, Shared};
@@ -12,7 +12,7 @@ use crate::lifetime::CloseReason;
 use crate::packet::Packet;
 use crate::peer_id::PeerId;
 use crate::stats::{DropReason, PeerStats, ReceiveDrops, SendDropReason, SendDrops};
-use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 
 /// What the server and a peer's handle share: what has been received and not taken, what has been put and not sent,
@@ -37,6 +37,8 @@ pub(crate) struct Mailbox {
     /// that neither has to exclude the other.
     sent_at_once: OwnTally,
     flushed: OwnTally,
+    /// Broadcasts that it was among. The puts of the handle are counted there.
+    broadcasts: AtomicU64,
     contents: Mutex<Contents>,
 }
 
@@ -96,6 +98,7 @@ impl Mailbox {
             waiting: AtomicU32::new(0),
             sent_at_once: OwnTally::default(),
             flushed: OwnTally::default(),
+            broadcasts: AtomicU64::new(0),
             contents: Mutex::default(),
         }
     }
@@ -187,14 +190,17 @@ impl Mailbox {
     /// Lets `payload` wait for the next flush.
     pub(crate) fn post(self: &Arc<Self>, payload: Payload) -> Posted {
         let limits = self.shared.send_queue_limits();
-        let room = self.shared.send_room();
-        let len = payload.len();
+        let (room, len, weight) = match &payload {
+            Payload::Own(packet) => (self.shared.send_room(), packet.len(), packet.len()),
+            // It has its room already, once for all its peers.
+            Payload::Shared(_) => (Room::any(), payload.len(), 0),
+        };
         let mut contents = self.contents();
         // Asked under the lock: who ends a peer takes it afterwards, so nothing is posted behind the last flush.
         if let Some(reason) = self.ended() {
             return Posted::Ended(reason);
         }
-        self.shared.sends().count_queued(len);
+        self.shared.sends().count_queued(weight);
         let queue = contents.outbox.queue.get_or_insert_default();
         if queue.fits(len, &limits, room) {
             queue.add(payload);
@@ -225,39 +231,40 @@ impl Mailbox {
         self.contents().outbox.listed
     }
 
-    /// Takes all that waits to be sent, the oldest first, for a flush, which counts it as waiting no more. Until
-    /// [`Mailbox::flushed`] says so, what is put waits behind it. Returns which way it goes, and how many datagrams
-    /// were over the budget of an address that is not confirmed: those are counted here, and gone.
-    pub(crate) fn take_to_send(&self, mut each: impl FnMut(Payload)) -> (Way, usize) {
+    /// Takes all that waits to be sent, the oldest first, for a flush, which counts what then waits no more. Until
+    /// [`Mailbox::flushed`] says so, what is put waits behind it. Returns which way it goes. What is over the budget of
+    /// an address that is not confirmed is counted here, shown to `refused`, and gone.
+    pub(crate) fn take_to_send(&self, mut each: impl FnMut(Payload), mut refused: impl FnMut(&Payload)) -> Way {
         let mut contents = self.contents();
         // Where nothing is sent past a flush, what is put in the meantime waits for the next one anyway.
         contents.outbox.listed = self.shared.send_mode() != SendMode::OnFlush;
         let way = contents.way(self.first_remote);
         let Contents { outbox, rare, .. } = &mut *contents;
-        let Some(queue) = &mut outbox.queue else { return (way, 0) };
-        let (mut refused, mut bytes) = (0, 0);
-        match rare.as_mut().and_then(|rare| rare.moved.as_mut()) {
-            None => queue.take_all(each),
-            Some(whereabouts) => queue.take_all(|payload| match whereabouts.charge(payload.len()) {
-                Ok(()) => each(payload),
-                Err(_) => {
-                    refused += 1;
-                    bytes += payload.len();
-                }
-            }),
-        }
-        if refused > 0 {
+        let Some(queue) = &mut outbox.queue else { return way };
+        let Some(whereabouts) = rare.as_mut().and_then(|rare| rare.moved.as_mut()) else {
+            queue.take_all(each);
+            return way;
+        };
+        let (mut dropped, mut bytes) = (0, 0);
+        queue.take_all(|payload| match whereabouts.charge(payload.len()) {
+            Ok(()) => each(payload),
+            Err(_) => {
+                refused(&payload);
+                dropped += 1;
+                bytes += payload.weight();
+            }
+        });
+        if dropped > 0 {
             let sends = self.shared.sends();
-            sends.count_unqueued(refused, bytes);
-            sends.count_drops(SendDropReason::Unconfirmed, refused);
-            contents.rare().send_drops.add(SendDropReason::Unconfirmed, refused);
+            sends.count_unqueued(dropped, bytes);
+            sends.count_drops(SendDropReason::Unconfirmed, dropped);
+            contents.rare().send_drops.add(SendDropReason::Unconfirmed, dropped);
         }
-        (way, refused as usize)
+        way
     }
 
     /// Gives back what could not be sent yet; the last first, so that the order is as before.
     pub(crate) fn send_later(self: &Arc<Self>, payload: Payload) {
-        self.shared.sends().count_queued(payload.len());
         let mut contents = self.contents();
         // It is charged when it is taken again. Nobody moves during a flush, so this is the address that was charged.
         if let Some(whereabouts) = contents.whereabouts() {
@@ -286,13 +293,18 @@ impl Mailbox {
         self.flushed.add(bytes);
     }
 
+    /// Counts a broadcast that this peer is among; who calls counts for the server, and is its thread.
+    pub(crate) fn count_broadcast(&self) {
+        self.broadcasts.store(self.broadcasts.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
     /// Counts a datagram that the handle, which calls, has sent at once.
     pub(crate) fn count_sent_at_once(&self, bytes: usize) {
-        self.shared.sends().count_sent(bytes);
+        self.shared.sends().count_sent_at_once(bytes);
         self.sent_at_once.add(bytes);
     }
 
-    /// Counts a datagram that was not sent.
+    /// Counts a datagram that was not sent. That it was put is counted elsewhere.
     #[cold]
     pub(crate) fn count_unsent(&self, reason: SendDropReason) {
         self.shared.sends().count_drops(reason, 1);
@@ -474,7 +486,10 @@ impl Mailbox {
             queued,
             queued_bytes: contents.inbox.bytes() as u64,
             drops,
+            kernel_drops: None,
             noise: 0,
+            // The handle, which asks, adds its own.
+            put: self.broadcasts.load(Ordering::Relaxed),
             sent: at_once.packets + flushed.packets,
             sent_bytes: at_once.bytes + flushed.bytes,
             send_queued: contents.outbox.queue.as_ref().map_or(0, |queue| queue.len() as u64),
@@ -533,10 +548,15 @@ impl Drop for Mailbox {
     fn drop(&mut self) {
         let contents = self.contents.get_mut().unwrap_or_else(PoisonError::into_inner);
         self.shared.count_unread(contents.inbox.len() as u64, contents.inbox.bytes());
-        if let Some(unsent) = &contents.outbox.queue {
+        if let Some(unsent) = &mut contents.outbox.queue {
+            let (mut packets, mut bytes) = (0, 0);
+            unsent.take_all(|payload| {
+                packets += 1;
+                bytes += payload.weight();
+            });
             let sends = self.shared.sends();
-            sends.count_unqueued(unsent.len() as u64, unsent.bytes());
-            sends.count_drops(SendDropReason::Unsent, unsent.len() as u64);
+            sends.count_unqueued(packets, bytes);
+            sends.count_drops(SendDropReason::Unsent, packets);
         }
     }
 }

@@ -1,6 +1,8 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
+use super::Shared;
+use super::queue::Weigh;
 use crate::packet::Packet;
 
 /// The bytes of a datagram that waits to be sent.
@@ -9,7 +11,35 @@ pub(crate) enum Payload {
     /// For one peer. The memory of packets serves in both directions.
     Own(Packet),
     /// For many: a broadcast is copied once.
-    Shared(Arc<[u8]>),
+    Shared(Arc<Copied>),
+}
+
+/// The bytes of a broadcast. Of all that may wait to be sent they take their part once, until the last peer's queue has
+/// let go of them.
+#[derive(Debug)]
+pub(crate) struct Copied {
+    packet: Packet,
+    shared: Arc<Shared>,
+}
+
+impl Copied {
+    /// The caller has counted `packet` as waiting.
+    pub(super) fn new(packet: Packet, shared: Arc<Shared>) -> Self {
+        Self { packet, shared }
+    }
+}
+
+impl Drop for Copied {
+    fn drop(&mut self) {
+        self.shared.sends().count_unqueued(0, self.packet.len());
+    }
+}
+
+impl Payload {
+    /// Whether these are the bytes of this broadcast.
+    pub(crate) fn is_of(&self, broadcast: &Arc<Copied>) -> bool {
+        matches!(self, Self::Shared(copied) if Arc::ptr_eq(copied, broadcast))
+    }
 }
 
 impl Deref for Payload {
@@ -18,7 +48,16 @@ impl Deref for Payload {
     fn deref(&self) -> &[u8] {
         match self {
             Self::Own(packet) => packet,
-            Self::Shared(bytes) => bytes,
+            Self::Shared(copied) => &copied.packet,
+        }
+    }
+}
+
+impl Weigh for Payload {
+    fn weight(&self) -> usize {
+        match self {
+            Self::Own(packet) => packet.len(),
+            Self::Shared(_) => 0,
         }
     }
 }

@@ -2,6 +2,7 @@ use std::collections::VecDeque;
 use std::ops::Deref;
 
 use super::{QueueLimits, WhenFull};
+use crate::packet::Packet;
 
 /// Packets that wait, to be taken or to be sent; bounded by count and bytes.
 #[derive(Debug)]
@@ -21,11 +22,23 @@ pub(crate) enum Bound {
     ServerBytes,
 }
 
+/// What a packet counts for in the bytes of all queues together.
+pub(crate) trait Weigh {
+    /// Its bytes, but for those of memory that it shares with packets of other queues.
+    fn weight(&self) -> usize;
+}
+
+impl Weigh for Packet {
+    fn weight(&self) -> usize {
+        self.len()
+    }
+}
+
 /// What a push into a full queue cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Overflow {
     pub(crate) bound: Bound,
-    /// Packets dropped, and their bytes. The new one is among them if it was refused.
+    /// Packets dropped, and what they weighed. The new one is among them if it was refused.
     pub(crate) packets: u64,
     pub(crate) bytes: usize,
     pub(crate) refused: bool,
@@ -41,8 +54,13 @@ impl Room {
         Self(saturated(limit as u64) - saturated(waiting))
     }
 
-    fn holds(self, len: usize) -> bool {
+    pub(super) fn holds(self, len: usize) -> bool {
         len as i64 <= self.0
+    }
+
+    /// Enough for anything.
+    pub(super) fn any() -> Self {
+        Self(i64::MAX)
     }
 
     pub(super) fn shrink(&mut self, by: usize) {
@@ -55,16 +73,16 @@ impl Room {
 }
 
 impl Overflow {
-    /// All queues together have no room for `len` bytes more.
-    fn no_room(len: usize) -> Self {
-        Self { bound: Bound::ServerBytes, packets: 1, bytes: len, refused: true }
+    /// All queues together have no room for a packet of this weight more.
+    fn no_room(weight: usize) -> Self {
+        Self { bound: Bound::ServerBytes, packets: 1, bytes: weight, refused: true }
     }
 }
 
-impl<P: Deref<Target = [u8]>> PacketQueue<P> {
+impl<P: Deref<Target = [u8]> + Weigh> PacketQueue<P> {
     /// Adds a packet; says what had to go instead, which may be the packet itself.
     pub(crate) fn push(&mut self, packet: P, limits: &QueueLimits) -> Option<Overflow> {
-        let overflow = self.full(packet.len(), limits).map(|bound| self.make_room(bound, packet.len(), limits));
+        let overflow = self.full(packet.len(), limits).map(|bound| self.make_room(bound, &packet, limits));
         if overflow.is_some_and(|lost| lost.refused) {
             return overflow;
         }
@@ -74,11 +92,11 @@ impl<P: Deref<Target = [u8]>> PacketQueue<P> {
 
     /// As [`push`](Self::push), where all queues together have `room`.
     pub(super) fn push_within(&mut self, packet: P, limits: &QueueLimits, room: Room) -> Option<Overflow> {
-        let len = packet.len();
-        if room.holds(len) { self.push(packet, limits) } else { Some(Overflow::no_room(len)) }
+        let weight = packet.weight();
+        if room.holds(weight) { self.push(packet, limits) } else { Some(Overflow::no_room(weight)) }
     }
 
-    /// Whether a packet of `len` bytes can be [added](Self::add) without anything being dropped.
+    /// Whether a packet of `len` bytes, which weighs as much, can be [added](Self::add) without anything being dropped.
     #[inline]
     pub(super) fn fits(&self, len: usize, limits: &QueueLimits, room: Room) -> bool {
         room.holds(len) && self.full(len, limits).is_none()
@@ -94,9 +112,10 @@ impl<P: Deref<Target = [u8]>> PacketQueue<P> {
         }
     }
 
-    /// Drops what has to go for `len` bytes more, or says that these are refused.
+    /// Drops what has to go for `packet`, or says that it is refused.
     #[cold]
-    fn make_room(&mut self, bound: Bound, len: usize, limits: &QueueLimits) -> Overflow {
+    fn make_room(&mut self, bound: Bound, packet: &P, limits: &QueueLimits) -> Overflow {
+        let len = packet.len();
         let mut lost = Overflow { bound, packets: 0, bytes: 0, refused: false };
         while self.full(len, limits).is_some() {
             lost.packets += 1;
@@ -106,9 +125,9 @@ impl<P: Deref<Target = [u8]>> PacketQueue<P> {
                 _ => None,
             };
             match oldest {
-                Some(oldest) => lost.bytes += oldest.len(),
+                Some(oldest) => lost.bytes += oldest.weight(),
                 None => {
-                    lost.bytes += len;
+                    lost.bytes += packet.weight();
                     lost.refused = true;
                     break;
                 }
@@ -177,7 +196,6 @@ impl<P> Default for PacketQueue<P> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::packet::Packet;
     use std::net::SocketAddr;
     use std::time::Instant;
 

@@ -1,10 +1,10 @@
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use super::queue::Room;
 use super::tally::{Tally, Volume};
-use super::{Limits, Mailbox, Payload, QueueLimits, SendMode, WhenFull};
+use super::{Copied, Limits, Mailbox, Payload, QueueLimits, SendMode, WhenFull};
 use crate::packet::Pool;
 use crate::peer_id::PeerId;
 use crate::stats::{SendDropReason, SendDrops, ServerStats};
@@ -93,7 +93,7 @@ impl Shared {
 
     /// How many bytes more may wait to be sent to all peers together.
     pub(super) fn send_room(&self) -> Room {
-        Room::left(self.send_limits.max_queued_bytes.load(Relaxed), self.sends.waiting().bytes)
+        Room::left(self.send_limits.max_queued_bytes.load(Relaxed), self.sends.waiting().0.bytes)
     }
 
     pub(crate) fn send_mode(&self) -> SendMode {
@@ -104,6 +104,16 @@ impl Shared {
         &self.pool
     }
 
+    /// Bytes for many peers, once, in memory of the pool; where all that waits may not become that much, `None`.
+    pub(crate) fn copy(self: &Arc<Self>, bytes: &[u8]) -> Option<Arc<Copied>> {
+        if !self.send_room().holds(bytes.len()) {
+            return None;
+        }
+        self.sends.count_queued_copy(bytes.len());
+        let nobody = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+        Some(Arc::new(Copied::new(self.pool.packet(bytes, &nobody, self.epoch), Arc::clone(self))))
+    }
+
     /// Bytes for one peer, in memory of the pool.
     pub(super) fn payload(&self, bytes: &[u8], to: &SocketAddr) -> Payload {
         Payload::Own(self.pool.packet(bytes, to, self.epoch))
@@ -111,6 +121,11 @@ impl Shared {
 
     pub(crate) fn list_to_flush(&self, mailbox: Arc<Mailbox>) {
         self.to_flush().push(mailbox);
+    }
+
+    /// Takes a peer off the list of those that have something to send.
+    pub(crate) fn take_off_list(&self, mailbox: &Arc<Mailbox>) {
+        self.to_flush().retain(|listed| !Arc::ptr_eq(listed, mailbox));
     }
 
     /// Exchanges the list of peers that have something to send with an empty one, whose memory is used again.
@@ -130,6 +145,7 @@ impl Shared {
         stats.delivered = self.delivered.read().packets;
         stats.drops.unread += self.unread.read().packets;
         let sends = self.sends.read();
+        stats.put = sends.put;
         stats.sent = sends.sent;
         stats.sent_bytes = sends.sent_bytes;
         stats.send_queued = sends.queued;
@@ -137,66 +153,94 @@ impl Shared {
     }
 }
 
-/// What became of sends; handles count from their own threads.
+/// What was to be sent and what became of it; handles count from their own threads.
+///
+/// A put begins as one that was sent at once, as one that is queued, or as another. That makes it count as a put, and no
+/// count of what became of it takes part in that, so that the one can be checked by the other.
 #[derive(Debug, Default)]
 pub(crate) struct SendCounters {
-    sent: Tally,
-    /// What was put and had to wait, and what of that waits no more.
+    /// What handles have sent at once: most of what most servers send, so it is counted by one addition.
+    at_once: Tally,
+    /// What was put and had to wait, and what of that waits no more. Their bytes are those of memory: a broadcast is
+    /// there once.
     queued: Tally,
     unqueued: Tally,
+    /// Puts that are in neither: refused to a handle, or the server's own, which have not to wait.
+    other_puts: AtomicU64,
+    /// What the server has sent: by flush, by broadcast, and to those who are no peers.
+    sent_by_server: Tally,
     drops: [AtomicU64; SendDropReason::ALL.len()],
 }
 
 impl SendCounters {
-    /// Counts one datagram: its bytes if it was sent, else why it was not.
-    pub(crate) fn count(&self, outcome: Result<usize, SendDropReason>) {
-        match outcome {
-            Ok(bytes) => self.count_sent(bytes),
-            Err(reason) => self.count_drops(reason, 1),
-        }
+    pub(super) fn count_sent_at_once(&self, bytes: usize) {
+        self.at_once.add(bytes);
     }
 
-    pub(crate) fn count_sent(&self, bytes: usize) {
-        self.sent.add(bytes);
+    /// Counts a put that is neither sent at once by a handle nor queued, whatever becomes of it.
+    pub(crate) fn count_other_put(&self) {
+        self.other_puts.fetch_add(1, Relaxed);
     }
 
-    /// Counts several datagrams that were sent.
-    pub(crate) fn count_all_sent(&self, datagrams: u64, bytes: u64) {
-        self.sent.add_all(datagrams, bytes);
+    /// Counts datagrams that the server has sent.
+    pub(crate) fn count_sent_by_server(&self, datagrams: u64, bytes: u64) {
+        self.sent_by_server.add_all(datagrams, bytes);
     }
 
     pub(super) fn count_drops(&self, reason: SendDropReason, datagrams: u64) {
         self.drops[reason as usize].fetch_add(datagrams, Relaxed);
     }
 
+    /// Counts a put that has to wait; its bytes, if it has memory of its own.
     pub(super) fn count_queued(&self, bytes: usize) {
         self.queued.add(bytes);
+    }
+
+    /// Counts the bytes of what many peers' queues share.
+    pub(super) fn count_queued_copy(&self, bytes: usize) {
+        self.queued.add_all(0, bytes as u64);
     }
 
     pub(crate) fn count_unqueued(&self, packets: u64, bytes: usize) {
         self.unqueued.add_all(packets, bytes as u64);
     }
 
-    /// What waits to be sent.
-    fn waiting(&self) -> Volume {
+    /// What waits to be sent, of how many that had to wait.
+    fn waiting(&self) -> (Volume, u64) {
         // What is gone first: a flush in between then makes this too much, not too little.
         let gone = self.unqueued.read();
         let queued = self.queued.read();
-        Volume { packets: queued.packets.saturating_sub(gone.packets), bytes: queued.bytes.saturating_sub(gone.bytes) }
+        let waiting = Volume {
+            packets: queued.packets.saturating_sub(gone.packets),
+            bytes: queued.bytes.saturating_sub(gone.bytes),
+        };
+        (waiting, queued.packets)
+    }
+
+    pub(crate) fn drops(&self, reason: SendDropReason) -> u64 {
+        self.drops[reason as usize].load(Relaxed)
     }
 
     pub(crate) fn read(&self) -> SendStats {
         let mut drops = SendDrops::default();
-        for (&reason, count) in SendDropReason::ALL.iter().zip(&self.drops) {
-            drops.add(reason, count.load(Relaxed));
+        for &reason in SendDropReason::ALL {
+            drops.add(reason, self.drops(reason));
         }
-        let sent = self.sent.read();
-        SendStats { sent: sent.packets, sent_bytes: sent.bytes, queued: self.waiting().packets, drops }
+        let (at_once, by_server) = (self.at_once.read(), self.sent_by_server.read());
+        let (waiting, queued) = self.waiting();
+        SendStats {
+            put: at_once.packets + queued + self.other_puts.load(Relaxed),
+            sent: at_once.packets + by_server.packets,
+            sent_bytes: at_once.bytes + by_server.bytes,
+            queued: waiting.packets,
+            drops,
+        }
     }
 }
 
 /// What [`SendCounters`] stand at.
 pub(crate) struct SendStats {
+    pub(crate) put: u64,
     pub(crate) sent: u64,
     pub(crate) sent_bytes: u64,
     pub(crate) queued: u64,

@@ -1,5 +1,5 @@
 use std::net::SocketAddr;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use super::send::{check_size, send_back};
@@ -9,6 +9,7 @@ use crate::error::{GetError, GetIntoError, PutError, WaitError};
 use crate::lifetime::CloseReason;
 use crate::packet::Packet;
 use crate::socket::SharedTransport;
+use crate::stats::PeerStats;
 
 /// When a peer's packets begin to leave by its own socket; see
 /// [`UdpServer::dedicate_socket`](crate::UdpServer::dedicate_socket).
@@ -29,7 +30,16 @@ pub enum Switch {
 pub(super) struct Served {
     mailbox: Arc<Mailbox>,
     transport: Weak<SharedTransport>,
-    own: Option<Box<OwnSocket>>,
+    /// What the handle was given to send, whatever became of it. It is the handle's alone, so that counting costs next
+    /// to nothing.
+    puts: u64,
+    seldom: Option<Box<Seldom>>,
+}
+
+/// What most handles do without.
+#[derive(Debug, Default)]
+struct Seldom {
+    own: Option<OwnSocket>,
     /// Made by the first wait.
     sleeper: Option<Arc<Sleeper>>,
 }
@@ -39,28 +49,50 @@ pub(super) struct Served {
 struct OwnSocket {
     transport: Weak<SharedTransport>,
     switch: Switch,
+    /// What the kernel had dropped there when it was closed.
+    kernel_drops: Arc<OnceLock<u64>>,
+}
+
+impl OwnSocket {
+    fn kernel_drops(&self) -> Option<u64> {
+        match self.transport.upgrade() {
+            Some(transport) => transport.io().kernel_drops(),
+            None => self.kernel_drops.get().copied(),
+        }
+    }
 }
 
 impl Served {
     pub(super) fn new(mailbox: Arc<Mailbox>, transport: Weak<SharedTransport>) -> Self {
-        Self { mailbox, transport, own: None, sleeper: None }
+        Self { mailbox, transport, puts: 0, seldom: None }
     }
 
     pub(super) fn mailbox(&self) -> &Mailbox {
         &self.mailbox
     }
 
-    pub(super) fn use_own_socket(&mut self, transport: Weak<SharedTransport>, switch: Switch) {
-        self.own = Some(Box::new(OwnSocket { transport, switch }));
+    /// `kernel_drops` is told when the socket is closed.
+    pub(super) fn use_own_socket(
+        &mut self,
+        transport: Weak<SharedTransport>,
+        switch: Switch,
+        kernel_drops: Arc<OnceLock<u64>>,
+    ) {
+        self.seldom.get_or_insert_default().own = Some(OwnSocket { transport, switch, kernel_drops });
+    }
+
+    fn own(&self) -> Option<&OwnSocket> {
+        self.seldom.as_ref()?.own.as_ref()
     }
 
     /// The socket by which packets leave now.
     fn route(&self) -> Option<Arc<SharedTransport>> {
-        let own = self.own.as_ref().filter(|own| own.switch == Switch::AtOnce || self.mailbox.has_switched());
+        let own = self.own().filter(|own| own.switch == Switch::AtOnce || self.mailbox.has_switched());
         own.map_or(&self.transport, |own| &own.transport).upgrade()
     }
 
     pub(super) fn put(&mut self, bytes: &[u8]) -> Result<(), PutError> {
+        self.puts += 1;
         match self.mailbox.shared().send_mode() {
             SendMode::OnFlush => self.post(bytes),
             SendMode::QueueWhenBlocked if self.mailbox.is_sending() => self.post(bytes),
@@ -99,6 +131,7 @@ impl Served {
     }
 
     fn not_sent(&self, error: PutError) -> Result<(), PutError> {
+        self.mailbox.shared().sends().count_other_put();
         self.mailbox.count_unsent((&error).into());
         Err(error)
     }
@@ -147,6 +180,13 @@ impl Served {
         self.mailbox.ended().map_or(Ok(None), |reason| Err(GetError::Ended(reason)))
     }
 
+    pub(super) fn stats(&self) -> PeerStats {
+        let mut stats = self.mailbox.stats();
+        stats.put += self.puts;
+        stats.kernel_drops = self.own().and_then(OwnSocket::kernel_drops);
+        stats
+    }
+
     pub(super) fn local_addr(&self) -> Option<SocketAddr> {
         self.route().map(|transport| transport.local_addr())
     }
@@ -172,7 +212,7 @@ impl Served {
     }
 
     fn sleeper(&mut self) -> &Arc<Sleeper> {
-        self.sleeper.get_or_insert_with(|| {
+        self.seldom.get_or_insert_default().sleeper.get_or_insert_with(|| {
             let sleeper = Arc::new(Sleeper::default());
             self.mailbox.set_bell(Arc::clone(&sleeper) as _);
             sleeper

@@ -236,6 +236,7 @@ impl Standalone {
 
     #[inline(never)]
     pub(super) fn put(&mut self, bytes: &[u8]) -> Result<(), PutError> {
+        self.inbox.stats.put += 1;
         let result = self.send(bytes);
         let stats = &mut self.inbox.stats;
         match &result {
@@ -389,7 +390,15 @@ impl Standalone {
         let mut stats = self.inbox.stats;
         stats.queued = self.inbox.queue.len() as u64;
         stats.queued_bytes = self.inbox.queue.bytes() as u64;
+        stats.kernel_drops = self.kernel_drops();
         stats
+    }
+
+    /// What the kernel has dropped at this peer's sockets so far, where it tells.
+    fn kernel_drops(&self) -> Option<u64> {
+        let before = self.inbox.stats.kernel_drops;
+        let now = if let Socket::Open(open) = &self.socket { open.transport.kernel_drops() } else { None };
+        now.map_or(before, |now| Some(before.unwrap_or(0) + now))
     }
 
     fn bind_options(&self, addr: BindAddr) -> BindOptions {
@@ -423,6 +432,7 @@ impl Standalone {
     }
 
     fn end(&mut self, reason: CloseReason) {
+        self.inbox.stats.kernel_drops = self.kernel_drops();
         self.socket = Socket::Ended(reason);
         self.destination = None;
         self.source = Source::Anybody;

@@ -1,5 +1,5 @@
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use super::PacketPeer;
@@ -94,9 +94,14 @@ impl PacketPeerUdp {
         matches!(&self.kind, Kind::Served(peer) if std::ptr::eq(peer.mailbox(), Arc::as_ptr(mailbox)))
     }
 
-    pub(crate) fn use_own_socket(&mut self, transport: Weak<SharedTransport>, switch: Switch) {
+    pub(crate) fn use_own_socket(
+        &mut self,
+        transport: Weak<SharedTransport>,
+        switch: Switch,
+        kernel_drops: Arc<OnceLock<u64>>,
+    ) {
         if let Kind::Served(peer) = &mut self.kind {
-            peer.use_own_socket(transport, switch);
+            peer.use_own_socket(transport, switch, kernel_drops);
         }
     }
 
@@ -242,11 +247,14 @@ impl PacketPeerUdp {
         }
     }
 
-    /// Sends `bytes` as one datagram; none at all make an empty datagram. Sends at once; never blocks and never spins.
+    /// Sends `bytes` as one datagram; none at all make an empty datagram. Never blocks and never spins.
+    ///
+    /// It is sent at once, but for a server's peer where the server's [`SendMode`](crate::SendMode) says otherwise: then
+    /// `Ok` may also say that it waits to be sent.
     ///
     /// # Errors
     ///
-    /// See [`PutError`]; the datagram was not sent, and is counted under its reason.
+    /// See [`PutError`]; the datagram was not sent, does not wait either, and is counted under its reason.
     pub fn put_packet(&mut self, bytes: &[u8]) -> Result<(), PutError> {
         match &mut self.kind {
             Kind::Served(peer) => peer.put(bytes),
@@ -322,8 +330,8 @@ impl PacketPeerUdp {
         Ok(Some(packet.len()))
     }
 
-    /// Ends the peer. What had been received can still be taken; the remote is not told. Never blocks and never fails;
-    /// a second call does nothing.
+    /// Ends the peer. What had been received can still be taken, and what was put before and waits is still sent; the
+    /// remote is not told. Never blocks and never fails; a second call does nothing.
     ///
     /// A server forgets the address at its next poll: a datagram that comes from there afterwards is a new connection.
     pub fn close(&mut self) {
@@ -598,9 +606,11 @@ impl PacketPeerUdp {
     }
 
     /// What this peer has seen so far.
+    ///
+    /// Where the kernel tells what it has dropped, this asks it, if the peer has a socket for itself: one system call.
     pub fn stats(&self) -> PeerStats {
         match &self.kind {
-            Kind::Served(peer) => peer.mailbox().stats(),
+            Kind::Served(peer) => peer.stats(),
             Kind::Standalone(peer) => peer.stats(),
         }
     }

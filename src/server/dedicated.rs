@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use super::outgoing::Outgoing;
 use crate::demux::{Demux, Mailbox};
 use crate::peer::Switch;
 use crate::peer_id::PeerId;
@@ -20,26 +22,49 @@ pub(super) struct DedicatedSockets {
     ready: Vec<usize>,
     /// How many peers had ended when the sockets of those that had were closed.
     ended: u64,
+    /// Sockets of ended peers that are still there, since the system would not take all that was to leave by them.
+    lingering: usize,
+    /// What the kernel has dropped at those closed since, where it tells.
+    kernel_drops: Option<u64>,
     /// Where the next poll begins, so that the same socket is not always first.
     turn: usize,
 }
 
 #[derive(Debug)]
 struct Dedicated {
-    peer: PeerId,
+    mailbox: Arc<Mailbox>,
     switch: Switch,
     transport: TransportOwner,
+    /// Where the handle finds what the kernel has dropped here when the socket is closed.
+    kernel_drops: Arc<OnceLock<u64>>,
+    lingers: bool,
+}
+
+impl Dedicated {
+    /// Whether the peer's packets leave by this socket.
+    fn is_in_use(&self) -> bool {
+        self.switch == Switch::AtOnce || self.mailbox.has_switched()
+    }
 }
 
 impl DedicatedSockets {
-    pub(super) fn add(&mut self, peer: PeerId, switch: Switch, transport: TransportOwner) {
+    /// Takes a peer's socket over; the cell is given what the kernel has dropped there, when it is closed.
+    pub(super) fn add(
+        &mut self,
+        mailbox: Arc<Mailbox>,
+        switch: Switch,
+        transport: TransportOwner,
+    ) -> Arc<OnceLock<u64>> {
         let token = self.sockets.iter().position(Option::is_none).unwrap_or(self.sockets.len());
         self.set.add(token, transport.get().io());
         if token == self.sockets.len() {
             self.sockets.push(None);
         }
-        self.sockets[token] = Some(Dedicated { peer, switch, transport });
-        self.by_peer.insert(peer, token);
+        self.by_peer.insert(mailbox.id(), token);
+        let kernel_drops = Arc::new(OnceLock::new());
+        let handles = Arc::clone(&kernel_drops);
+        self.sockets[token] = Some(Dedicated { mailbox, switch, transport, kernel_drops, lingers: false });
+        handles
     }
 
     pub(super) fn contains(&self, peer: PeerId) -> bool {
@@ -53,19 +78,28 @@ impl DedicatedSockets {
             return None;
         }
         let dedicated = self.sockets.get(*self.by_peer.get(&mailbox.id())?)?.as_ref()?;
-        let switched = dedicated.switch == Switch::AtOnce || mailbox.has_switched();
-        switched.then(|| dedicated.transport.get())
+        dedicated.is_in_use().then(|| dedicated.transport.get())
     }
 
-    /// Closes the sockets of peers that have ended.
-    pub(super) fn release_ended(&mut self, demux: &Demux) {
+    /// Closes the sockets of peers that have ended, once what these have put has left by them: the client may hear
+    /// nothing else any more. What the system would not take at once goes with a later flush, and the socket after it.
+    pub(super) fn release_ended(&mut self, demux: &Demux, outgoing: &mut Outgoing) {
         let ended = demux.ended_so_far();
-        if self.by_peer.is_empty() || std::mem::replace(&mut self.ended, ended) == ended {
+        let nobody_new = std::mem::replace(&mut self.ended, ended) == ended;
+        if self.by_peer.is_empty() || (nobody_new && self.lingering == 0) {
             return;
         }
         for token in 0..self.sockets.len() {
-            if self.sockets[token].as_ref().is_some_and(|dedicated| !demux.has(dedicated.peer)) {
+            let Some(dedicated) = &mut self.sockets[token] else { continue };
+            if demux.has(dedicated.mailbox.id()) {
+                continue;
+            }
+            if !dedicated.is_in_use() || !outgoing.flush_peer(&dedicated.mailbox, dedicated.transport.get()) {
                 self.close(token);
+            } else if !std::mem::replace(&mut dedicated.lingers, true) {
+                // Nobody is to be heard there any more.
+                self.set.remove(token);
+                self.lingering += 1;
             }
         }
     }
@@ -79,8 +113,19 @@ impl DedicatedSockets {
     fn close(&mut self, token: usize) {
         let Some(dedicated) = self.sockets[token].take() else { return };
         self.set.remove(token);
-        self.by_peer.remove(&dedicated.peer);
+        self.by_peer.remove(&dedicated.mailbox.id());
+        self.lingering -= usize::from(dedicated.lingers);
+        if let Some(drops) = dedicated.transport.get().io().kernel_drops() {
+            *self.kernel_drops.get_or_insert_default() += drops;
+            let _ = dedicated.kernel_drops.set(drops);
+        }
         dedicated.transport.close();
+    }
+
+    /// What the kernel has dropped at all these sockets so far, also those closed since, where it tells.
+    pub(super) fn kernel_drops(&self) -> Option<u64> {
+        let open = self.sockets.iter().flatten().filter_map(|own| own.transport.get().io().kernel_drops());
+        open.fold(self.kernel_drops, |sum, drops| Some(sum.unwrap_or(0) + drops))
     }
 
     /// Moves what waits in these sockets to their peers, at most `budget` datagrams. Returns what is left of the
@@ -106,19 +151,23 @@ impl DedicatedSockets {
         for step in 0..count {
             let token = self.ready[(self.turn + step) % count];
             let Some(dedicated) = &self.sockets[token] else { continue };
-            let peer = dedicated.peer;
+            let peer = dedicated.mailbox.id();
             let mut intake = Intake { demux, peer, max, budget };
             let drained = drain(dedicated.transport.get().io(), batch, &mut intake);
             budget = intake.budget;
             match drained {
                 Ok(drained) => all_empty &= drained == Drained::Empty,
-                Err(_) => {
-                    demux.fail(peer);
-                    self.close(token);
-                }
+                // Closed when this poll looks who has ended.
+                Err(_) => demux.fail(peer),
             }
         }
         (budget, all_empty)
+    }
+
+    /// Whether something may come to these sockets, or be due to leave by them, without ending a [wait](Self::wait) for
+    /// them and for the server's: then they have to be asked from time to time.
+    pub(super) fn have_to_be_asked(&self, first: &dyn Transport) -> bool {
+        self.set.has_to_be_asked(first)
     }
 
     /// Waits for the server's socket and for these.
@@ -130,7 +179,7 @@ impl DedicatedSockets {
     ) -> io::Result<bool> {
         let sockets = &self.sockets;
         let transport = |token: usize| sockets.get(token)?.as_ref().map(|dedicated| dedicated.transport.get().io());
-        self.set.wait(first, transport, timeout, interrupt)
+        self.set.wait(first, transport, &mut self.ready, timeout, interrupt)
     }
 }
 

@@ -1,12 +1,13 @@
 //! Sending what waits: a flush, and a broadcast.
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 
 use super::dedicated::DedicatedSockets;
-use crate::demux::{Mailbox, Payload, Posted, SendMode, Shared, Way};
+use crate::demux::{Copied, Mailbox, Payload, Posted, SendMode, Shared, Way, Weigh};
 use crate::packet::Packet;
 use crate::peer::reason;
 use crate::socket::{MAX_MESSAGES, SendBatch, SharedTransport, is_blocked};
@@ -22,6 +23,8 @@ pub(super) struct Outgoing {
     /// Those of one peer stand together, in the order in which they were put.
     letters: Vec<Letter>,
     listed: Vec<Arc<Mailbox>>,
+    /// The broadcast that a report is to be about, where it is not to be about everything.
+    reported: Option<Arc<Copied>>,
 }
 
 #[derive(Debug)]
@@ -65,10 +68,26 @@ impl Outgoing {
         report
     }
 
-    /// Takes what a peer has put. Returns how many datagrams may not go to where it is.
+    /// Sends what one peer has put and that waits, by its own socket. Returns whether something goes on waiting.
+    pub(super) fn flush_peer(&mut self, mailbox: &Arc<Mailbox>, own: &SharedTransport) -> bool {
+        if !mailbox.is_sending() {
+            return false;
+        }
+        let shared = mailbox.shared();
+        shared.take_off_list(mailbox);
+        self.collect(Arc::clone(mailbox), own);
+        self.flush_collected(own, shared, &mut drop);
+        mailbox.is_sending()
+    }
+
+    /// Takes what a peer has put. Returns how many datagrams that the report is about may not go to where it is.
     fn collect(&mut self, mailbox: Arc<Mailbox>, transport: &SharedTransport) -> usize {
-        let (peer, letters) = (self.peers.len(), &mut self.letters);
-        let (mut way, refused) = mailbox.take_to_send(|payload| letters.push(Letter { peer, payload }));
+        let (peer, letters, reported) = (self.peers.len(), &mut self.letters, &self.reported);
+        let mut refused = 0;
+        let mut way = mailbox.take_to_send(
+            |payload| letters.push(Letter { peer, payload }),
+            |payload| refused += usize::from(is_reported(reported, payload)),
+        );
         way.from = way.from.filter(|_| transport.pins_reply_address());
         self.peers.push(Addressee { mailbox, way, one_by_one: false });
         refused
@@ -80,17 +99,19 @@ impl Outgoing {
         shared: &Shared,
         recycle: &mut impl FnMut(Packet),
     ) -> FlushReport {
-        let bytes = self.letters.iter().map(|letter| letter.payload.len()).sum();
-        shared.sends().count_unqueued(self.letters.len() as u64, bytes);
-        let (report, sent) = self.send_all(transport);
-        for Letter { peer, payload } in self.letters.drain(sent..).rev() {
+        let (report, done) = self.send_all(transport, shared);
+        for Letter { peer, payload } in self.letters.drain(done..).rev() {
             self.peers[peer].mailbox.send_later(payload);
         }
+        // What is shared with others' queues counts itself, when the last lets go of it.
+        let mut bytes = 0;
         for letter in self.letters.drain(..) {
             if let Payload::Own(packet) = letter.payload {
+                bytes += packet.len();
                 recycle(packet);
             }
         }
+        shared.sends().count_unqueued(done as u64, bytes);
         for Addressee { mailbox, .. } in self.peers.drain(..) {
             mailbox.flushed();
         }
@@ -103,10 +124,13 @@ impl Outgoing {
         shared.swap_to_flush(&mut listed);
         for mailbox in listed {
             let (mut unsent, mut bytes) = (0, 0);
-            mailbox.take_to_send(|payload| {
-                unsent += 1;
-                bytes += payload.len();
-            });
+            mailbox.take_to_send(
+                |payload| {
+                    unsent += 1;
+                    bytes += payload.weight();
+                },
+                |_over_budget| {},
+            );
             shared.sends().count_unqueued(unsent, bytes);
             for _ in 0..unsent {
                 mailbox.count_unsent(SendDropReason::Unsent);
@@ -115,37 +139,41 @@ impl Outgoing {
         }
     }
 
-    /// Sends `bytes` to each of `mailboxes`. Where they may have to wait, they are copied once, for all.
+    /// Sends `bytes` to each of `mailboxes`. Where they may have to wait, they are copied once, for all. The report is of
+    /// this broadcast alone.
     pub(super) fn broadcast<'m>(
         &mut self,
         transport: &SharedTransport,
         dedicated: &DedicatedSockets,
-        shared: &Shared,
+        shared: &Arc<Shared>,
         mailboxes: impl Iterator<Item = &'m Arc<Mailbox>>,
         bytes: &[u8],
     ) -> FlushReport {
         if shared.send_mode() == SendMode::Now {
             return broadcast_now(transport, dedicated, shared, mailboxes, bytes);
         }
-        let payload: Arc<[u8]> = bytes.into();
+        let copy = shared.copy(bytes);
         let mut report = FlushReport::default();
         for mailbox in mailboxes {
-            match mailbox.post(Payload::Shared(Arc::clone(&payload))) {
-                Posted::Queued => report.waiting += 1,
-                Posted::Full | Posted::Ended(_) => report.failed += 1,
+            mailbox.count_broadcast();
+            match post_copy(mailbox, copy.as_ref()) {
+                Ok(()) => report.waiting += 1,
+                Err(()) => report.failed += 1,
             }
         }
         if shared.send_mode() == SendMode::QueueWhenBlocked {
+            self.reported = copy;
             let flushed = self.flush(transport, dedicated, shared, drop);
+            self.reported = None;
             report = FlushReport { failed: report.failed + flushed.failed, ..flushed };
         }
         report
     }
 
     /// Sends letters until all are sent or the system takes no more; returns how many are done with, sent or failed.
-    fn send_all(&mut self, transport: &SharedTransport) -> (FlushReport, usize) {
+    fn send_all(&mut self, transport: &SharedTransport, shared: &Shared) -> (FlushReport, usize) {
         let mut report = FlushReport::default();
-        let mut bytes = 0;
+        let (mut datagrams, mut bytes) = (0, 0);
         let mut done = 0;
         while done < self.letters.len() {
             let mut ends = Ends::new();
@@ -157,14 +185,15 @@ impl Outgoing {
             };
             match result {
                 Ok(0) => break,
-                Ok(datagrams) => {
-                    let sent = done..done + datagrams;
-                    report.sent += sent.len();
+                Ok(accepted) => {
+                    let sent = done..done + accepted;
+                    done = sent.end;
+                    report.sent += self.count_reported(sent.clone());
+                    datagrams += accepted as u64;
                     for Letter { peer, payload } in &self.letters[sent] {
                         self.peers[*peer].mailbox.count_flushed(payload.len());
                         bytes += payload.len() as u64;
                     }
-                    done += datagrams;
                 }
                 Err(error) if is_blocked(&error) => break,
                 // Whatever was wrong with the whole, each datagram gets its own chance and its own error.
@@ -174,16 +203,23 @@ impl Outgoing {
                     let Addressee { mailbox, way, .. } = &self.peers[*peer];
                     mailbox.refund(payload.len(), *way);
                     mailbox.count_unsent(reason(&error));
-                    report.failed += 1;
+                    report.failed += self.count_reported(done..done + 1);
                     done += 1;
                 }
             }
         }
-        if let Some(Addressee { mailbox, .. }) = self.peers.first() {
-            mailbox.shared().sends().count_all_sent(report.sent as u64, bytes);
-        }
-        report.waiting = self.letters.len() - done;
+        shared.sends().count_sent_by_server(datagrams, bytes);
+        report.waiting = self.count_reported(done..self.letters.len());
         (report, done)
+    }
+
+    /// How many of these letters the report is about.
+    fn count_reported(&self, letters: Range<usize>) -> usize {
+        let letters = &self.letters[letters];
+        match &self.reported {
+            None => letters.len(),
+            reported => letters.iter().filter(|letter| is_reported(reported, &letter.payload)).count(),
+        }
     }
 
     /// Adds as many letters from `start` on as one call takes, and where the letters of each message end.
@@ -228,6 +264,25 @@ impl Outgoing {
     }
 }
 
+/// Whether a report is about this payload: where it is about one broadcast, only if it is that.
+fn is_reported(broadcast: &Option<Arc<Copied>>, payload: &Payload) -> bool {
+    broadcast.as_ref().is_none_or(|broadcast| payload.is_of(broadcast))
+}
+
+/// Lets a broadcast wait for the next flush, if there is room for its copy and in this peer's queue.
+fn post_copy(mailbox: &Arc<Mailbox>, copy: Option<&Arc<Copied>>) -> Result<(), ()> {
+    let refused = match copy.map(|copy| mailbox.post(Payload::Shared(Arc::clone(copy)))) {
+        Some(Posted::Queued) => return Ok(()),
+        // Counted there.
+        Some(Posted::Full) => return Err(()),
+        Some(Posted::Ended(_)) => SendDropReason::NotOpen,
+        None => SendDropReason::ServerBytes,
+    };
+    mailbox.shared().sends().count_other_put();
+    mailbox.count_unsent(refused);
+    Err(())
+}
+
 /// A broadcast where nothing may wait: what the system will not take is lost, and counted.
 fn broadcast_now<'m>(
     transport: &SharedTransport,
@@ -240,6 +295,8 @@ fn broadcast_now<'m>(
     let mut blocked = false;
     let mut next = SmallVec::<[Recipient<'_>; MAX_MESSAGES]>::new();
     for mailbox in mailboxes {
+        shared.sends().count_other_put();
+        mailbox.count_broadcast();
         let own = dedicated.route(mailbox);
         let Some(recipient) = broadcast.recipient(own.unwrap_or(transport), mailbox) else { continue };
         if let Some(own) = own {
@@ -311,7 +368,7 @@ impl Broadcast<'_> {
     fn count_sent(&mut self, recipients: &[Recipient<'_>]) {
         let len = self.bytes.len();
         recipients.iter().for_each(|recipient| recipient.mailbox.count_flushed(len));
-        self.shared.sends().count_all_sent(recipients.len() as u64, (recipients.len() * len) as u64);
+        self.shared.sends().count_sent_by_server(recipients.len() as u64, (recipients.len() * len) as u64);
         self.report.sent += recipients.len();
     }
 }

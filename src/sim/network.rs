@@ -31,6 +31,11 @@ const END_OF_TIME: Duration = Duration::from_nanos(u64::MAX);
 ///
 /// Between two addresses there is a link in each direction. It is perfect, and what is sent arrives at once, until
 /// [`set_link`](Self::set_link) says otherwise.
+///
+/// A socket keeps what waits to be received in a buffer of 212,992 bytes, as is usual on Linux, or of what its owner
+/// asks for: a server by [`SocketOptions::receive_buffer`](crate::SocketOptions#structfield.receive_buffer), 4 MiB by
+/// default, a peer by [`set_receive_buffer`](crate::PacketPeerUdp::set_receive_buffer). A datagram takes its payload and
+/// 256 bytes; so 828 of one byte fit into the smaller one. What finds no room is [lost](Self::lost).
 #[derive(Clone)]
 pub struct Network {
     wires: Arc<Mutex<Wires>>,
@@ -552,6 +557,10 @@ impl Transport for SimTransport {
 
     fn is_virtual(&self) -> bool {
         true
+    }
+
+    fn receive_buffer_size(&self) -> Option<usize> {
+        self.network.wires().endpoints[self.index].as_ref().map(|endpoint| endpoint.capacity)
     }
 
     fn wait(&self, _timeout: Option<Duration>, _interrupt: Option<&Interrupt>) -> io::Result<bool> {

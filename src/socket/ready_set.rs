@@ -1,7 +1,7 @@
 use std::io;
 use std::time::Duration;
 
-use super::{Interrupt, Transport, sys};
+use super::{Interrupt, SocketRef, Transport, sys};
 
 /// Asks for many transports at once which of them have something to read: real sockets by one call of the system,
 /// others, such as those of the in-memory network, one by one.
@@ -20,7 +20,7 @@ impl ReadySet {
 
     /// Adds a transport under a number of the caller's. It has to be removed before it is closed.
     pub(crate) fn add(&mut self, token: usize, transport: &dyn Transport) {
-        match transport.socket().filter(|_| transport.waits_by_socket()) {
+        match waitable(transport) {
             Some(socket) => {
                 self.sockets.push(socket.udp());
                 self.tokens.push(token);
@@ -57,11 +57,19 @@ impl ReadySet {
         Ok(())
     }
 
-    /// As [`Transport::wait`], for `first` and all that were added.
+    /// Whether a [`wait`](Self::wait) for `first` and all that were added would sleep through what some of them have:
+    /// where one holds datagrams back itself, or has no socket.
+    pub(crate) fn has_to_be_asked(&self, first: &dyn Transport) -> bool {
+        !self.is_empty() && (!self.others.is_empty() || waitable(first).is_none())
+    }
+
+    /// As [`Transport::wait`], for `first` and all that were added. Those without a socket are asked once, before; see
+    /// [`has_to_be_asked`](Self::has_to_be_asked). `ready` is room to note them in.
     pub(crate) fn wait<'t>(
         &mut self,
         first: &dyn Transport,
         transport: impl Fn(usize) -> Option<&'t dyn Transport>,
+        ready: &mut Vec<usize>,
         timeout: Option<Duration>,
         interrupt: Option<&Interrupt>,
     ) -> io::Result<bool> {
@@ -69,15 +77,20 @@ impl ReadySet {
         if self.is_empty() {
             return first.wait(timeout, interrupt);
         }
-        let waits = |transport: &dyn Transport| transport.wait(Some(Duration::ZERO), None);
-        for &token in &self.others {
-            if transport(token).map_or(Ok(false), waits)? {
+        if self.has_to_be_asked(first) {
+            self.ready(transport, ready)?;
+            if !ready.is_empty() {
                 return Ok(true);
             }
         }
-        match first.socket().filter(|_| first.waits_by_socket()) {
+        match waitable(first) {
             Some(socket) => self.sockets.wait(socket.udp(), interrupt, timeout),
             None => first.wait(timeout, interrupt),
         }
     }
+}
+
+/// The socket by which a transport can be waited for.
+fn waitable(transport: &dyn Transport) -> Option<SocketRef<'_>> {
+    transport.socket().filter(|_| transport.waits_by_socket())
 }

@@ -1,6 +1,6 @@
 //! Who is who, and where answers come from, with IPv4, IPv6, and addresses that hold on one link only.
 
-use packetpeer::{ServerConfig, SocketOptions, Switch};
+use packetpeer::{DedicateError, ServerConfig, SocketOptions, Switch};
 
 use super::hosts::{PATIENCE, at, lay_cable, two_hosts, wait_until_up};
 use super::talk::{admit, assert_counts_add_up, assert_peers_counts_add_up};
@@ -87,6 +87,33 @@ fn where_asked_for_answers_leave_from_the_address_spoken_to() {
             peer.put_packet(b"answer").unwrap();
             assert_eq!(receive(&mut client).sender(), at(answers_from, port));
         }
+    }
+}
+
+/// From an address to which the server's host has no route, by one datagram, forged or not.
+#[test]
+fn who_cannot_be_answered_gets_no_socket_and_ends_no_server() {
+    let Some([here, there]) = two_hosts() else { return };
+    here.add_addr("2001:db8:66::66/128", "veth0");
+    let mut server = there.serve(ServerConfig::new(), 0);
+    let mut stranger = here.bind(at("2001:db8:66::66", 0));
+    stranger.set_dest_address(at("2001:db8::2", server.local_port().unwrap())).unwrap();
+    stranger.put_packet(b"hello").unwrap();
+    let mut peer = accept(&mut server);
+    let outcome = there.enter(|| server.dedicate_socket(&mut peer, Switch::AtOnce));
+    assert!(matches!(outcome, Err(DedicateError::Unreachable(_))), "{outcome:?}");
+
+    for (server, client) in
+        [("port_switch_server", "port_switch_client"), ("dedicated_socket_server", "dedicated_socket_client")]
+    {
+        let mut server = there.start(server, &["--listen", "[2001:db8::2]:0", "--seconds", "60"]);
+        let line = server.wait_for_line("listening on ", PATIENCE).expect("it says where it listens");
+        let connect = &line["listening on ".len()..];
+        stranger.set_dest_address(connect).unwrap();
+        stranger.put_packet(b"hello").unwrap();
+        server.wait_for_line("[2001:db8:66::66]", PATIENCE).expect("it goes on, and speaks by the shared port");
+        let ended = here.start(client, &["--connect", connect, "--streams", "2", "--count", "5"]).wait(PATIENCE);
+        assert!(ended.status.success(), "{client}: {ended:?}");
     }
 }
 

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each file of tests uses some of it")]
 
 pub(crate) mod noisy;
+pub(crate) mod wrapped;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::thread;
