@@ -42,7 +42,7 @@ pub use prefix::IpPrefix;
 pub(crate) use queue::{Bound, PacketQueue};
 use queue::{Overflow, Room};
 pub(crate) use shared::Shared;
-pub(crate) use whereabouts::{OverBudget, Way};
+pub(crate) use whereabouts::OverBudget;
 
 use crate::error::UnknownPeer;
 use crate::lifetime::CloseReason;

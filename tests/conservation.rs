@@ -119,6 +119,7 @@ fn no_datagram_of_a_random_life_is_unaccounted_for() {
         "draining",
         "no connection id",
         "move refused",
+        "address not confirmed",
         "over reply budget",
     ];
     for (reason, count) in seen.iter().filter(|(reason, _)| !cannot.contains(reason)) {

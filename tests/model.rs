@@ -1399,6 +1399,7 @@ fn the_server_does_what_the_model_does() {
         ("received", "stranger"),
         ("received", "no connection id"),
         ("received", "move refused"),
+        ("sent", "address not confirmed"),
         ("received", "over reply budget"),
         ("sent", "queue full (packets)"),
         ("sent", "queue full (bytes)"),
