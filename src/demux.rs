@@ -42,7 +42,7 @@ pub use prefix::IpPrefix;
 pub(crate) use queue::{Bound, PacketQueue, Weigh};
 use queue::{Overflow, Room};
 pub(crate) use shared::{SendCounters, Shared};
-pub(crate) use whereabouts::{OverBudget, Way};
+pub(crate) use whereabouts::OverBudget;
 
 use crate::error::UnknownPeer;
 use crate::lifetime::CloseReason;

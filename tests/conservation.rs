@@ -133,6 +133,7 @@ fn no_datagram_of_a_random_life_is_unaccounted_for() {
         "draining",
         "no_id",
         "move_refused",
+        "unconfirmed",
         "reply_budget",
     ];
     for (reason, count) in seen.iter().filter(|(reason, _)| !cannot.contains(reason)) {

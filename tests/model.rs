@@ -1405,6 +1405,7 @@ fn the_server_does_what_the_model_does() {
         ("received", "stranger"),
         ("received", "no_id"),
         ("received", "move_refused"),
+        ("sent", "unconfirmed"),
         ("received", "reply_budget"),
         ("sent", "queue_packets"),
         ("sent", "queue_bytes"),

@@ -232,19 +232,31 @@ impl Mailbox {
     }
 
     /// Takes all that waits to be sent, the oldest first, for a flush, which counts what then waits no more. Until
-    /// [`Mailbox::flushed`] says so, what is put waits behind it. Returns which way it goes. What is over the budget of
-    /// an address that is not confirmed is counted here, shown to `refused`, and gone.
-    pub(crate) fn take_to_send(&self, mut each: impl FnMut(Payload), mut refused: impl FnMut(&Payload)) -> Way {
+    /// [`Mailbox::flushed`] says so, what is put waits behind it. What is over the budget of an address that is not
+    /// confirmed is counted here, shown to `refused`, and gone.
+    pub(crate) fn take_to_send(&self, each: impl FnMut(Payload), refused: impl FnMut(&Payload)) {
         let mut contents = self.contents();
         // Where nothing is sent past a flush, what is put in the meantime waits for the next one anyway.
         contents.outbox.listed = self.shared.send_mode() != SendMode::OnFlush;
-        let way = contents.way(self.first_remote);
-        let Contents { outbox, rare, .. } = &mut *contents;
-        let Some(queue) = &mut outbox.queue else { return way };
-        let Some(whereabouts) = rare.as_mut().and_then(|rare| rare.moved.as_mut()) else {
+        if self.has_moved() {
+            return self.take_to_send_with_care(contents, each, refused);
+        }
+        if let Some(queue) = &mut contents.outbox.queue {
             queue.take_all(each);
-            return way;
-        };
+        }
+    }
+
+    /// The rest of [`Mailbox::take_to_send`] where the remote has moved, and what goes there may be limited.
+    #[inline(never)]
+    fn take_to_send_with_care(
+        &self,
+        mut contents: MutexGuard<'_, Contents>,
+        mut each: impl FnMut(Payload),
+        mut refused: impl FnMut(&Payload),
+    ) {
+        let Contents { outbox, rare, .. } = &mut *contents;
+        let whereabouts = rare.as_mut().and_then(|rare| rare.moved.as_mut());
+        let (Some(queue), Some(whereabouts)) = (&mut outbox.queue, whereabouts) else { return };
         let (mut dropped, mut bytes) = (0, 0);
         queue.take_all(|payload| match whereabouts.charge(payload.len()) {
             Ok(()) => each(payload),
@@ -260,7 +272,6 @@ impl Mailbox {
             sends.count_drops(SendDropReason::Unconfirmed, dropped);
             contents.rare().send_drops.add(SendDropReason::Unconfirmed, dropped);
         }
-        way
     }
 
     /// Gives back what could not be sent yet; the last first, so that the order is as before.
@@ -372,38 +383,44 @@ impl Mailbox {
         if self.has_moved() { self.contents().way(self.first_remote).to } else { self.first_remote }
     }
 
-    fn has_moved(&self) -> bool {
+    /// Whether the remote has ever been elsewhere than at [`Mailbox::first_remote`].
+    pub(crate) fn has_moved(&self) -> bool {
         self.has_moved.load(Ordering::Acquire)
     }
 
-    /// Which way a datagram of `size` bytes goes, which is charged to the budget of an address that is not confirmed.
-    /// `pinned` asks for the address of this host that it is to leave from.
-    #[inline]
-    pub(crate) fn way_for(&self, size: usize, pinned: bool) -> Result<Way, OverBudget> {
-        if self.has_moved() || pinned {
-            return self.way_with_care(size, pinned);
-        }
-        Ok(Way { to: self.first_remote, from: None, is_charged: false })
-    }
-
-    #[inline(never)]
-    fn way_with_care(&self, size: usize, pinned: bool) -> Result<Way, OverBudget> {
+    /// Which way a datagram of `size` bytes goes, which is charged to the budget of an address that is not confirmed:
+    /// for a handle, whose peer may move at any time.
+    pub(crate) fn way_for(&self, size: usize) -> Result<Way, OverBudget> {
         let mut contents = self.contents();
         if let Some(whereabouts) = contents.whereabouts() {
             whereabouts.charge(size)?;
         }
-        let way = contents.way(self.first_remote);
-        Ok(if pinned { way } else { Way { from: None, ..way } })
+        Ok(contents.way(self.first_remote))
     }
 
     /// Takes back what was charged for a datagram of `size` bytes that was not sent. Where the remote is elsewhere by
     /// now, it gains nothing by that.
     #[cold]
-    pub(crate) fn refund(&self, size: usize, way: Way) {
+    pub(crate) fn refund_way(&self, size: usize, way: Way) {
         if !way.is_charged {
             return;
         }
         if let Some(whereabouts) = self.contents().whereabouts().filter(|whereabouts| whereabouts.remote() == way.to) {
+            whereabouts.refund(size);
+        }
+    }
+
+    /// Charges a datagram of `size` bytes to the budget of an address that is not confirmed, if there is room. For the
+    /// server's thread, on which peers move: until it polls, the remote stays where it is.
+    #[inline]
+    pub(crate) fn charge(&self, size: usize) -> bool {
+        !self.has_moved() || self.contents().whereabouts().is_none_or(|whereabouts| whereabouts.charge(size).is_ok())
+    }
+
+    /// Takes back what was charged, on the server's thread, for a datagram of `size` bytes that was not sent.
+    #[cold]
+    pub(crate) fn refund(&self, size: usize) {
+        if let Some(whereabouts) = self.contents().whereabouts() {
             whereabouts.refund(size);
         }
     }
@@ -449,7 +466,7 @@ impl Mailbox {
     }
 
     /// Where the remote was first heard, which is where one that is known by its address stays.
-    pub(super) fn first_remote(&self) -> &SocketAddr {
+    pub(crate) fn first_remote(&self) -> &SocketAddr {
         &self.first_remote
     }
 

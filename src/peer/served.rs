@@ -109,16 +109,21 @@ impl Served {
             return Err(PutError::Ended(reason));
         }
         let Some(transport) = self.route() else { return Err(PutError::Ended(CloseReason::ServerStopped)) };
-        let way = match self.mailbox.way_for(bytes.len(), transport.pins_reply_address()) {
-            Ok(way) => way,
-            Err(over) => return Err(refuse(over, bytes.len())),
-        };
-        if let Err(error) = send_back(transport.io(), way.from, bytes, way.to) {
-            self.mailbox.refund(bytes.len(), way);
-            return Err(error);
+        if transport.pins_reply_address() || self.mailbox.has_moved() {
+            self.send_with_care(&transport, bytes)?;
+        } else {
+            send_back(transport.io(), None, bytes, *self.mailbox.first_remote())?;
         }
         self.mailbox.count_sent_at_once(bytes.len());
         Ok(())
+    }
+
+    /// The part of [`Served::send`] where it has to be looked up which way a datagram goes, and whether it may.
+    #[inline(never)]
+    fn send_with_care(&self, transport: &SharedTransport, bytes: &[u8]) -> Result<(), PutError> {
+        let way = self.mailbox.way_for(bytes.len()).map_err(|over| refuse(over, bytes.len()))?;
+        let from = way.from.filter(|_| transport.pins_reply_address());
+        send_back(transport.io(), from, bytes, way.to).inspect_err(|_| self.mailbox.refund_way(bytes.len(), way))
     }
 
     /// What was not sent may wait, in the mode that is for this. Otherwise it is counted under what was wrong.

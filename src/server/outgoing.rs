@@ -1,13 +1,14 @@
 //! Sending what waits: a flush, and a broadcast.
 
 use std::io;
+use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 
 use super::dedicated::DedicatedSockets;
-use crate::demux::{Copied, Mailbox, Payload, Posted, SendMode, Shared, Way, Weigh};
+use crate::demux::{Copied, Mailbox, Payload, Posted, SendMode, Shared, Weigh};
 use crate::packet::Packet;
 use crate::peer::reason;
 use crate::socket::{MAX_MESSAGES, SendBatch, SharedTransport, is_blocked};
@@ -30,7 +31,7 @@ pub(super) struct Outgoing {
 #[derive(Debug)]
 struct Addressee {
     mailbox: Arc<Mailbox>,
-    way: Way,
+    from: Option<IpAddr>,
     /// The system would not cut a message to this peer into segments.
     one_by_one: bool,
 }
@@ -84,12 +85,11 @@ impl Outgoing {
     fn collect(&mut self, mailbox: Arc<Mailbox>, transport: &SharedTransport) -> usize {
         let (peer, letters, reported) = (self.peers.len(), &mut self.letters, &self.reported);
         let mut refused = 0;
-        let mut way = mailbox.take_to_send(
+        mailbox.take_to_send(
             |payload| letters.push(Letter { peer, payload }),
             |payload| refused += usize::from(is_reported(reported, payload)),
         );
-        way.from = way.from.filter(|_| transport.pins_reply_address());
-        self.peers.push(Addressee { mailbox, way, one_by_one: false });
+        self.add_peer(mailbox, transport);
         refused
     }
 
@@ -170,6 +170,11 @@ impl Outgoing {
         report
     }
 
+    fn add_peer(&mut self, mailbox: Arc<Mailbox>, transport: &SharedTransport) {
+        let from = reply_address(transport, &mailbox);
+        self.peers.push(Addressee { mailbox, from, one_by_one: false });
+    }
+
     /// Sends letters until all are sent or the system takes no more; returns how many are done with, sent or failed.
     fn send_all(&mut self, transport: &SharedTransport, shared: &Shared) -> (FlushReport, usize) {
         let mut report = FlushReport::default();
@@ -200,8 +205,8 @@ impl Outgoing {
                 Err(_) if ends[0] - done > 1 => self.peers[self.letters[done].peer].one_by_one = true,
                 Err(error) => {
                     let Letter { peer, payload } = &self.letters[done];
-                    let Addressee { mailbox, way, .. } = &self.peers[*peer];
-                    mailbox.refund(payload.len(), *way);
+                    let mailbox = &self.peers[*peer].mailbox;
+                    mailbox.refund(payload.len());
                     mailbox.count_unsent(reason(&error));
                     report.failed += self.count_reported(done..done + 1);
                     done += 1;
@@ -227,7 +232,7 @@ impl Outgoing {
         let mut next = start;
         while let Some(first) = self.letters.get(next) {
             let peer = &self.peers[first.peer];
-            if !batch.begin(peer.way.to, peer.way.from, &first.payload) {
+            if !batch.begin(peer.mailbox.remote(), peer.from, &first.payload) {
                 break;
             }
             next += 1;
@@ -293,17 +298,19 @@ fn broadcast_now<'m>(
 ) -> FlushReport {
     let mut broadcast = Broadcast { shared, bytes, report: FlushReport::default() };
     let mut blocked = false;
-    let mut next = SmallVec::<[Recipient<'_>; MAX_MESSAGES]>::new();
+    let mut next = SmallVec::<[&Mailbox; MAX_MESSAGES]>::new();
     for mailbox in mailboxes {
         shared.sends().count_other_put();
         mailbox.count_broadcast();
-        let own = dedicated.route(mailbox);
-        let Some(recipient) = broadcast.recipient(own.unwrap_or(transport), mailbox) else { continue };
-        if let Some(own) = own {
-            broadcast.send(own, &[recipient], &mut false);
+        if !mailbox.charge(bytes.len()) {
+            broadcast.refuse(mailbox);
             continue;
         }
-        next.push(recipient);
+        if let Some(own) = dedicated.route(mailbox) {
+            broadcast.send(own, &[mailbox], &mut false);
+            continue;
+        }
+        next.push(mailbox);
         if next.len() == MAX_MESSAGES {
             broadcast.send(transport, &next, &mut blocked);
             next.clear();
@@ -319,58 +326,55 @@ struct Broadcast<'a> {
     report: FlushReport,
 }
 
-struct Recipient<'m> {
-    mailbox: &'m Mailbox,
-    way: Way,
-}
-
 impl Broadcast<'_> {
-    /// Finds the way to a peer, unless no more may go to where it is.
-    fn recipient<'m>(&mut self, transport: &SharedTransport, mailbox: &'m Mailbox) -> Option<Recipient<'m>> {
-        let way = mailbox.way_for(self.bytes.len(), transport.pins_reply_address());
-        if way.is_err() {
-            mailbox.count_unsent(SendDropReason::Unconfirmed);
-            self.report.failed += 1;
-        }
-        Some(Recipient { mailbox, way: way.ok()? })
+    /// No more may go to where that peer is.
+    #[cold]
+    fn refuse(&mut self, mailbox: &Mailbox) {
+        mailbox.count_unsent(SendDropReason::Unconfirmed);
+        self.report.failed += 1;
     }
 
-    /// Sends to each of `recipients`, as many as one call takes. When the system takes no more, it is `blocked` and not
+    /// Sends to each of `mailboxes`, as many as one call takes. When the system takes no more, it is `blocked` and not
     /// asked again.
-    fn send(&mut self, transport: &SharedTransport, mut recipients: &[Recipient<'_>], blocked: &mut bool) {
-        while let Some((first, others)) = recipients.split_first() {
-            let result = if *blocked { Ok(0) } else { self.send_batch(transport, recipients) };
+    fn send(&mut self, transport: &SharedTransport, mut mailboxes: &[&Mailbox], blocked: &mut bool) {
+        while let Some((first, others)) = mailboxes.split_first() {
+            let result = if *blocked { Ok(0) } else { self.send_batch(transport, mailboxes) };
             let reason = match result {
                 Ok(sent @ 1..) => {
-                    self.count_sent(&recipients[..sent]);
-                    recipients = &recipients[sent..];
+                    self.count_sent(&mailboxes[..sent]);
+                    mailboxes = &mailboxes[sent..];
                     continue;
                 }
                 Ok(0) => SendDropReason::WouldBlock,
                 Err(error) => reason(&error),
             };
             *blocked = reason == SendDropReason::WouldBlock;
-            first.mailbox.refund(self.bytes.len(), first.way);
-            first.mailbox.count_unsent(reason);
+            first.refund(self.bytes.len());
+            first.count_unsent(reason);
             self.report.failed += 1;
-            recipients = others;
+            mailboxes = others;
         }
     }
 
-    fn send_batch(&self, transport: &SharedTransport, recipients: &[Recipient<'_>]) -> io::Result<usize> {
+    fn send_batch(&self, transport: &SharedTransport, mailboxes: &[&Mailbox]) -> io::Result<usize> {
         let mut batch = SendBatch::default();
-        for Recipient { way, .. } in recipients {
-            batch.begin(way.to, way.from, self.bytes);
+        for mailbox in mailboxes {
+            batch.begin(mailbox.remote(), reply_address(transport, mailbox), self.bytes);
         }
         transport.io().send_batch(&batch)
     }
 
-    fn count_sent(&mut self, recipients: &[Recipient<'_>]) {
+    fn count_sent(&mut self, mailboxes: &[&Mailbox]) {
         let len = self.bytes.len();
-        recipients.iter().for_each(|recipient| recipient.mailbox.count_flushed(len));
-        self.shared.sends().count_sent_by_server(recipients.len() as u64, (recipients.len() * len) as u64);
-        self.report.sent += recipients.len();
+        mailboxes.iter().for_each(|mailbox| mailbox.count_flushed(len));
+        self.shared.sends().count_sent_by_server(mailboxes.len() as u64, (mailboxes.len() * len) as u64);
+        self.report.sent += mailboxes.len();
     }
+}
+
+/// Which of this host's addresses a datagram to a peer is to leave from, where several are possible.
+fn reply_address(transport: &SharedTransport, mailbox: &Mailbox) -> Option<IpAddr> {
+    if transport.pins_reply_address() { mailbox.local() } else { None }
 }
 
 /// Where the letters of each message of a batch end.
