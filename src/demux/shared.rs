@@ -78,6 +78,7 @@ impl Shared {
     }
 
     pub(super) fn set_limits(&self, limits: &Limits) {
+        self.pool.set_max_idle_bytes(limits.max_queued_bytes);
         self.send_limits.packets.store(limits.send_queue.packets, Relaxed);
         self.send_limits.bytes.store(limits.send_queue.bytes, Relaxed);
         self.send_limits.drop_oldest.store(limits.send_queue.when_full == WhenFull::DropOldest, Relaxed);
