@@ -180,11 +180,11 @@ impl UdpServer {
         self.demux.begin(now);
         self.dedicated.release_ended(&self.demux);
         let max_packet_size = self.config.max_packet_size;
-        // Half of the budget at most for sockets of single peers, so that neither kind starves the other.
         let budget = self.demux.limits().max_known_per_poll;
-        let (left, own_empty) = self.dedicated.drain(&mut self.demux, batch, max_packet_size, budget.div_ceil(2));
+        let for_own = self.dedicated.share_of(budget);
+        let (left, own_empty) = self.dedicated.drain(&mut self.demux, batch, max_packet_size, for_own);
         let mut intake = Intake {
-            known_left: budget - budget.div_ceil(2) + left,
+            known_left: budget - for_own + left,
             unknown_left: self.demux.limits().max_unknown_per_poll,
             max_packet_size,
             transport: transport.get().io(),
