@@ -26,6 +26,7 @@ fn random_limits(rng: &mut fastrand::Rng) -> Limits {
     Limits::new()
         .max_pending_connections(rng.usize(0..4))
         .max_pending_per_ip(rng.usize(0..3))
+        .max_peers_per_ip(rng.bool().then(|| rng.usize(0..2)))
         .after_close(if rng.bool() { AfterClose::Forget } else { AfterClose::Refuse(millis(50)) })
         .quota_per_poll(rng.bool().then_some(2))
         .pending_lifetime(rng.bool().then_some(millis(30)))
@@ -120,6 +121,8 @@ fn no_datagram_of_a_random_life_is_unaccounted_for() {
         "no connection id",
         "move refused",
         "over reply budget",
+        "no source port",
+        "callback panicked",
     ];
     for (reason, count) in seen.iter().filter(|(reason, _)| !cannot.contains(reason)) {
         assert!(*count > 0, "nothing was ever counted as {reason:?}: {seen:?}");

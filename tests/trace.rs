@@ -160,7 +160,7 @@ fn life(seed: u64) -> (u64, ServerStats) {
 /// changes an order on purpose changes them too, and alike everywhere.
 #[test]
 fn the_same_seed_makes_the_same_life_on_every_system() {
-    for (seed, expected) in [(1, 0x6903_bf39_8974_f4c1), (2, 0x15fb_c767_a241_a68a)] {
+    for (seed, expected) in [(1, 0x7580_283c_8055_1037), (2, 0xd2aa_a4df_be43_a596)] {
         let (hash, stats) = life(seed);
         assert_eq!(hash, expected, "{hash:#018x}");
         assert!(stats.connections.idle > 10 && stats.connections.closed > 10, "{stats}");

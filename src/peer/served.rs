@@ -176,6 +176,6 @@ impl Served {
 
 impl Drop for Served {
     fn drop(&mut self) {
-        self.mailbox.close();
+        self.mailbox.abandon();
     }
 }
