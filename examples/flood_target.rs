@@ -59,6 +59,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .max_unknown_per_poll(unknown)
         .max_pending_connections(pending)
         .max_pending_per_ip(pending)
+        .max_peers_per_ip(None)
         .max_peers(peers)
         .max_queued_bytes(queued_bytes);
     let socket = SocketOptions::new().receive_buffer(Some(buffer));

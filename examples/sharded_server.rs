@@ -48,7 +48,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// The first shard may be given port 0; the others take the port that it got.
 fn open(listen: SocketAddr, shards: usize) -> Result<Vec<UdpServer>, BindError> {
     let config = ServerConfig::new()
-        .limits(Limits::new().max_pending_connections(256).max_pending_per_ip(256))
+        .limits(Limits::new().max_pending_connections(256).max_pending_per_ip(256).max_peers_per_ip(None))
         .socket(SocketOptions::new().share_port(true));
     let mut servers: Vec<UdpServer> = Vec::new();
     for _ in 0..shards.max(1) {

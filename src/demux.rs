@@ -7,6 +7,7 @@
 //! is one [`Mailbox`] a peer and one [`Shared`] a server.
 
 mod address;
+mod drop_list;
 mod filter;
 mod identity;
 mod limits;
@@ -22,9 +23,10 @@ mod table;
 mod tally;
 mod whereabouts;
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use indexmap::IndexMap;
@@ -47,7 +49,7 @@ pub(crate) use whereabouts::OverBudget;
 use crate::error::UnknownPeer;
 use crate::lifetime::CloseReason;
 use crate::packet::{Packet, Pool, Stash};
-use crate::peer_id::PeerId;
+use crate::peer_id::{LocalId, PeerId};
 use crate::socket::{Arrived, ReceiveBatch};
 use crate::stats::{DropReason, PollReport, ReceiveDrops, SendDropReason, ServerStats, TableSizes};
 use crate::sync::Mutex;
@@ -56,12 +58,19 @@ use address::Key;
 use pending::Pending;
 use prefix::Origin;
 use refused::Refused;
+use silence::Tick;
 use table::Table;
 use tally::Volume;
 use whereabouts::NewAddress;
 
 /// Moves that there is memory for all the time, so that a few of them allocate nothing.
 const FEW_MOVES: usize = 64;
+
+/// How long the memory of a peer's queues is kept after it was last needed: no less, and not much more.
+const MEMORY_REST: Duration = Duration::from_secs(5);
+
+/// Of how many peers one poll looks whether their memory was needed.
+const MEMORY_LOOKS: usize = 64;
 
 /// Sorts the datagrams of one server by sender.
 #[derive(Debug)]
@@ -81,7 +90,7 @@ pub(crate) struct Demux {
     /// Nobody new is admitted any more.
     draining: bool,
     /// Who has ended, and why. Those before `ended_seen` have been there since the last poll, and go with the next.
-    ended: Vec<(PeerId, CloseReason)>,
+    ended: VecDeque<(PeerId, CloseReason)>,
     ended_seen: usize,
     ended_so_far: u64,
     /// The same for who has moved to another address: however often somebody has done so within a poll, once.
@@ -90,7 +99,14 @@ pub(crate) struct Demux {
     /// Polls so far, for quotas.
     polls: u32,
     /// Peers that were handed a packet and perhaps still have it; see [`Demux::ready`].
-    ready: Vec<PeerId>,
+    ready: Vec<LocalId>,
+    /// Peers that ended with packets waiting, for as long as their handles live.
+    ended_ready: Vec<(PeerId, Weak<Mailbox>)>,
+    /// How many of those there may be before the ones with nothing left are looked for.
+    ended_ready_room: usize,
+    /// Peers whose queues take memory, and when it was looked whether they need it.
+    grown: VecDeque<(Tick, LocalId)>,
+    grown_room: usize,
     shared: Arc<Shared>,
     stash: Stash,
     /// What has been queued so far and was not dropped from there again, whatever became of it.
@@ -99,8 +115,12 @@ pub(crate) struct Demux {
     room: Room,
     /// Peers whose handle was closed or dropped. Never locked: the mutex is there so that a server is `Sync`.
     closed: Mutex<Receiver<PeerId>>,
-    /// The latest time anybody told.
+    /// The latest time anybody told, and the same as a tick.
     now: Instant,
+    tick: Tick,
+    /// When the server was made.
+    epoch: Instant,
+    flooded: Flooded,
     stats: ServerStats,
     report: PollReport,
 }
@@ -133,6 +153,37 @@ pub(crate) enum NotConnected {
     PeersFull,
 }
 
+/// For how long no poll has seen the socket empty.
+#[derive(Debug, Default)]
+struct Flooded {
+    /// When the first of such polls was, and when the last.
+    since: Option<(Tick, Tick)>,
+    /// The last came so long after the one before it that what it found may have waited since.
+    after_pause: bool,
+}
+
+impl Flooded {
+    fn note(&mut self, now: Tick, socket_was_empty: bool, timeout: Duration) {
+        if socket_was_empty {
+            *self = Self::default();
+            return;
+        }
+        let Some((since, last)) = self.since else {
+            self.since = Some((now, now));
+            return;
+        };
+        // A pause, as of a hitch, begins it anew. Not so the second in a row: that is how often this server polls.
+        let begins_anew = last.is_over(now, timeout) && !self.after_pause;
+        self.since = Some((if begins_anew { now } else { since }, now));
+        self.after_pause = last.is_over(now, timeout);
+    }
+
+    /// Whether that has been so for `timeout` or longer.
+    fn is_over(&self, now: Tick, timeout: Duration) -> bool {
+        self.since.is_some_and(|(since, _)| since.is_over(now, timeout))
+    }
+}
+
 /// Whose the datagrams are of the batch that is being sorted.
 #[derive(Debug, Default)]
 struct LookedUp {
@@ -140,6 +191,10 @@ struct LookedUp {
     /// Whose they were when they were looked up, and what the table's changes stood at then.
     found: Vec<Found>,
     as_of: u64,
+    datagrams: usize,
+    /// From which place on the datagrams are lost if the function of the caller's that is being asked does not return:
+    /// its number and 1, or 0 where none is asked.
+    at_stake: usize,
 }
 
 /// Who a datagram is from.
@@ -154,9 +209,9 @@ struct Sender {
 enum Found {
     Nobody,
     /// Known by the address that it came from.
-    ByAddress(PeerId),
+    ByAddress(LocalId),
     /// Known by an id, wherever it came from.
-    ById(PeerId),
+    ById(LocalId),
 }
 
 /// What becomes of a datagram.
@@ -173,11 +228,12 @@ enum Meeting {
 
 impl Demux {
     pub(crate) fn new(limits: Limits, identity: Identity, send_mode: SendMode, now: Instant) -> Self {
-        let (shared, closed) = Shared::new(Pool::new(limits.max_queued_bytes), send_mode, now);
+        let server = PeerId::next_server();
+        let (shared, closed) = Shared::new(server, Pool::new(limits.max_queued_bytes), send_mode, now);
         shared.set_limits(&limits);
         Self {
             limits,
-            table: Table::default(),
+            table: Table::new(server),
             looked_up: LookedUp::default(),
             pending: Pending::default(),
             refused: Refused::default(),
@@ -186,19 +242,26 @@ impl Demux {
             reply: Reply::default(),
             replies_left: 0,
             draining: false,
-            ended: Vec::new(),
+            ended: VecDeque::new(),
             ended_seen: 0,
             ended_so_far: 0,
             moved: IndexMap::new(),
             moved_seen: 0,
             polls: 0,
             ready: Vec::new(),
+            ended_ready: Vec::new(),
+            ended_ready_room: 0,
+            grown: VecDeque::new(),
+            grown_room: 0,
             stash: Stash::of(Arc::clone(shared.pool())),
             shared,
             queued: Volume::default(),
             room: Room::default(),
             closed: Mutex::new(closed),
             now,
+            tick: Tick::default(),
+            epoch: now,
+            flooded: Flooded::default(),
             stats: ServerStats::default(),
             report: PollReport::default(),
         }
@@ -206,6 +269,7 @@ impl Demux {
 
     /// Starts a poll: takes up what handles closed, and lets pending connections and refused addresses expire.
     pub(crate) fn begin(&mut self, now: Instant) {
+        self.settle_panic();
         self.report = PollReport::default();
         self.tell_time(now);
         self.replies_left = self.limits.max_replies_per_poll;
@@ -217,9 +281,8 @@ impl Demux {
             self.moved.shrink_to(FEW_MOVES);
         }
         self.forget_ended_on_ready_list();
-        while let Some(id) = self.next_closed() {
-            self.take_up_closed(id);
-        }
+        self.take_up_all_closed(self.now);
+        self.give_back_memory();
         self.refused.expire(self.now);
         let Some(lifetime) = self.limits.pending_lifetime else { return };
         while let Some(id) = self.pending.take_older_than(self.now, lifetime) {
@@ -232,14 +295,26 @@ impl Demux {
     /// Says what time it is. Time never runs backwards, whatever the caller's clock does.
     pub(crate) fn tell_time(&mut self, now: Instant) {
         self.now = self.now.max(now);
+        self.tick = Tick::at(self.now, self.epoch);
+    }
+
+    /// The latest time anybody told.
+    pub(crate) fn now(&self) -> Instant {
+        self.now
     }
 
     /// Counts the datagrams of `batch` and looks up whose they are, all at once; [`Demux::sort`] for each of them, in
     /// order, comes next.
     pub(crate) fn look_up(&mut self, batch: &ReceiveBatch) {
         self.measure_room();
+        self.looked_up.datagrams = batch.len();
+        if !self.goes_by_address() {
+            // The caller's function comes next. If it panics, what was taken from the socket is in the counters.
+            self.looked_up.at_stake = 1;
+            self.count_received(batch.len(), batch.arrived().map(|arrived| arrived.bytes.len()).sum());
+        }
         let (identity, table) = (&self.identity, &self.table);
-        let LookedUp { senders, found, as_of } = &mut self.looked_up;
+        let LookedUp { senders, found, as_of, .. } = &mut self.looked_up;
         let mut bytes = 0;
         senders.clear();
         senders.extend(batch.arrived().map(|arrived| {
@@ -254,7 +329,10 @@ impl Demux {
             Some(id) => Found::ById(id),
         }));
         *as_of = table.changes();
-        self.count_received(batch.len(), bytes);
+        if self.goes_by_address() {
+            self.count_received(batch.len(), bytes);
+        }
+        self.looked_up.at_stake = 0;
     }
 
     /// Sees how much handles have taken since the last look, before a batch of datagrams is queued.
@@ -297,12 +375,16 @@ impl Demux {
         let connection = key.connection();
         let (sender, bytes) = (canonical(*arrived.sender()), arrived.bytes);
         let known = self.found(place, &key).and_then(|id| self.still_open(id));
+        // What is decided may be asked of a function of the caller's, which may panic.
+        self.looked_up.at_stake = place + 1;
         let meeting = match (known, connection) {
+            _ if sender.port() == 0 => Meeting::Drop(DropReason::NoPort),
             (Some(peer), Some(connection)) => self.meet_again(peer, connection, sender, arrived, cut),
             (Some(peer), None) => Meeting::Known(peer),
             (None, _) if cut => Meeting::Drop(DropReason::TooLarge),
             (None, connection) => self.meet_unknown(key, connection, sender, bytes),
         };
+        self.looked_up.at_stake = 0;
         let peer = match meeting {
             Meeting::Known(peer) => peer,
             Meeting::Admit => self.admit(key, connection, sender),
@@ -323,6 +405,18 @@ impl Demux {
         Sorted::Known
     }
 
+    /// How many datagrams were received and lost because a function of the caller's panicked.
+    fn lost_by_panic(&self) -> u64 {
+        let LookedUp { datagrams, at_stake, .. } = self.looked_up;
+        at_stake.checked_sub(1).map_or(0, |first| (datagrams - first) as u64)
+    }
+
+    fn settle_panic(&mut self) {
+        let lost = self.lost_by_panic();
+        self.looked_up.at_stake = 0;
+        self.stats.drops.add(DropReason::Panicked, lost);
+    }
+
     /// Who has the key of the datagram at `place` by now.
     fn found(&self, place: usize, key: &Key) -> Option<PeerId> {
         if self.looked_up.as_of != self.table.changes() {
@@ -330,7 +424,7 @@ impl Demux {
         }
         match self.looked_up.found.get(place)? {
             Found::Nobody => None,
-            Found::ByAddress(id) | Found::ById(id) => Some(*id),
+            Found::ByAddress(id) | Found::ById(id) => Some(self.table.id_of(*id)),
         }
     }
 
@@ -350,7 +444,7 @@ impl Demux {
 
     /// Ends a peer whose own socket is of no further use.
     pub(crate) fn fail(&mut self, peer: PeerId) {
-        self.end(peer, CloseReason::SocketFailed);
+        self.end(peer, CloseReason::SocketFailed, self.now);
     }
 
     /// Whether a peer has not ended, or its handle's end has not been taken up.
@@ -396,13 +490,12 @@ impl Demux {
         }
     }
 
-    /// Ends a poll. Peers are judged idle only where the socket was seen empty: what they sent may still wait there.
+    /// Ends a poll. Peers are judged idle where the socket was seen empty: else what they sent may still wait there.
+    /// Where it is never seen empty, it takes twice the silence, and polls for as long as the time-out.
     pub(crate) fn finish(&mut self, socket_was_empty: bool) -> PollReport {
-        if let (true, Some(timeout)) = (socket_was_empty, self.limits.idle_timeout) {
-            while let Some(id) = self.table.next_silent(self.now, timeout) {
-                self.end(id, CloseReason::Idle);
-                self.report.idle += 1;
-            }
+        match self.limits.idle_timeout {
+            None => self.flooded = Flooded::default(),
+            Some(timeout) => self.judge_silence(socket_was_empty, timeout),
         }
         self.report.more_waiting = !socket_was_empty;
         self.ended_seen = self.ended.len();
@@ -410,21 +503,42 @@ impl Demux {
         self.report
     }
 
-    /// The pending connection that came first; from now on it is a peer.
-    pub(crate) fn take(&mut self) -> Option<Arc<Mailbox>> {
+    fn judge_silence(&mut self, socket_was_empty: bool, timeout: Duration) {
+        self.flooded.note(self.tick, socket_was_empty, timeout);
+        if socket_was_empty {
+            self.end_silent(timeout);
+        } else if self.flooded.is_over(self.tick, timeout) {
+            self.end_silent(timeout.saturating_mul(2));
+        }
+    }
+
+    fn end_silent(&mut self, timeout: Duration) {
+        while let Some(id) = self.table.next_silent(self.tick, timeout) {
+            self.end(id, CloseReason::Idle, self.now);
+            self.report.idle += 1;
+        }
+    }
+
+    /// The pending connection that came first; from now on it is a peer. `now` may be later than at the last poll: that
+    /// is what its silence counts from.
+    pub(crate) fn take(&mut self, now: Instant) -> Option<Arc<Mailbox>> {
         let id = self.pending.take_oldest()?;
-        let mailbox = Arc::clone(self.table.accept(id, self.now)?);
+        let mailbox = Arc::clone(self.table.accept(id, Tick::at(now, self.epoch))?);
         self.stats.connections.taken += 1;
         self.list_as_ready(id);
         Some(mailbox)
     }
 
-    /// Makes a peer of somebody who has not spoken, or not been taken.
+    /// Makes a peer of somebody who has not spoken, or not been taken. `now` as for [`Demux::take`].
     pub(crate) fn connect(
         &mut self,
         addr: SocketAddr,
         connection: Option<ConnectionId>,
+        now: Instant,
     ) -> Result<Arc<Mailbox>, NotConnected> {
+        // Nobody is refused because of those whose handles are gone, and their list does not grow between two polls.
+        self.take_up_all_closed(now);
+        self.give_back_memory();
         let remote = canonical(addr);
         let key = connection.map_or_else(|| Key::of(&remote), Key::of_connection);
         let known = self.table.find(&key).and_then(|id| self.still_open(id));
@@ -435,18 +549,18 @@ impl Demux {
             None => self.insert(key, connection, remote),
         };
         self.refused.lift(&key);
-        let mailbox = Arc::clone(self.table.accept(id, self.now).ok_or(NotConnected::Known(id))?);
+        let mailbox = Arc::clone(self.table.accept(id, Tick::at(now, self.epoch)).ok_or(NotConnected::Known(id))?);
         self.stats.connections.connected += 1;
         self.list_as_ready(id);
         Ok(mailbox)
     }
 
-    /// Ends a peer from the server's side.
-    pub(crate) fn close(&mut self, id: PeerId) -> Result<(), UnknownPeer> {
+    /// Ends a peer from the server's side. `now` as for [`Demux::take`]: a refusal counts from then.
+    pub(crate) fn close(&mut self, id: PeerId, now: Instant) -> Result<(), UnknownPeer> {
         if !self.table.is_peer(id) || !self.is_open(id) {
             return Err(UnknownPeer(id));
         }
-        self.end(id, CloseReason::Closed);
+        self.end(id, CloseReason::Closed, now);
         Ok(())
     }
 
@@ -460,7 +574,7 @@ impl Demux {
     pub(crate) fn end_all(&mut self, reason: CloseReason) {
         self.forget_all_pending(DropReason::Unread);
         while let Some(id) = self.table.last() {
-            self.end(id, reason);
+            self.end(id, reason, self.now);
         }
         self.ready.clear();
         self.refused.shrink_to(0);
@@ -475,6 +589,13 @@ impl Demux {
     pub(crate) fn set_limits(&mut self, limits: Limits) {
         self.shared.set_limits(&limits);
         self.limits = limits;
+        for id in self.pending.beyond_per_origin(self.limits.max_pending_per_ip) {
+            let addr = self.table.mailbox(id).map(|mailbox| *mailbox.first_remote());
+            if addr.is_some_and(|addr| self.origin(addr).is_some()) && self.pending.take(id).is_some() {
+                self.stats.connections.trimmed += 1;
+                self.forget_pending(id, DropReason::PendingTrimmed);
+            }
+        }
         while self.pending.len() > self.limits.max_pending_connections {
             let Some(id) = self.pending.take_newest() else { break };
             self.stats.connections.trimmed += 1;
@@ -485,7 +606,7 @@ impl Demux {
 
     /// Appends to `out` who has ended, and forgets it.
     pub(crate) fn ended(&mut self, out: &mut Vec<(PeerId, CloseReason)>) {
-        out.append(&mut self.ended);
+        out.extend(self.ended.drain(..));
         self.ended_seen = 0;
     }
 
@@ -499,11 +620,19 @@ impl Demux {
     pub(crate) fn ready(&mut self, out: &mut Vec<PeerId>) {
         let table = &mut self.table;
         self.ready.retain(|&id| {
-            let Some(entry) = table.entry_mut(id) else { return false };
-            entry.listed = entry.mailbox.waiting() > 0;
+            let Some(entry) = table.own_entry_mut(id) else { return false };
+            entry.listed = entry.mailbox.is_ready();
             entry.listed
         });
-        out.extend_from_slice(&self.ready);
+        out.extend(self.ready.iter().map(|&id| self.table.id_of(id)));
+        self.forget_ended_ready();
+        out.extend(self.ended_ready.iter().map(|(id, _)| id));
+    }
+
+    /// Takes ended peers off the list whose packets have been taken, or can be taken by nobody any more.
+    fn forget_ended_ready(&mut self) {
+        self.ended_ready.retain(|(_, mailbox)| mailbox.upgrade().is_some_and(|mailbox| mailbox.is_ready()));
+        self.ended_ready_room = 2 * self.ended_ready.len() + 64;
     }
 
     pub(crate) fn limits(&self) -> &Limits {
@@ -576,6 +705,7 @@ impl Demux {
 
     pub(crate) fn stats(&self) -> ServerStats {
         let mut stats = self.stats;
+        stats.drops.add(DropReason::Panicked, self.lost_by_panic());
         self.shared.add_to(&mut stats);
         let waiting = self.waiting();
         stats.queued = waiting.packets;
@@ -589,7 +719,7 @@ impl Demux {
             peers: self.peer_count(),
             pending: self.pending_count(),
             places: self.table.places(),
-            refused: self.refused.len(),
+            refused: self.refused.count(self.now),
             moved: self.table.moved_count(),
             pool_bytes: self.shared.pool().idle_bytes() + self.stash.idle_bytes(),
         }
@@ -687,12 +817,20 @@ impl Demux {
         } else if self.table.len() >= self.limits.max_peers {
             Some(DropReason::PeersFull)
         } else {
-            let from_there = self.origin(sender).map_or(0, |origin| self.pending.count_from(origin) + 1);
-            (from_there > self.limits.max_pending_per_ip).then_some(DropReason::PendingPerIpFull)
+            self.origin(sender).and_then(|origin| self.no_room_for_origin(origin))
         }
     }
 
-    /// With whom a sender is counted for the limit of pending connections an IP address, unless it is exempt.
+    fn no_room_for_origin(&self, origin: Origin) -> Option<DropReason> {
+        if self.pending.count_from(origin) >= self.limits.max_pending_per_ip {
+            Some(DropReason::PendingPerIpFull)
+        } else {
+            let is_full = self.limits.max_peers_per_ip.is_some_and(|max| self.table.count_from(origin) >= max);
+            is_full.then_some(DropReason::PeersPerIpFull)
+        }
+    }
+
+    /// With whom a sender is counted for the limits per IP address, unless it is exempt.
     fn origin(&self, sender: SocketAddr) -> Option<Origin> {
         let exempt = self.limits.exempt_from_per_ip.iter().any(|prefix| prefix.contains(sender.ip()));
         (!exempt).then(|| Origin::of(sender.ip()))
@@ -700,24 +838,25 @@ impl Demux {
 
     fn admit(&mut self, key: Key, connection: Option<ConnectionId>, remote: SocketAddr) -> PeerId {
         let id = self.insert(key, connection, remote);
-        self.pending.push(id, self.now, self.origin(remote));
+        let origin = self.origin(remote);
+        self.pending.push(id, self.now, origin);
         self.stats.connections.opened += 1;
         self.report.new_connections += 1;
         id
     }
 
     fn insert(&mut self, key: Key, connection: Option<ConnectionId>, remote: SocketAddr) -> PeerId {
-        let shared = Arc::clone(&self.shared);
-        self.table.insert(key, self.now, |id| Arc::new(Mailbox::new(id, connection, remote, shared)))
+        let (shared, origin) = (Arc::clone(&self.shared), self.origin(remote));
+        self.table.insert(key, origin, self.tick, |id| Arc::new(Mailbox::new(id, connection, remote, shared)))
     }
 
     /// Gives a datagram to its peer, if that has not ended; counts what becomes of it. `sender` is left out where the
     /// peer is known by its address.
     #[inline]
-    fn deliver(&mut self, id: PeerId, sender: Option<&SocketAddr>, arrived: &Arrived<'_>, cut: bool) -> bool {
+    fn deliver(&mut self, id: LocalId, sender: Option<&SocketAddr>, arrived: &Arrived<'_>, cut: bool) -> bool {
         let bytes = arrived.bytes;
-        let Some(entry) = self.table.entry_mut(id).filter(|entry| entry.mailbox.is_open()) else { return false };
-        entry.last_heard = self.now;
+        let Some(entry) = self.table.own_entry_mut(id).filter(|entry| entry.mailbox.is_open()) else { return false };
+        entry.last_heard = self.tick;
         let over_quota = self.limits.quota_per_poll.is_some_and(|quota| entry.count_in_poll(self.polls) > quota);
         if cut || over_quota {
             let reason = if cut { DropReason::TooLarge } else { DropReason::Quota };
@@ -763,7 +902,7 @@ impl Demux {
 
     /// As [`Demux::deliver`]; what comes for somebody who has just ended, on another thread, is left unread.
     fn deliver_or_lose(&mut self, id: PeerId, sender: SocketAddr, arrived: &Arrived<'_>, cut: bool) {
-        if !self.deliver(id, Some(&sender), arrived, cut) {
+        if !self.deliver(id.local(), Some(&sender), arrived, cut) {
             self.count_drops(DropReason::Unread, 1);
         }
     }
@@ -773,7 +912,7 @@ impl Demux {
         let Some(entry) = self.table.entry_mut(id) else { return };
         if entry.is_peer && !entry.listed && entry.mailbox.waiting() > 0 {
             entry.listed = true;
-            self.ready.push(id);
+            self.ready.push(id.local());
         }
     }
 
@@ -782,12 +921,37 @@ impl Demux {
     fn forget_ended_on_ready_list(&mut self) {
         if self.ready.len() > 2 * self.table.len() {
             let table = &self.table;
-            self.ready.retain(|&id| table.is_peer(id));
+            self.ready.retain(|&id| table.own_entry(id).is_some());
+        }
+    }
+
+    /// Looks at some of the peers whose queues take memory, at those that it has not looked at for longest, and gives
+    /// back what was not needed since.
+    fn give_back_memory(&mut self) {
+        let (now, grown) = (self.tick, &mut self.grown);
+        self.shared.take_grown(|id| grown.push_back((now, id)));
+        for _ in 0..MEMORY_LOOKS {
+            let is_due = |(looked, _): &&(Tick, LocalId)| looked.is_over(now, MEMORY_REST);
+            let Some(&(_, id)) = self.grown.front().filter(is_due) else { break };
+            self.grown.pop_front();
+            let is_done = self.table.own_entry(id).is_none_or(|entry| entry.mailbox.give_back_memory());
+            if !is_done {
+                self.grown.push_back((now, id));
+            }
+        }
+        // Without peers that are gone, where many come and go between two polls, or faster than this looks at them.
+        if self.grown.len() > self.grown_room {
+            let table = &self.table;
+            self.grown.retain(|&(_, id)| table.own_entry(id).is_some());
+            self.grown_room = 2 * self.grown.len() + 64;
+        }
+        if self.grown.is_empty() {
+            self.grown.shrink_to(64);
         }
     }
 
     /// Ends a peer, unless its handle has done so before.
-    fn end(&mut self, id: PeerId, reason: CloseReason) {
+    fn end(&mut self, id: PeerId, reason: CloseReason, now: Instant) {
         let Some((key, mailbox)) = self.table.remove(id) else { return };
         mailbox.end(reason);
         let reason = mailbox.ended().unwrap_or(reason);
@@ -796,22 +960,45 @@ impl Demux {
             CloseReason::Idle => self.stats.connections.idle += 1,
             CloseReason::ServerStopped | CloseReason::SocketFailed => {}
         }
-        self.ended.push((id, reason));
-        self.ended_so_far += 1;
-        if let (CloseReason::Closed, AfterClose::Refuse(time)) = (reason, self.limits.after_close) {
-            self.refused.refuse(key, far_after(self.now, time), self.limits.max_refused_addresses);
+        self.tell_ended(id, reason);
+        if mailbox.is_ready() {
+            if self.ended_ready.len() >= self.ended_ready_room {
+                self.forget_ended_ready();
+            }
+            self.ended_ready.push((id, Arc::downgrade(&mailbox)));
         }
+        if let (CloseReason::Closed, AfterClose::Refuse(time)) = (reason, self.limits.after_close) {
+            self.refused.refuse(key, far_after(now, time), self.limits.max_refused_addresses);
+        }
+    }
+
+    /// Remembers that a peer has ended, and of how many that is so: twice as many as there may be peers, since all may
+    /// end in a poll and all before it. Beyond, which takes a program that connects and closes without end between two
+    /// polls, the first go.
+    fn tell_ended(&mut self, id: PeerId, reason: CloseReason) {
+        self.ended_so_far += 1;
+        if self.ended.len() >= 2 * self.limits.max_peers.max(self.table.places()).min(usize::MAX / 2) {
+            self.ended.pop_front();
+            self.ended_seen = self.ended_seen.saturating_sub(1);
+        }
+        self.ended.push_back((id, reason));
     }
 
     fn next_closed(&mut self) -> Option<PeerId> {
         self.closed.get_mut().unwrap_or_else(PoisonError::into_inner).try_recv().ok()
     }
 
+    fn take_up_all_closed(&mut self, now: Instant) {
+        while let Some(id) = self.next_closed() {
+            self.take_up_closed(id, now);
+        }
+    }
+
     /// Removes a peer that its handle has ended, if that has not been done.
-    fn take_up_closed(&mut self, id: PeerId) {
+    fn take_up_closed(&mut self, id: PeerId, now: Instant) {
         if self.table.mailbox(id).is_some() {
             self.report.closed += 1;
-            self.end(id, CloseReason::Closed);
+            self.end(id, CloseReason::Closed, now);
         }
     }
 
@@ -838,7 +1025,7 @@ impl Demux {
         if self.is_open(id) {
             return Some(id);
         }
-        self.take_up_closed(id);
+        self.take_up_closed(id, self.now);
         None
     }
 

@@ -82,6 +82,7 @@ fn is_a_limit(reason: DropReason) -> bool {
         reason,
         Reason::PendingFull
             | Reason::PendingPerIpFull
+            | Reason::PeersPerIpFull
             | Reason::PeersFull
             | Reason::QueuePackets
             | Reason::QueueBytes

@@ -113,7 +113,6 @@ const LARGEST: usize = SMALLEST << (SIZES - 1);
 /// What lies in the pool is capped; what is out is bounded by the caps on waiting packets.
 pub(crate) struct Pool {
     idle: Mutex<Idle>,
-    max_idle_bytes: usize,
     /// Takes that found no idle buffer and went to the allocator.
     misses: AtomicU64,
 }
@@ -122,13 +121,34 @@ pub(crate) struct Pool {
 struct Idle {
     by_size: Stacks,
     bytes: usize,
+    max_bytes: usize,
 }
 
 type Stacks = [Vec<Box<Body>>; SIZES];
 
 impl Pool {
     pub(crate) fn new(max_idle_bytes: usize) -> Arc<Self> {
-        Arc::new(Self { idle: Mutex::default(), max_idle_bytes, misses: AtomicU64::new(0) })
+        let idle = Idle { max_bytes: max_idle_bytes, ..Idle::default() };
+        Arc::new(Self { idle: Mutex::new(idle), misses: AtomicU64::new(0) })
+    }
+
+    /// Changes how much may lie here. What lies here beyond goes back to the allocator.
+    pub(crate) fn set_max_idle_bytes(&self, max: usize) {
+        let mut beyond = Stacks::default();
+        let mut idle = self.idle();
+        idle.max_bytes = max;
+        for size in (0..SIZES).rev() {
+            let excess = idle.bytes.saturating_sub(max).div_ceil(cost(size)).min(idle.by_size[size].len());
+            if excess > 0 {
+                let stack = &mut idle.by_size[size];
+                beyond[size] = stack.split_off(stack.len() - excess);
+                stack.shrink_to_fit();
+                idle.bytes -= excess * cost(size);
+            }
+        }
+        // Nobody has to wait for the allocator.
+        drop(idle);
+        drop(beyond);
     }
 
     /// A packet with a copy of `bytes`.
@@ -156,7 +176,7 @@ impl Pool {
         let Some(size) = body.size_class() else { return };
         body.bytes.clear();
         let mut idle = self.idle();
-        if idle.bytes + cost(size) <= self.max_idle_bytes {
+        if idle.bytes + cost(size) <= idle.max_bytes {
             idle.bytes += cost(size);
             idle.by_size[size].push(body);
         }
@@ -177,7 +197,7 @@ impl fmt::Debug for Pool {
         let idle = self.idle();
         f.debug_struct("Pool")
             .field("idle_bytes", &idle.bytes)
-            .field("max_idle_bytes", &self.max_idle_bytes)
+            .field("max_idle_bytes", &idle.max_bytes)
             .field("misses", &self.misses())
             .finish()
     }
@@ -283,7 +303,7 @@ impl Stash {
         let lot = stack.len() - lot(size);
         stack.iter_mut().take(lot).for_each(|body| body.home = None);
         let mut idle = self.pool.idle();
-        let taken = lot.min(self.pool.max_idle_bytes.saturating_sub(idle.bytes) / cost(size));
+        let taken = lot.min(idle.max_bytes.saturating_sub(idle.bytes) / cost(size));
         idle.bytes += taken * cost(size);
         // Those that have lain longest; what the pool does not take is freed.
         idle.by_size[size].extend(stack.drain(..lot).take(taken));
@@ -345,6 +365,30 @@ mod tests {
         drop(packets);
         assert_eq!(pool.idle().by_size[0].len(), 1024 / cost(0));
         assert_eq!(pool.idle().bytes, 1024 / cost(0) * cost(0));
+    }
+
+    #[test]
+    fn the_cap_can_be_changed_both_ways() {
+        let pool = Pool::new(1 << 20);
+        let lie_down = || {
+            let sizes = (0..300).map(|number| 100 << (number % 3));
+            let packets: Vec<_> = sizes.map(|size| pool.packet(&vec![1; size], &sender(), Instant::now())).collect();
+            drop(packets);
+        };
+        lie_down();
+        let all = pool.idle_bytes();
+        for max in [all, all / 2, cost(0), 0] {
+            pool.set_max_idle_bytes(max);
+            assert!((max.saturating_sub(cost(2))..=max).contains(&pool.idle_bytes()), "{} of {max}", pool.idle_bytes());
+            let idle = pool.idle();
+            assert_eq!(
+                idle.by_size.iter().enumerate().map(|(size, s)| s.len() * cost(size)).sum::<usize>(),
+                idle.bytes
+            );
+        }
+        pool.set_max_idle_bytes(1 << 20);
+        lie_down();
+        assert_eq!(pool.idle_bytes(), all);
     }
 
     #[test]

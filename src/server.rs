@@ -77,6 +77,14 @@ pub struct UdpServer {
 struct Listening {
     transport: TransportOwner,
     batch: ReceiveBatch,
+    /// The transport's time at the last poll, or at `listen`.
+    polled_at: Instant,
+}
+
+impl Listening {
+    fn now(&self) -> Instant {
+        self.transport.get().io().now()
+    }
 }
 
 impl UdpServer {
@@ -151,10 +159,11 @@ impl UdpServer {
 
     fn listen_by(&mut self, transport: Box<dyn Transport>, pins_reply_address: bool) -> Result<(), BindError> {
         let transport = TransportOwner::new(transport, pins_reply_address).map_err(BindError::from_io)?;
-        self.demux.tell_time(transport.get().io().now());
+        let now = transport.get().io().now();
+        self.demux.tell_time(now);
         // One byte more than is accepted: what fills it is too long.
         let batch = ReceiveBatch::new(BATCH, self.config.max_packet_size + 1);
-        self.listening = Some(Listening { transport, batch });
+        self.listening = Some(Listening { transport, batch, polled_at: now });
         self.warn_of_a_small_buffer();
         Ok(())
     }
@@ -180,8 +189,8 @@ impl UdpServer {
     /// [`PollError::NotOpen`] when not listening. [`PollError::SocketFailed`] when the socket is of no further use: it
     /// has been closed and all peers have ended.
     pub fn poll(&mut self) -> Result<PollReport, PollError> {
-        let now = self.listening.as_ref().ok_or(PollError::NotOpen)?.transport.get().io().now();
-        self.poll_at(now)
+        let now = self.listening.as_ref().ok_or(PollError::NotOpen)?.now();
+        self.poll_by(now, now)
     }
 
     /// As [`poll`](Self::poll), at a time of the caller's: for replays, for tests, and for a clock that stands still
@@ -191,16 +200,23 @@ impl UdpServer {
     ///
     /// As [`poll`](Self::poll).
     pub fn poll_at(&mut self, now: Instant) -> Result<PollReport, PollError> {
+        let by_transport = self.listening.as_ref().ok_or(PollError::NotOpen)?.now();
+        self.poll_by(now, by_transport)
+    }
+
+    /// Polls at `now`, which by the transport's clock is `by_transport`.
+    fn poll_by(&mut self, now: Instant, by_transport: Instant) -> Result<PollReport, PollError> {
         self.flush()?;
-        let Listening { transport, batch } = self.listening.as_mut().ok_or(PollError::NotOpen)?;
+        let Listening { transport, batch, polled_at } = self.listening.as_mut().ok_or(PollError::NotOpen)?;
+        *polled_at = by_transport;
         self.demux.begin(now);
         self.dedicated.release_ended(&self.demux, &mut self.outgoing);
         let max_packet_size = self.config.max_packet_size;
-        // Half of the budget at most for sockets of single peers, so that neither kind starves the other.
         let budget = self.demux.limits().max_known_per_poll;
-        let (left, own_empty) = self.dedicated.drain(&mut self.demux, batch, max_packet_size, budget.div_ceil(2));
+        let for_own = self.dedicated.share_of(budget);
+        let (left, own_empty) = self.dedicated.drain(&mut self.demux, batch, max_packet_size, for_own);
         let mut intake = Intake {
-            known_left: budget - budget.div_ceil(2) + left,
+            known_left: budget - for_own + left,
             unknown_left: self.demux.limits().max_unknown_per_poll,
             max_packet_size,
             transport: transport.get().io(),
@@ -260,7 +276,7 @@ impl UdpServer {
     }
 
     /// As [`broadcast`](Self::broadcast), to the peers named: once for each time that a peer is named. Those that have
-    /// ended get nothing, and count for nothing.
+    /// ended get nothing, nor do another server's, and neither count.
     ///
     /// # Errors
     ///
@@ -277,14 +293,17 @@ impl UdpServer {
     /// Dropping the handle ends the peer: that is how a connection is refused. Its next datagram makes a new
     /// connection, also one that was on its way when the peer said goodbye, so expect first packets that are no hello;
     /// or set [`Limits::after_close`].
+    ///
+    /// The idle timeout counts from now, as with [`connect`](Self::connect), and not from its last packet.
     #[must_use = "dropping the handle ends the connection"]
     pub fn take_connection(&mut self) -> Option<PacketPeerUdp> {
-        let transport = self.listening.as_ref()?.transport.share();
-        self.demux.take().map(|mailbox| PacketPeerUdp::served(mailbox, transport))
+        let (transport, now) = (self.listening.as_ref()?.transport.share(), self.now());
+        self.demux.take(now).map(|mailbox| PacketPeerUdp::served(mailbox, transport))
     }
 
     /// Appends to `ids` the peers that have packets waiting, each once, in no particular order. A peer is listed until
-    /// it has been drained; one that is taken with packets waiting is listed at once.
+    /// it has been drained; one that is taken with packets waiting is listed at once. One that has ended is listed like
+    /// the others until its packets are taken or its handle is dropped, after [`stop`](Self::stop) too.
     ///
     /// With it a frame's work follows the traffic and not the number of peers.
     pub fn ready(&mut self, ids: &mut Vec<PeerId>) {
@@ -293,7 +312,11 @@ impl UdpServer {
 
     /// Appends to `ended` who has ended since this was asked last, and why: peers gone idle, peers closed by their
     /// handle or by the server, and on [`stop`](Self::stop) all of them. Ask after each poll: what one poll has found,
-    /// the next forgets.
+    /// the next forgets. What [`close`](Self::close), [`connect`](Self::connect) or [`stop`](Self::stop) has found
+    /// between two polls is kept until the second poll after that, so that a game that asks after each poll sees it.
+    ///
+    /// Twice as many as [`Limits::max_peers`] are kept. A program that connects and closes more often than that between
+    /// two polls loses the earliest; [`stats`](Self::stats) counts them all.
     ///
     /// ```
     /// # use packetpeer::{PeerId, UdpServer};
@@ -374,7 +397,11 @@ impl UdpServer {
     /// An unspecified address, such as the [`local_addr`](PacketPeerUdp::local_addr) of a peer on a bare port, means this
     /// host: the address listened on, or else the loopback address. [`remote_addr`](PacketPeerUdp::remote_addr) tells.
     ///
-    /// The idle timeout counts from now.
+    /// The idle timeout counts from now: from the time of the last poll and what has passed since by the transport's
+    /// clock, also where [`poll_at`](Self::poll_at) is told another time. Peers whose handles are gone are taken up
+    /// before it is looked for a place, as the next poll would do, though they are in no report of a poll then.
+    ///
+    /// The peer counts for [`Limits::max_peers_per_ip`], which does not stand in its way.
     ///
     /// # Errors
     ///
@@ -417,11 +444,20 @@ impl UdpServer {
         }
         check_remote(io, addr)?;
         let transport = listening.transport.share();
-        match self.demux.connect(addr, id) {
+        let now = self.now();
+        match self.demux.connect(addr, id, now) {
             Ok(mailbox) => Ok(PacketPeerUdp::served(mailbox, transport)),
             Err(NotConnected::Known(id)) => Err(ConnectError::AlreadyKnown(id)),
             Err(NotConnected::PeersFull) => Err(ConnectError::PeersFull),
         }
+    }
+
+    /// What time it is between two polls: that of the last, and what has passed since by the transport's clock.
+    fn now(&self) -> Instant {
+        let passed =
+            self.listening.as_ref().map(|listening| listening.now().saturating_duration_since(listening.polled_at));
+        let last = self.demux.now();
+        last.checked_add(passed.unwrap_or_default()).unwrap_or(last)
     }
 
     /// Gives a peer a socket of its own, on the same local address and a port that the system chooses, which is
@@ -488,7 +524,9 @@ impl UdpServer {
     /// Refused addresses (see [`AfterClose`](crate::AfterClose)) are dropped before it.
     ///
     /// What the filter writes into the vector is sent back where it answers [`Verdict::Reply`]. It runs within `poll`,
-    /// for each datagram of a flood too: it should be quick, and must not block.
+    /// for each datagram of a flood too: it should be quick, and must not block. If it panics, so does `poll`; where that
+    /// is caught, the server goes on, and what was received in one go with the datagram and comes behind it is lost
+    /// ([`panicked`](crate::ReceiveDrops#structfield.panicked)).
     ///
     /// **No reply may pass for a question**, that of another server with this filter or with one like it: a single
     /// datagram with a forged sender would set the two answering each other for ever. Begin questions and replies
@@ -523,13 +561,15 @@ impl UdpServer {
     }
 
     /// Ends a peer from the server's side. Its handle can still take what it had received. What it had put before is
-    /// still sent: by the next [`flush`](Self::flush), poll or stop, where it has not left already.
+    /// still sent: by the next [`flush`](Self::flush), poll or stop, where it has not left already. A refusal by
+    /// [`Limits::after_close`] counts from now, as with [`connect`](Self::connect).
     ///
     /// # Errors
     ///
-    /// [`UnknownPeer`] where it has ended already.
+    /// [`UnknownPeer`] where it has ended already, its handle is gone, or it is another server's.
     pub fn close(&mut self, id: PeerId) -> Result<(), UnknownPeer> {
-        self.demux.close(id)?;
+        let now = self.now();
+        self.demux.close(id, now)?;
         self.dedicated.release_ended(&self.demux, &mut self.outgoing);
         Ok(())
     }
@@ -594,8 +634,18 @@ impl UdpServer {
         self.wait.waker().map_err(WaitError::Io)
     }
 
-    /// Changes the limits. They hold from now on; pending connections beyond a lowered cap are forgotten, the newest
-    /// first.
+    /// Changes the limits, all of them: to change some, start from those in force, since `Limits::new()` sets the others
+    /// back to their defaults.
+    ///
+    /// ```
+    /// # use packetpeer::UdpServer;
+    /// # let mut server = UdpServer::new();
+    /// server.set_limits(server.limits().clone().max_peers(500))?;
+    /// # Ok::<(), packetpeer::ConfigError>(())
+    /// ```
+    ///
+    /// They hold from now on. Pending connections beyond a lowered cap, that of all or that of one IP address, are
+    /// forgotten, the newest first; peers stay. Idle memory beyond a lowered `max_queued_bytes` is freed.
     ///
     /// # Errors
     ///
@@ -644,19 +694,23 @@ impl UdpServer {
         self.demux.pending_count()
     }
 
-    /// Peers: connections taken and not ended. One whose handle was closed or dropped counts until the next poll.
+    /// Peers: connections taken and not ended. One whose handle was closed or dropped counts until the next
+    /// [`poll`](Self::poll) or [`connect`](Self::connect) takes that up; until then this may be more than there are
+    /// [`peers`](Self::peers).
     pub fn peer_count(&self) -> usize {
         self.demux.peer_count()
     }
 
-    /// All peers and their addresses, in no particular order.
+    /// All peers and their addresses, in no particular order. One whose handle was closed or dropped is none of them from
+    /// that moment on.
     pub fn peers(&self) -> impl Iterator<Item = (PeerId, SocketAddr)> {
         self.demux.peers()
     }
 
     /// The peer that is known by this address, if there is one, by which this host may be meant as for
     /// [`connect`](Self::connect); of those known by a connection id see
-    /// [`find_connection`](Self::find_connection). An IPv4 address may be given as such or mapped into IPv6.
+    /// [`find_connection`](Self::find_connection). An IPv4 address may be given as such or mapped into IPv6. Like
+    /// [`peers`](Self::peers) it knows none whose handle was closed or dropped.
     pub fn find(&self, addr: SocketAddr) -> Option<PeerId> {
         let listening = self.listening.as_ref();
         self.demux.find(addr).or_else(|| self.demux.find(meant(listening?.transport.get().io(), addr)))

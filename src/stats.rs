@@ -76,7 +76,7 @@ pub struct TableSizes {
     pub pending: usize,
     /// Places for either; those that are free are used again first, so this is the most that there ever were at a time.
     pub places: usize,
-    /// Addresses, or connection ids, that are refused after a close.
+    /// Addresses, or connection ids, that are refused after a close, at the time of the last poll.
     pub refused: usize,
     /// Connections of which a former address is remembered, for stragglers after a move.
     pub moved: usize,
@@ -216,6 +216,8 @@ counters! {
         pending_full = PendingFull: "pending full",
         /// From an unknown sender while `max_pending_per_ip` from the same IP address were pending.
         pending_per_ip_full = PendingPerIpFull: "pending per IP full",
+        /// From an unknown sender while `max_peers_per_ip` peers and pending connections were from the same IP address.
+        peers_per_ip_full = PeersPerIpFull: "peers per IP full",
         /// From an unknown sender while the server had `max_peers`.
         peers_full = PeersFull: "peers full",
         /// From an unknown sender that the filter ignored.
@@ -230,6 +232,8 @@ counters! {
         no_id = NoId: "no connection id",
         /// With the connection id of a peer, from an address that it may not move to.
         move_refused = MoveRefused: "move refused",
+        /// From port 0, to which no answer can be sent.
+        no_port = NoPort: "no source port",
         /// From the address of a closed peer, or with its connection id, while it is refused.
         refused = Refused: "refused after close",
         /// More from one peer than its quota a poll.
@@ -248,6 +252,9 @@ counters! {
         pending_trimmed = PendingTrimmed: "pending trimmed",
         /// From another sender than the one that a stand-alone peer, or a peer's own socket, is connected to.
         stranger = Stranger: "stranger",
+        /// Received when a function of the caller's panicked that was asked about it, or about one before it in the same
+        /// batch.
+        panicked = Panicked: "callback panicked",
         /// Waited in a queue when its owner gave it up: handle dropped, server stopped, peer bound or connected anew.
         /// What a dropped handle leaves counts as `queued` until the poll that takes the end of its peer up; where the
         /// peer had ended before, it is `unread` at once.

@@ -986,7 +986,7 @@ impl Model {
             _ => self.stats.connections.closed += 1,
         }
         if let (CloseReason::Closed, Some(time)) = (reason, setup.refuse_for) {
-            self.refused.insert(party.who, self.now + time);
+            self.refused.insert(party.who, self.clock + time);
         }
     }
 
@@ -1001,15 +1001,14 @@ impl Model {
     fn take(&mut self) -> Option<usize> {
         let name = self.pending.pop_front()?;
         self.parties[name].taken = true;
-        self.parties[name].last_heard = self.now;
+        self.parties[name].last_heard = self.clock;
         self.stats.connections.taken += 1;
         Some(name)
     }
 
     fn connect_as(&mut self, setup: &Setup, at: SocketAddr, who: Who) -> Result<usize, &'static str> {
-        // One whose handle was closed is nobody any more, whether a poll has seen that or not.
-        if let Some(place) = self.closed.iter().position(|&name| self.parties[name].who == who) {
-            let name = self.closed.remove(place);
+        // Those whose handles were closed are nobody any more, whether a poll has seen that or not.
+        for name in std::mem::take(&mut self.closed) {
             self.end(setup, name, CloseReason::Closed);
         }
         let name = match self.find(who) {
@@ -1021,7 +1020,7 @@ impl Model {
         self.pending.retain(|&other| other != name);
         self.refused.remove(&who);
         self.parties[name].taken = true;
-        self.parties[name].last_heard = self.now;
+        self.parties[name].last_heard = self.clock;
         self.stats.connections.connected += 1;
         Ok(name)
     }
@@ -1053,6 +1052,7 @@ impl Both {
             .pending_lifetime(None)
             .after_close(setup.refuse_for.map_or(AfterClose::Forget, AfterClose::Refuse))
             .max_pending_connections(setup.max_pending)
+            .max_pending_per_ip(setup.max_pending)
             .max_peers(setup.max_peers)
             .max_replies_per_poll(setup.max_replies);
         let config = ServerConfig::new()

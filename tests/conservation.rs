@@ -32,6 +32,7 @@ fn random_limits(rng: &mut fastrand::Rng) -> Limits {
     Limits::new()
         .max_pending_connections(rng.usize(0..4))
         .max_pending_per_ip(rng.usize(0..3))
+        .max_peers_per_ip(rng.bool().then(|| rng.usize(0..2)))
         .after_close(if rng.bool() { AfterClose::Forget } else { AfterClose::Refuse(millis(50)) })
         .quota_per_poll(rng.bool().then_some(2))
         .pending_lifetime(rng.bool().then_some(millis(30)))
@@ -135,6 +136,8 @@ fn no_datagram_of_a_random_life_is_unaccounted_for() {
         "move_refused",
         "unconfirmed",
         "reply_budget",
+        "no_port",
+        "panicked",
     ];
     for (reason, count) in seen.iter().filter(|(reason, _)| !cannot.contains(reason)) {
         assert!(*count > 0, "nothing was ever counted as {reason:?}: {seen:?}");

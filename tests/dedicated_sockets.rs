@@ -239,7 +239,7 @@ fn what_cannot_be_is_a_typed_error_and_harms_nobody() {
     let mut other = World::new();
     assert!(matches!(other.server.dedicate_socket(&mut peer, Switch::AtOnce), Err(DedicateError::UnknownPeer(_))));
     let (_, mut same_id) = pair(&mut other, 1);
-    assert_eq!(same_id.id(), peer.id());
+    assert_eq!(same_id.id().to_string(), peer.id().to_string());
     assert!(matches!(world.server.dedicate_socket(&mut same_id, Switch::AtOnce), Err(DedicateError::UnknownPeer(_))));
 
     world.server.dedicate_socket(&mut peer, Switch::AtOnce).unwrap();

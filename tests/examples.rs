@@ -234,10 +234,11 @@ mod echo {
     use super::*;
 
     /// Every flag of a limit or a socket option, with a value that is not the default but for the last.
-    const FLAGS: [&[&str]; 27] = [
+    const FLAGS: [&[&str]; 28] = [
         &["--max-pending", "100"],
         &["--max-pending-per-ip", "1"],
-        &["--exempt-from-per-ip", "127.0.0.0/8,::1"],
+        &["--max-peers-per-ip", "2"],
+        &["--exempt-from-per-ip", "127.0.0.0/8,::1,10.0.0.0/8"],
         &["--pending-lifetime", "2.5"],
         &["--max-peers", "100"],
         &["--idle-timeout", "0"],

@@ -223,6 +223,15 @@ fn addr_of(peer: &PacketPeerUdp) -> std::net::SocketAddr {
 }
 
 #[test]
+fn an_address_that_has_all_its_places_is_told() {
+    let mut game = Game::new(Limits::new().max_peers_per_ip(Some(1)), 2);
+    let _peer = game.join(0);
+    (0..3).for_each(|_| game.send(1, b"me too"));
+    game.poll();
+    assert_eq!(lines(), ["3 datagrams dropped: peers per IP full"]);
+}
+
+#[test]
 fn ordinary_traffic_is_not_logged() {
     let mut game = Game::new(Limits::new().idle_timeout(Some(Duration::from_secs(5))), 8);
     for round in 0..50 {

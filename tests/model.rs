@@ -151,7 +151,12 @@ fn payload(kind: u8, mark: u32, size: usize) -> Vec<u8> {
 
 #[derive(Debug)]
 struct Model {
+    /// What the last poll was told, and what it was by the network's clock then.
     now: Duration,
+    polled_at: Duration,
+    /// The first and the last of the polls in a row that have not seen the socket empty.
+    flooded: Option<(Duration, Duration)>,
+    after_pause: bool,
     limits: Limits,
     max_packet_size: usize,
     listening: Option<Reach>,
@@ -177,6 +182,8 @@ struct Model {
 struct Party {
     addr: SocketAddr,
     stage: Stage,
+    /// Whether it counts for its IP address is settled when it comes.
+    counts: bool,
     queue: VecDeque<Waiting>,
     last_heard: Duration,
     offered_in_poll: usize,
@@ -188,11 +195,7 @@ struct Party {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
-    /// Whether it counts for its IP address is settled when it comes.
-    Pending {
-        since: Duration,
-        counts: bool,
-    },
+    Pending { since: Duration },
     Peer,
 }
 
@@ -261,6 +264,9 @@ impl Model {
     fn new(setup: &Setup) -> Self {
         Self {
             now: Duration::ZERO,
+            polled_at: Duration::ZERO,
+            flooded: None,
+            after_pause: false,
             limits: setup.limits.clone(),
             max_packet_size: setup.max_packet_size,
             listening: None,
@@ -280,13 +286,15 @@ impl Model {
         }
     }
 
-    fn poll(&mut self, at: Duration) -> PollReport {
+    /// Polls at a time of the caller's; by the network's clock it is `clock`.
+    fn poll(&mut self, at: Duration, clock: Duration) -> PollReport {
         self.report = PollReport::default();
         self.now = self.now.max(at);
+        self.polled_at = clock;
         self.ended.retain(|ended| !ended.polled);
         for name in std::mem::take(&mut self.closed_handles) {
             if self.parties.get(&name).is_some_and(|party| party.known) {
-                self.take_up_closed(name);
+                self.take_up_closed(name, self.now);
                 self.report.closed += 1;
             }
         }
@@ -307,9 +315,7 @@ impl Model {
             let whose = if self.sort(sender, &bytes) { &mut known } else { &mut unknown };
             *whose -= 1;
         }
-        if !self.report.more_waiting {
-            self.end_the_idle();
-        }
+        self.end_the_idle();
         self.ended.iter_mut().for_each(|ended| ended.polled = true);
         self.report
     }
@@ -317,7 +323,7 @@ impl Model {
     fn expire_pending(&mut self) {
         let Some(lifetime) = self.limits.pending_lifetime else { return };
         let now = self.now;
-        let is_over = |party: &Party| matches!(party.stage, Stage::Pending { since, .. } if now - since >= lifetime);
+        let is_over = |party: &Party| matches!(party.stage, Stage::Pending { since } if now - since >= lifetime);
         for name in self.names(is_over) {
             self.stats.connections.expired += 1;
             self.report.expired += 1;
@@ -326,13 +332,44 @@ impl Model {
     }
 
     fn end_the_idle(&mut self) {
-        let Some(timeout) = self.limits.idle_timeout else { return };
+        let Some(timeout) = self.limits.idle_timeout else {
+            (self.flooded, self.after_pause) = (None, false);
+            return;
+        };
         let now = self.now;
-        for name in self.names(|party| party.is_open_peer() && now - party.last_heard >= timeout) {
+        let silence = match self.flooded_for(timeout) {
+            None => timeout,
+            Some(time) if time >= timeout => 2 * timeout,
+            Some(_) => return,
+        };
+        for name in self.names(|party| party.is_open_peer() && now.saturating_sub(party.last_heard) >= silence) {
             self.stats.connections.idle += 1;
             self.report.idle += 1;
-            self.end(name, CloseReason::Idle);
+            self.end(name, CloseReason::Idle, now);
         }
+    }
+
+    /// For how long no poll has seen the socket empty. The first long pause begins that anew.
+    fn flooded_for(&mut self, timeout: Duration) -> Option<Duration> {
+        if !self.report.more_waiting {
+            self.flooded = None;
+            self.after_pause = false;
+            return None;
+        }
+        let now = self.now;
+        let (mut since, last) = self.flooded.unwrap_or((now, now));
+        let is_pause = now - last >= timeout;
+        if is_pause && !self.after_pause {
+            since = now;
+        }
+        self.after_pause = is_pause;
+        self.flooded = Some((since, now));
+        Some(now - since)
+    }
+
+    /// What time it is between two polls.
+    fn between(&self, clock: Duration) -> Duration {
+        self.now + (clock - self.polled_at)
     }
 
     /// Returns whether it was for somebody known.
@@ -346,7 +383,7 @@ impl Model {
         if let Some(party) = known.and_then(|name| self.parties.get_mut(&name)) {
             party.stats.received += 1;
             party.stats.received_bytes += seen;
-            party.last_heard = self.now;
+            party.last_heard = party.last_heard.max(self.now);
             // What is too long uses up the quota too.
             party.offered_in_poll += usize::from(bytes.len() > self.max_packet_size);
         }
@@ -391,18 +428,21 @@ impl Model {
     }
 
     fn admit(&mut self, sender: SocketAddr, size: usize) -> Option<usize> {
-        let counts = !self.limits.exempt_from_per_ip.iter().any(|prefix| prefix.contains(sender.ip()));
-        let neighbours = self.pending().filter(|(_, party)| party.counts_with(sender.ip())).count();
+        let counts = self.counts(sender);
+        let pending = self.pending().filter(|(_, party)| party.counts_with(sender.ip())).count();
+        let known = self.names(|party| party.known && party.counts_with(sender.ip())).len();
         if self.draining {
             self.lose(None, 1, |drops| &mut drops.draining);
         } else if self.pending().count() >= self.limits.max_pending_connections {
             self.lose(None, 1, |drops| &mut drops.pending_full);
         } else if self.known_count() >= self.limits.max_peers {
             self.lose(None, 1, |drops| &mut drops.peers_full);
-        } else if counts && neighbours >= self.limits.max_pending_per_ip {
+        } else if counts && pending >= self.limits.max_pending_per_ip {
             self.lose(None, 1, |drops| &mut drops.pending_per_ip_full);
+        } else if counts && self.limits.max_peers_per_ip.is_some_and(|max| known >= max) {
+            self.lose(None, 1, |drops| &mut drops.peers_per_ip_full);
         } else {
-            let name = self.add(sender, Stage::Pending { since: self.now, counts });
+            let name = self.add(sender, Stage::Pending { since: self.now });
             let party = self.party(name);
             party.stats.received = 1;
             party.stats.received_bytes = size as u64;
@@ -411,6 +451,10 @@ impl Model {
             return Some(name);
         }
         None
+    }
+
+    fn counts(&self, addr: SocketAddr) -> bool {
+        !self.limits.exempt_from_per_ip.iter().any(|prefix| prefix.contains(addr.ip()))
     }
 
     fn deliver(&mut self, name: usize, bytes: &[u8]) {
@@ -448,14 +492,14 @@ impl Model {
         }
     }
 
-    fn take(&mut self) -> Option<usize> {
+    fn take(&mut self, clock: Duration) -> Option<usize> {
         let name = self.pending().next()?.0;
         self.stats.connections.taken += 1;
-        self.accept(name);
+        self.accept(name, clock);
         Some(name)
     }
 
-    fn connect(&mut self, addr: SocketAddr) -> Result<usize, &'static str> {
+    fn connect(&mut self, addr: SocketAddr, clock: Duration) -> Result<usize, &'static str> {
         let reach = self.listening.ok_or("not listening")?;
         if addr.port() == 0 {
             return Err("no port");
@@ -463,8 +507,10 @@ impl Model {
         if !reach.reaches(addr) {
             return Err("wrong family");
         }
-        if let Some(closed) = self.find(addr).filter(|name| self.parties[name].end.is_some()) {
-            self.take_up_closed(closed);
+        for name in std::mem::take(&mut self.closed_handles) {
+            if self.parties.get(&name).is_some_and(|party| party.known) {
+                self.take_up_closed(name, self.between(clock));
+            }
         }
         let name = match self.find(addr) {
             Some(name) if self.parties[&name].stage == Stage::Peer => return Err("already known"),
@@ -474,12 +520,12 @@ impl Model {
         };
         self.refused.retain(|&(refused, _)| refused != addr);
         self.stats.connections.connected += 1;
-        self.accept(name);
+        self.accept(name, clock);
         Ok(name)
     }
 
-    fn accept(&mut self, name: usize) {
-        let now = self.now;
+    fn accept(&mut self, name: usize, clock: Duration) {
+        let now = self.between(clock);
         let party = self.party(name);
         party.stage = Stage::Peer;
         party.last_heard = now;
@@ -563,11 +609,12 @@ impl Model {
     }
 
     /// Returns whether there was such a peer.
-    fn server_close(&mut self, name: usize) -> bool {
+    fn server_close(&mut self, name: usize, clock: Duration) -> bool {
         let is_there = self.parties.get(&name).is_some_and(Party::is_open_peer);
         if is_there {
+            let now = if self.listening.is_some() { self.between(clock) } else { self.now };
             self.stats.connections.closed += 1;
-            self.end(name, CloseReason::Closed);
+            self.end(name, CloseReason::Closed, now);
         }
         is_there
     }
@@ -585,9 +632,9 @@ impl Model {
         }
         for name in self.names(|party| party.known) {
             if self.parties[&name].end.is_some() {
-                self.take_up_closed(name);
+                self.take_up_closed(name, self.now);
             } else {
-                self.end(name, CloseReason::ServerStopped);
+                self.end(name, CloseReason::ServerStopped, self.now);
             }
         }
         self.refused.clear();
@@ -599,6 +646,15 @@ impl Model {
 
     fn set_limits(&mut self, limits: Limits) {
         self.limits = limits;
+        for name in self.names(Party::is_pending).into_iter().rev() {
+            let party = &self.parties[&name];
+            let ip = party.addr.ip();
+            let pending = self.pending().filter(|(other, party)| *other <= name && party.counts_with(ip)).count();
+            if party.counts && self.counts(party.addr) && pending > self.limits.max_pending_per_ip {
+                self.stats.connections.trimmed += 1;
+                self.forget_pending(name, |drops| &mut drops.pending_trimmed);
+            }
+        }
         let keep = self.limits.max_pending_connections;
         for name in self.names(Party::is_pending).into_iter().skip(keep) {
             self.stats.connections.trimmed += 1;
@@ -618,6 +674,7 @@ impl Model {
         let party = Party {
             addr,
             stage,
+            counts: self.counts(addr),
             queue: VecDeque::new(),
             last_heard: self.now,
             offered_in_poll: 0,
@@ -631,17 +688,19 @@ impl Model {
         name
     }
 
-    fn take_up_closed(&mut self, name: usize) {
+    fn take_up_closed(&mut self, name: usize, now: Duration) {
         self.stats.connections.closed += 1;
-        self.end(name, CloseReason::Closed);
+        self.end(name, CloseReason::Closed, now);
     }
 
-    fn end(&mut self, name: usize, reason: CloseReason) {
-        let now = self.now;
+    fn end(&mut self, name: usize, reason: CloseReason, now: Duration) {
         let party = self.party(name);
         let reason = *party.end.get_or_insert(reason);
         let addr = party.addr;
         party.known = false;
+        if self.ended.len() >= 2 * self.limits.max_peers.max(self.most_known) {
+            self.ended.remove(0);
+        }
         self.ended.push(Ended { name, reason, polled: false });
         if let (CloseReason::Closed, AfterClose::Refuse(time)) = (reason, self.limits.after_close) {
             let year = Duration::from_secs(365 * 86_400);
@@ -717,13 +776,13 @@ impl Party {
         self.known && self.end.is_none() && self.stage == Stage::Peer
     }
 
-    /// Whether it is pending and counts for the IP address, or the IPv6 /64, of `ip`.
+    /// Whether it counts for the IP address, or the IPv6 /64, of `ip`.
     fn counts_with(&self, ip: IpAddr) -> bool {
         let same = match (self.addr.ip(), ip) {
             (IpAddr::V6(own), IpAddr::V6(other)) => network(own) == network(other),
             (own, other) => own == other,
         };
-        same && matches!(self.stage, Stage::Pending { counts: true, .. })
+        same && self.counts
     }
 
     fn stats(&self) -> PeerStats {
@@ -909,11 +968,11 @@ impl World {
         let limits = self.server.limits();
         let budget = limits.max_known_per_poll + limits.max_unknown_per_poll;
         holds("a poll takes no more than its budgets", report.received < budget)?;
-        agree("the report", &report, &self.model.poll(at))
+        agree("the report", &report, &self.model.poll(at, now))
     }
 
     fn take(&mut self) -> Result<(), String> {
-        match (self.server.take_connection(), self.model.take()) {
+        match (self.server.take_connection(), self.model.take(self.network.elapsed())) {
             (Some(peer), Some(name)) => self.adopt(peer, name),
             (None, None) => Ok(()),
             (peer, name) => Err(format!("taken: {peer:?}, and the model says {name:?}")),
@@ -968,7 +1027,8 @@ impl World {
             return Ok(());
         }
         let (id, name) = self.ids[peer % self.ids.len()];
-        agree("a close by the server", &self.server.close(id).is_ok(), &self.model.server_close(name))
+        let closed = self.model.server_close(name, self.network.elapsed());
+        agree("a close by the server", &self.server.close(id).is_ok(), &closed)
     }
 
     fn connect(&mut self, addr: SocketAddr) -> Result<(), String> {
@@ -980,7 +1040,7 @@ impl World {
             ConnectError::PeersFull => "peers full",
             _ => "something else",
         });
-        match (result, self.model.connect(addr)) {
+        match (result, self.model.connect(addr, self.network.elapsed())) {
             (Ok(peer), Ok(name)) => self.adopt(peer, name),
             (server, model) => agree("a connect", &server.map(|peer| peer.id()).err(), &model.err()),
         }
@@ -1003,6 +1063,7 @@ impl World {
         }
         self.model.listening = Some(on);
         self.model.now = self.model.now.max(self.network.elapsed());
+        self.model.polled_at = self.network.elapsed();
         result.map_err(|error| format!("it does not listen: {error}"))
     }
 
@@ -1028,7 +1089,7 @@ impl World {
         let mut ready = Vec::new();
         self.server.ready(&mut ready);
         ready.sort();
-        let has_packets = |party: &Party| party.known && !party.is_pending() && !party.queue.is_empty();
+        let has_packets = |party: &Party| party.held && !party.queue.is_empty();
         let mut expected: Vec<_> = self.model.names(has_packets).into_iter().map(|name| self.id(name)).collect();
         expected.sort();
         agree("who is ready", &ready, &expected)
@@ -1273,12 +1334,13 @@ impl Dice {
         Limits::new()
             .max_pending_connections(self.roomy_or(16, &[0, 1, 2, 3]))
             .max_pending_per_ip(self.roomy_or(16, &[0, 1, 2]))
+            .max_peers_per_ip(self.roomy_or(Some(256), &[None, Some(0), Some(1), Some(2), Some(3)]))
             .exempt_from_per_ip(self.prefixes())
             .pending_lifetime(self.roomy_or(None, &[1, 1000, 2000].map(|ms| Some(Duration::from_millis(ms)))))
             .max_peers(self.roomy_or(4096, &[0, 1, 2, 4]))
             .idle_timeout(self.roomy_or(None, &[1, 1000, 2000].map(|ms| Some(Duration::from_millis(ms)))))
             .after_close(self.after_close())
-            .max_refused_addresses(self.roomy_or(4096, &[0, 1, 2]))
+            .max_refused_addresses(self.roomy_or(4096, &[1, 2, 3]))
             .queue(queue)
             .max_queued_bytes(self.roomy_or(64 << 20, &[0, 30, 100, 200]))
             .max_known_per_poll(self.roomy_or(16_384, &[1, 2, 4]))
@@ -1288,7 +1350,8 @@ impl Dice {
 
     fn nonsense(&mut self) -> Limits {
         let limits = self.limits();
-        match self.0.u32(..6) {
+        match self.0.u32(..7) {
+            6 => limits.after_close(AfterClose::Refuse(Duration::from_secs(1))).max_refused_addresses(0),
             0 => limits.pending_lifetime(Some(Duration::ZERO)),
             1 => limits.idle_timeout(Some(Duration::ZERO)),
             2 => limits.after_close(AfterClose::Refuse(Duration::ZERO)),
@@ -1405,6 +1468,8 @@ fn the_server_does_what_the_model_does() {
         ("received", "stranger"),
         ("received", "no_id"),
         ("received", "move_refused"),
+        ("received", "no_port"),
+        ("received", "panicked"),
         ("sent", "unconfirmed"),
         ("received", "reply_budget"),
         ("sent", "queue_packets"),

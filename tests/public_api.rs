@@ -94,7 +94,7 @@ const fn is_plain_data<T: Copy + Ord + Hash + Display>() {}
 
 const _: () = {
     is_plain_data::<PeerId>();
-    assert!(size_of::<PeerId>() == 8);
+    assert!(size_of::<PeerId>() == 12);
     // There are as many handles as players.
     assert!(size_of::<PacketPeerUdp>() <= 64);
 };

@@ -36,6 +36,10 @@ fn limits_that_make_no_sense_change_nothing() {
         ("pending_lifetime", Limits::new().pending_lifetime(Some(none))),
         ("idle_timeout", Limits::new().idle_timeout(Some(none))),
         ("after_close", Limits::new().after_close(packetpeer::AfterClose::Refuse(none))),
+        (
+            "max_refused_addresses",
+            Limits::new().after_close(packetpeer::AfterClose::Refuse(Duration::from_secs(1))).max_refused_addresses(0),
+        ),
         ("max_known_per_poll", Limits::new().max_known_per_poll(0)),
         ("max_unknown_per_poll", Limits::new().max_unknown_per_poll(0)),
         ("quota_per_poll", Limits::new().quota_per_poll(Some(0))),

@@ -63,14 +63,33 @@ fn flood_from_one_address(world: &mut World, frames: u16) -> (Vec<PacketPeerUdp>
 }
 
 #[test]
-fn one_address_takes_all_places_of_a_game_that_takes_whoever_comes() {
+fn one_address_takes_its_places_and_no_more_of_a_game_that_takes_all_comers() {
     let mut world = World::new();
     let limits = world.server.limits().clone();
-    let frames = (limits.max_peers / limits.max_pending_per_ip) as u16; // 256: 4.3 seconds
+    let most = limits.max_peers_per_ip.unwrap();
+    let frames = (most / limits.max_pending_per_ip) as u16; // 32: half a second
+    let (peers, _) = flood_from_one_address(&mut world, frames - 1);
+    assert!(peers.len() < 1 + most, "not yet");
+
+    let mut world = World::new();
+    let (peers, delivered) = flood_from_one_address(&mut world, 256);
+    assert_eq!((peers.len(), delivered), (1 + most, 256), "a sixteenth of all, and a player does not notice");
+    assert!(world.server.stats().drops.peers_per_ip_full > 20_000);
+    let mut newcomer = world.client(2);
+    newcomer.put_packet(b"hello").unwrap();
+    world.poll();
+    assert!(world.server.take_connection().is_some(), "nor does a newcomer");
+}
+
+#[test]
+fn without_a_cap_on_peers_one_address_takes_all_places() {
+    let limits = Limits::new().max_peers_per_ip(None);
+    let mut world = World::with_limits(limits.clone());
+    let frames = (limits.max_peers / limits.max_pending_per_ip) as u16; // 512: 8.5 seconds
     let (peers, _) = flood_from_one_address(&mut world, frames - 1);
     assert!(peers.len() < limits.max_peers, "not yet");
 
-    let mut world = World::new();
+    let mut world = World::with_limits(limits.clone());
     let (peers, delivered) = flood_from_one_address(&mut world, frames);
     assert_eq!(peers.len(), limits.max_peers);
     assert_eq!(delivered, frames.into(), "a player does not notice");

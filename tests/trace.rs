@@ -162,7 +162,7 @@ fn life(seed: u64) -> (u64, ServerStats) {
 /// changes an order on purpose changes them too, and alike everywhere.
 #[test]
 fn the_same_seed_makes_the_same_life_on_every_system() {
-    for (seed, expected) in [(1, 0xcea1_fbb7_0582_7a3a), (2, 0xee2a_dc5e_a926_d224)] {
+    for (seed, expected) in [(1, 0x3238_7528_5e36_439d), (2, 0xf5ac_d7e6_45e0_e198)] {
         let (hash, stats) = life(seed);
         assert_eq!(hash, expected, "{hash:#018x}");
         assert!(stats.connections.idle > 10 && stats.connections.closed > 10, "{stats}");

@@ -27,7 +27,7 @@ impl Options {
             seconds: f64::INFINITY,
             send_on_flush: false,
             // As many from one address: clients of a test all come from there.
-            limits: Limits::new().max_pending_connections(64).max_pending_per_ip(64),
+            limits: Limits::new().max_pending_connections(64).max_pending_per_ip(64).max_peers_per_ip(None),
             socket: SocketOptions::new(),
         };
         let Self { listen, hz, seconds, send_on_flush, limits, socket } = &mut options;
@@ -41,6 +41,7 @@ impl Options {
                 ("send-on-flush", send_on_flush),
                 ("max-pending", &mut limits.max_pending_connections),
                 ("max-pending-per-ip", &mut limits.max_pending_per_ip),
+                ("max-peers-per-ip", &mut limits.max_peers_per_ip),
                 ("exempt-from-per-ip", &mut limits.exempt_from_per_ip),
                 ("pending-lifetime", &mut limits.pending_lifetime),
                 ("max-peers", &mut limits.max_peers),

@@ -53,7 +53,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut gateway = Gateway {
         // As many from one address: clients of a test all come from there.
         server: UdpServer::with_config(
-            ServerConfig::new().limits(Limits::new().max_pending_connections(256).max_pending_per_ip(256)),
+            ServerConfig::new()
+                .limits(Limits::new().max_pending_connections(256).max_pending_per_ip(256).max_peers_per_ip(None)),
         ),
         upstream,
         clients: HashMap::new(),

@@ -3,6 +3,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, PoisonError};
 
 use super::address::Key;
+use super::drop_list::DropList;
 use super::queue::{Overflow, Room, Weigh};
 use super::tally::OwnTally;
 use super::whereabouts::{NewAddress, OverBudget, Way, Whereabouts};
@@ -10,8 +11,8 @@ use super::{ConnectionId, PacketQueue, Payload, QueueLimits, SendMode, Shared};
 use crate::error::GetIntoError;
 use crate::lifetime::CloseReason;
 use crate::packet::Packet;
-use crate::peer_id::PeerId;
-use crate::stats::{DropReason, PeerStats, ReceiveDrops, SendDropReason, SendDrops};
+use crate::peer_id::{LocalId, PeerId};
+use crate::stats::{DropReason, PeerStats, SendDropReason};
 use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 
@@ -22,7 +23,7 @@ use crate::sync::{Mutex, MutexGuard};
 /// for the move of one packet, never across a system call; asking whether anything waits, and whether it has ended,
 /// takes no lock.
 pub(crate) struct Mailbox {
-    id: PeerId,
+    id: LocalId,
     connection: Option<ConnectionId>,
     first_remote: SocketAddr,
     /// Whether the remote has ever been another; which it is, is in the contents.
@@ -30,6 +31,8 @@ pub(crate) struct Mailbox {
     shared: Arc<Shared>,
     /// The remote has spoken to the socket that this peer has for itself.
     switched: AtomicBool,
+    /// There is no handle any more.
+    abandoned: AtomicBool,
     /// 0 while open, else a [`CloseReason`]; see `encode`.
     ended: AtomicU8,
     waiting: AtomicU32,
@@ -48,24 +51,37 @@ struct Contents {
     outbox: Outbox,
     received: u64,
     received_bytes: u64,
+    drops: DropList,
     /// Made when it is needed, which for most peers is never.
     rare: Option<Box<Rare>>,
 }
 
-/// What has been put and not sent. Most servers send at once: it takes memory from the first packet on.
+/// What has been put and not sent. Most servers send at once: it takes memory from the first packet on, until the peer
+/// has been quiet for a while.
 #[derive(Default)]
 struct Outbox {
     queue: Option<Box<PacketQueue<Payload>>>,
     /// In the server's list of those who have something to send, or being flushed.
     listed: bool,
+    memory: Memory,
+}
+
+/// What is known of the memory of both queues. It stands with one of them because there is room.
+#[derive(Default)]
+struct Memory {
+    /// One of the queues takes some, and the peer is in the server's list of those of whom that is so.
+    has_grown: bool,
+    /// Several packets waited at a time since it was looked at last.
+    is_used: bool,
+    /// Something was put to wait since then.
+    is_posted: bool,
 }
 
 /// What most peers do without.
 #[derive(Default)]
 struct Rare {
-    receive_drops: ReceiveDrops,
-    send_drops: SendDrops,
-    /// Where the remote is, if it has moved.
+    /// Where the remote is, if it has moved. In a place of its own: where replies leave from a pinned address every peer
+    /// is rare, and few of them move.
     moved: Option<Box<Whereabouts>>,
     /// Which address of this host the remote has spoken to from where it is, where the transport tells.
     local: Option<IpAddr>,
@@ -86,13 +102,14 @@ pub(crate) enum Posted {
 }
 
 impl Mailbox {
-    pub(super) fn new(id: PeerId, connection: Option<ConnectionId>, remote: SocketAddr, shared: Arc<Shared>) -> Self {
+    pub(super) fn new(id: LocalId, connection: Option<ConnectionId>, remote: SocketAddr, shared: Arc<Shared>) -> Self {
         Self {
             id,
             connection,
             first_remote: remote,
             has_moved: AtomicBool::new(false),
             switched: AtomicBool::new(false),
+            abandoned: AtomicBool::new(false),
             shared,
             ended: AtomicU8::new(OPEN),
             waiting: AtomicU32::new(0),
@@ -120,9 +137,54 @@ impl Mailbox {
         if !contents.inbox.fits(len, limits, room) || local.is_some() || contents.rare.is_some() {
             return self.push_with_care(contents, packet, local, limits, room);
         }
-        contents.inbox.add(packet);
-        self.publish_waiting(&contents);
+        if contents.inbox.add(packet) {
+            self.note_memory(&mut contents);
+            self.publish_waiting(&contents);
+        } else {
+            self.waiting.store(1, Ordering::Release);
+        }
         None
+    }
+
+    /// Says that several packets wait in a queue, which takes memory.
+    #[inline]
+    fn note_memory(&self, contents: &mut Contents) {
+        contents.outbox.memory.is_used = true;
+        self.note_growth(contents);
+    }
+
+    /// Says that something was put to wait, perhaps behind something else.
+    #[inline]
+    fn note_posted(&self, contents: &mut Contents, is_one_of_several: bool) {
+        let memory = &mut contents.outbox.memory;
+        memory.is_posted = true;
+        memory.is_used |= is_one_of_several;
+        self.note_growth(contents);
+    }
+
+    #[inline]
+    fn note_growth(&self, contents: &mut Contents) {
+        if !contents.outbox.memory.has_grown {
+            contents.outbox.memory.has_grown = true;
+            self.shared.list_grown(self.id);
+        }
+    }
+
+    /// Gives back what memory of the queues was not used since this was asked before. Returns whether there is no more
+    /// of it, and so no need to ask again before the peer is [listed](Shared::list_grown) anew.
+    pub(super) fn give_back_memory(&self) -> bool {
+        let mut contents = self.contents();
+        let Contents { inbox, outbox: Outbox { queue, memory, .. }, .. } = &mut *contents;
+        let (is_used, is_posted) = (std::mem::take(&mut memory.is_used), std::mem::take(&mut memory.is_posted));
+        if !is_used {
+            inbox.shrink();
+            queue.iter_mut().for_each(|queue| queue.shrink());
+        }
+        if !is_posted {
+            queue.take_if(|queue| queue.len() == 0);
+        }
+        memory.has_grown = inbox.has_grown() || queue.is_some();
+        !memory.has_grown
     }
 
     /// The rest of [`Mailbox::push`] where something has to be remembered, dropped, or rung.
@@ -141,9 +203,12 @@ impl Mailbox {
         }
         let overflow = contents.inbox.push_within(packet, limits, room);
         if let Some(lost) = overflow {
-            contents.rare().receive_drops.add(lost.bound.into(), lost.packets);
+            contents.drops.add(lost.bound.into(), lost.packets);
         }
         self.publish_waiting(&contents);
+        if contents.inbox.has_several() {
+            self.note_memory(&mut contents);
+        }
         let bell = if overflow.is_some_and(|lost| lost.refused) { None } else { contents.bell() };
         drop(contents);
         if let Some(bell) = bell {
@@ -157,7 +222,7 @@ impl Mailbox {
         let mut contents = self.contents();
         contents.received += 1;
         contents.received_bytes += bytes as u64;
-        contents.rare().receive_drops.add(reason, 1);
+        contents.drops.add(reason, 1);
     }
 
     /// Takes the packet that has waited longest.
@@ -203,9 +268,13 @@ impl Mailbox {
         self.shared.sends().count_queued(weight);
         let queue = contents.outbox.queue.get_or_insert_default();
         if queue.fits(len, &limits, room) {
-            queue.add(payload);
-        } else if !self.post_with_care(&mut contents, payload, &limits, room) {
-            return Posted::Full;
+            let is_one_of_several = queue.add(payload);
+            self.note_posted(&mut contents, is_one_of_several);
+        } else {
+            self.note_posted(&mut contents, true);
+            if !self.post_with_care(&mut contents, payload, &limits, room) {
+                return Posted::Full;
+            }
         }
         if !contents.outbox.listed {
             contents.outbox.listed = true;
@@ -220,7 +289,7 @@ impl Mailbox {
         let queue = contents.outbox.queue.get_or_insert_default();
         let Some(lost) = queue.push_within(payload, limits, room) else { return true };
         let sends = self.shared.sends();
-        contents.rare().send_drops.add(lost.bound.into(), lost.packets);
+        contents.drops.add_unsent(lost.bound.into(), lost.packets);
         sends.count_unqueued(lost.packets, lost.bytes);
         sends.count_drops(lost.bound.into(), lost.packets);
         !lost.refused
@@ -270,7 +339,7 @@ impl Mailbox {
             let sends = self.shared.sends();
             sends.count_unqueued(dropped, bytes);
             sends.count_drops(SendDropReason::Unconfirmed, dropped);
-            contents.rare().send_drops.add(SendDropReason::Unconfirmed, dropped);
+            contents.drops.add_unsent(SendDropReason::Unconfirmed, dropped);
         }
     }
 
@@ -282,6 +351,7 @@ impl Mailbox {
             whereabouts.refund(payload.len());
         }
         contents.outbox.queue.get_or_insert_default().push_front(payload);
+        self.note_posted(&mut contents, true);
         if !std::mem::replace(&mut contents.outbox.listed, true) {
             self.shared.list_to_flush(Arc::clone(self));
         }
@@ -319,7 +389,7 @@ impl Mailbox {
     #[cold]
     pub(crate) fn count_unsent(&self, reason: SendDropReason) {
         self.shared.sends().count_drops(reason, 1);
-        self.contents().rare().send_drops.add(reason, 1);
+        self.contents().drops.add_unsent(reason, 1);
     }
 
     /// Ends the peer, unless it has ended already. Returns whether it was this call.
@@ -338,8 +408,19 @@ impl Mailbox {
     pub(crate) fn close(&self) {
         let mark = encode(CloseReason::Closed);
         if self.ended.compare_exchange(OPEN, mark, Ordering::Release, Ordering::Relaxed).is_ok() {
-            self.shared.announce_closed(self.id);
+            self.shared.announce_closed(self.id());
         }
+    }
+
+    /// As [`Mailbox::close`], where the handle goes with it: nobody takes what waits.
+    pub(crate) fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Release);
+        self.close();
+    }
+
+    /// Whether something waits and there is a handle to take it.
+    pub(super) fn is_ready(&self) -> bool {
+        self.waiting() > 0 && !self.abandoned.load(Ordering::Acquire)
     }
 
     /// Why the peer has ended, if it has.
@@ -358,7 +439,7 @@ impl Mailbox {
     }
 
     pub(crate) fn id(&self) -> PeerId {
-        self.id
+        self.id.of(self.shared.server())
     }
 
     /// Whether the remote has spoken to the socket that this peer has for itself.
@@ -492,8 +573,7 @@ impl Mailbox {
     pub(crate) fn stats(&self) -> PeerStats {
         let (at_once, flushed) = (self.sent_at_once.read(), self.flushed.read());
         let contents = self.contents();
-        let rare = contents.rare.as_deref();
-        let drops = rare.map(|rare| rare.receive_drops).unwrap_or_default();
+        let drops = contents.drops.received();
         let queued = contents.inbox.len() as u64;
         PeerStats {
             received: contents.received,
@@ -510,7 +590,7 @@ impl Mailbox {
             sent: at_once.packets + flushed.packets,
             sent_bytes: at_once.bytes + flushed.bytes,
             send_queued: contents.outbox.queue.as_ref().map_or(0, |queue| queue.len() as u64),
-            send_drops: rare.map(|rare| rare.send_drops).unwrap_or_default(),
+            send_drops: contents.drops.unsent(),
         }
     }
 
@@ -581,7 +661,7 @@ impl Drop for Mailbox {
 impl fmt::Debug for Mailbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Mailbox")
-            .field("id", &self.id)
+            .field("id", &self.id())
             .field("remote", &self.remote())
             .field("ended", &self.ended())
             .field("waiting", &self.waiting())
@@ -621,9 +701,9 @@ mod models {
     use std::time::Instant;
 
     fn mailbox() -> (Arc<Mailbox>, Receiver<PeerId>) {
-        let (shared, closed) = Shared::new(Pool::new(0), SendMode::Now, Instant::now());
+        let (shared, closed) = Shared::new(1, Pool::new(0), SendMode::Now, Instant::now());
         let remote = SocketAddr::from((Ipv4Addr::LOCALHOST, 9));
-        (Arc::new(Mailbox::new(PeerId::new(0, 1), None, remote, shared)), closed)
+        (Arc::new(Mailbox::new(LocalId { index: 0, generation: 1 }, None, remote, shared)), closed)
     }
 
     fn push(mailbox: &Mailbox, byte: u8) {

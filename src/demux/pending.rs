@@ -57,6 +57,17 @@ impl Pending {
         self.queue.len()
     }
 
+    /// Those that are more than `max` of one origin, the newest first.
+    pub(super) fn beyond_per_origin(&self, max: usize) -> Vec<PeerId> {
+        let mut left = self.by_origin.clone();
+        let beyond = self.queue.iter().rev().filter(|entry| {
+            let Some(count) = entry.origin.and_then(|origin| left.get_mut(&origin)) else { return false };
+            *count -= 1;
+            *count >= max
+        });
+        beyond.map(|entry| entry.id).collect()
+    }
+
     pub(super) fn count_from(&self, origin: Origin) -> usize {
         self.by_origin.get(&origin).copied().unwrap_or(0)
     }

@@ -9,7 +9,9 @@ use crate::packet::Packet;
 pub(crate) struct PacketQueue<P> {
     /// The one that has waited longest. Most queues never hold more, and so take no memory beside themselves.
     first: Option<P>,
-    others: VecDeque<P>,
+    /// Made when it is needed, and kept until [`PacketQueue::shrink`].
+    #[allow(clippy::box_collection, reason = "most queues do without, and are a third as large for it")]
+    others: Option<Box<VecDeque<P>>>,
     bytes: usize,
 }
 
@@ -99,16 +101,42 @@ impl<P: Deref<Target = [u8]> + Weigh> PacketQueue<P> {
     /// Whether a packet of `len` bytes, which weighs as much, can be [added](Self::add) without anything being dropped.
     #[inline]
     pub(super) fn fits(&self, len: usize, limits: &QueueLimits, room: Room) -> bool {
-        room.holds(len) && self.full(len, limits).is_none()
+        // Most find the queue empty, and there is not much to be asked then.
+        let fits = match self.first {
+            None => limits.packets > 0 && len <= limits.bytes,
+            Some(_) => self.full(len, limits).is_none(),
+        };
+        fits && room.holds(len)
     }
 
-    /// Adds a packet for which there is room.
+    /// Adds a packet for which there is room. Returns whether it takes memory of the queue's.
     #[inline]
-    pub(super) fn add(&mut self, packet: P) {
+    pub(super) fn add(&mut self, packet: P) -> bool {
         self.bytes += packet.len();
-        match self.first {
-            None => self.first = Some(packet),
-            Some(_) => self.others.push_back(packet),
+        if self.first.is_none() {
+            self.first = Some(packet);
+            return false;
+        }
+        self.others.get_or_insert_default().push_back(packet);
+        true
+    }
+
+    /// Whether it takes memory beside itself and its packets.
+    pub(super) fn has_grown(&self) -> bool {
+        self.others.is_some()
+    }
+
+    /// Whether it needs that memory for what waits now.
+    #[inline]
+    pub(super) fn has_several(&self) -> bool {
+        self.others.as_ref().is_some_and(|others| !others.is_empty())
+    }
+
+    /// Gives back the memory that is not needed for what waits now.
+    pub(super) fn shrink(&mut self) {
+        match &mut self.others {
+            Some(others) if !others.is_empty() => others.shrink_to_fit(),
+            others => *others = None,
         }
     }
 
@@ -140,13 +168,15 @@ impl<P: Deref<Target = [u8]> + Weigh> PacketQueue<P> {
     pub(crate) fn push_front(&mut self, packet: P) {
         self.bytes += packet.len();
         if let Some(second) = self.first.replace(packet) {
-            self.others.push_front(second);
+            self.others.get_or_insert_default().push_front(second);
         }
     }
 
     pub(crate) fn pop(&mut self) -> Option<P> {
         let packet = self.first.take()?;
-        self.first = self.others.pop_front();
+        if let Some(others) = &mut self.others {
+            self.first = others.pop_front();
+        }
         self.bytes -= packet.len();
         Some(packet)
     }
@@ -157,8 +187,8 @@ impl<P: Deref<Target = [u8]> + Weigh> PacketQueue<P> {
         if let Some(first) = self.first.take() {
             each(first);
         }
-        if !self.others.is_empty() {
-            self.others.drain(..).for_each(each);
+        if let Some(others) = &mut self.others {
+            others.drain(..).for_each(each);
         }
     }
 
@@ -167,7 +197,7 @@ impl<P: Deref<Target = [u8]> + Weigh> PacketQueue<P> {
     }
 
     pub(crate) fn len(&self) -> usize {
-        usize::from(self.first.is_some()) + self.others.len()
+        usize::from(self.first.is_some()) + self.others.as_ref().map_or(0, |others| others.len())
     }
 
     pub(crate) fn bytes(&self) -> usize {
@@ -189,7 +219,7 @@ impl<P: Deref<Target = [u8]> + Weigh> PacketQueue<P> {
 
 impl<P> Default for PacketQueue<P> {
     fn default() -> Self {
-        Self { first: None, others: VecDeque::new(), bytes: 0 }
+        Self { first: None, others: None, bytes: 0 }
     }
 }
 
@@ -204,7 +234,7 @@ mod tests {
     }
 
     fn contents(queue: &PacketQueue<Packet>) -> Vec<&[u8]> {
-        queue.first.iter().chain(&queue.others).map(|packet| &**packet).collect()
+        queue.first.iter().chain(queue.others.iter().flat_map(|others| others.iter())).map(|packet| &**packet).collect()
     }
 
     fn filled(limits: &QueueLimits, packets: &[&[u8]]) -> PacketQueue<Packet> {
@@ -251,5 +281,20 @@ mod tests {
         let mut queue = filled(&limits, &[b"", b""]);
         assert!(queue.push(packet(b""), &limits).is_some());
         assert_eq!(queue.len(), 2);
+    }
+    #[test]
+    fn a_queue_that_shrinks_keeps_what_waits() {
+        let limits = QueueLimits::new();
+        let mut queue = filled(&limits, &[b"1"]);
+        assert!(!queue.has_grown());
+        (0..100).for_each(|_| assert!(queue.add(packet(b"x"))));
+        (0..99).for_each(|_| drop(queue.pop()));
+        queue.shrink();
+        assert!(queue.has_grown() && queue.others.as_ref().unwrap().capacity() < 8);
+        assert_eq!((contents(&queue), queue.bytes()), (vec![&b"x"[..], b"x"], 2));
+        queue.pop();
+        queue.shrink();
+        assert!(!queue.has_grown());
+        assert_eq!((contents(&queue), queue.bytes()), (vec![&b"x"[..]], 1));
     }
 }

@@ -39,9 +39,9 @@ impl Refused {
         !self.by_key.is_empty() && self.by_key.get(key).is_some_and(|refusal| now < refusal.until)
     }
 
-    /// How many are remembered, those that were lifted or replaced not yet forgotten among them.
-    pub(super) fn len(&self) -> usize {
-        self.order.len()
+    /// How many are refused now. Looks at each.
+    pub(super) fn count(&self, now: Instant) -> usize {
+        self.by_key.values().filter(|refusal| now < refusal.until).count()
     }
 
     pub(super) fn lift(&mut self, key: &Key) {

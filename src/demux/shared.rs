@@ -6,7 +6,7 @@ use super::queue::Room;
 use super::tally::{Tally, Volume};
 use super::{Copied, Limits, Mailbox, Payload, QueueLimits, SendMode, WhenFull};
 use crate::packet::Pool;
-use crate::peer_id::PeerId;
+use crate::peer_id::{LocalId, PeerId};
 use crate::stats::{SendDropReason, SendDrops, ServerStats};
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use crate::sync::mpsc::{Receiver, Sender, channel};
@@ -15,6 +15,8 @@ use crate::sync::{Mutex, MutexGuard};
 /// What a server shares with all its peers' handles: counters that handles add to, and the list of handles closed.
 #[derive(Debug)]
 pub(crate) struct Shared {
+    /// The number of the server, which is a part of all its peers' ids.
+    server: u32,
     /// A handle that ends tells the next poll by this: no lock, no system call, from whatever thread.
     closed: Sender<PeerId>,
     /// What handles have taken.
@@ -27,6 +29,8 @@ pub(crate) struct Shared {
     send_limits: SendLimits,
     /// Peers that have something to send, each once.
     to_flush: Mutex<Vec<Arc<Mailbox>>>,
+    /// Peers whose queues have begun to take memory since the server looked, each once.
+    grown: Mutex<Vec<LocalId>>,
     /// Some time or other, for packets that have not been received.
     epoch: Instant,
 }
@@ -41,13 +45,20 @@ struct SendLimits {
 }
 
 impl Shared {
-    pub(super) fn new(pool: Arc<Pool>, send_mode: SendMode, epoch: Instant) -> (Arc<Self>, Receiver<PeerId>) {
+    pub(super) fn new(
+        server: u32,
+        pool: Arc<Pool>,
+        send_mode: SendMode,
+        epoch: Instant,
+    ) -> (Arc<Self>, Receiver<PeerId>) {
         let (closed, receiver) = channel();
         let shared = Self {
+            server,
             pool,
             send_mode,
             send_limits: SendLimits::default(),
             to_flush: Mutex::default(),
+            grown: Mutex::default(),
             epoch,
             closed,
             delivered: Tally::default(),
@@ -55,6 +66,10 @@ impl Shared {
             sends: SendCounters::default(),
         };
         (Arc::new(shared), receiver)
+    }
+
+    pub(super) fn server(&self) -> u32 {
+        self.server
     }
 
     /// What of all that was queued waits no more, because of handles.
@@ -78,6 +93,7 @@ impl Shared {
     }
 
     pub(super) fn set_limits(&self, limits: &Limits) {
+        self.pool.set_max_idle_bytes(limits.max_queued_bytes);
         self.send_limits.packets.store(limits.send_queue.packets, Relaxed);
         self.send_limits.bytes.store(limits.send_queue.bytes, Relaxed);
         self.send_limits.drop_oldest.store(limits.send_queue.when_full == WhenFull::DropOldest, Relaxed);
@@ -131,6 +147,24 @@ impl Shared {
     /// Exchanges the list of peers that have something to send with an empty one, whose memory is used again.
     pub(crate) fn swap_to_flush(&self, peers: &mut Vec<Arc<Mailbox>>) {
         std::mem::swap(&mut *self.to_flush(), peers);
+    }
+
+    /// Says that a peer's queues take memory, which may be given back some time after they were used last.
+    #[cold]
+    pub(super) fn list_grown(&self, id: LocalId) {
+        self.grown().push(id);
+    }
+
+    /// Hands over the peers listed since the last time.
+    pub(super) fn take_grown(&self, each: impl FnMut(LocalId)) {
+        let mut grown = self.grown();
+        grown.drain(..).for_each(each);
+        // After a burst of many at once, which comes again only when they have all rested.
+        grown.shrink_to(1024);
+    }
+
+    fn grown(&self) -> MutexGuard<'_, Vec<LocalId>> {
+        self.grown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn to_flush(&self) -> MutexGuard<'_, Vec<Arc<Mailbox>>> {

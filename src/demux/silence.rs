@@ -2,19 +2,40 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::{Duration, Instant};
 
-use crate::peer_id::PeerId;
+use crate::peer_id::LocalId;
+
+/// A time, in nanoseconds since the server was made: half as large as an [`Instant`], of which there would be two for
+/// each peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(super) struct Tick(u64);
+
+impl Tick {
+    /// What `now` is where the server was made at `epoch`. Both ends are 584 years apart.
+    pub(super) fn at(now: Instant, epoch: Instant) -> Self {
+        Self(nanos(now.saturating_duration_since(epoch)))
+    }
+
+    /// Whether `time` or more has passed since.
+    pub(super) fn is_over(self, now: Self, time: Duration) -> bool {
+        now.0.saturating_sub(self.0) >= nanos(time)
+    }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
 
 /// Finds peers that have been silent for long, without a look at the others and at no cost a packet.
 ///
-/// Each peer stands here once, by the time at which it was heard from when it was last looked at; that is never later
-/// than the truth. Only when that time is due is it looked at again, which for a lively peer is once in a time-out.
+/// Each peer stands here once, by the time at which it was heard from when it was last looked at. Only when that time
+/// is due is it looked at again, which for a lively peer is once in a time-out.
 #[derive(Debug, Default)]
 pub(super) struct Silence {
-    by_time: BinaryHeap<Reverse<(Instant, PeerId)>>,
+    by_time: BinaryHeap<Reverse<(Tick, LocalId)>>,
 }
 
 impl Silence {
-    pub(super) fn watch(&mut self, id: PeerId, heard: Instant) {
+    pub(super) fn watch(&mut self, id: LocalId, heard: Tick) {
         self.by_time.push(Reverse((heard, id)));
     }
 
@@ -22,16 +43,16 @@ impl Silence {
     /// `last_heard` tells the truth, or that there is no such peer any more.
     pub(super) fn next(
         &mut self,
-        now: Instant,
+        now: Tick,
         timeout: Duration,
-        last_heard: impl Fn(PeerId) -> Option<Instant>,
-    ) -> Option<PeerId> {
-        let silent_for = |heard: Instant| now.saturating_duration_since(heard) >= timeout;
+        last_heard: impl Fn(LocalId) -> Option<Tick>,
+    ) -> Option<LocalId> {
         loop {
-            let Reverse((then, id)) = *self.by_time.peek().filter(|Reverse((then, _))| silent_for(*then))?;
+            let Reverse((then, id)) = *self.by_time.peek().filter(|Reverse((then, _))| then.is_over(now, timeout))?;
             self.by_time.pop();
             match last_heard(id) {
-                Some(heard) if heard == then => return Some(id),
+                // Earlier where a peer was connected between two polls, at a time that the second was not told.
+                Some(heard) if heard <= then => return Some(id),
                 Some(heard) => self.watch(id, heard),
                 None => {}
             }
@@ -39,7 +60,7 @@ impl Silence {
     }
 
     /// Forgets peers that there are no more, once they are the most of those watched; `peers` is how many there are.
-    pub(super) fn tidy(&mut self, peers: usize, is_peer: impl Fn(PeerId) -> bool) {
+    pub(super) fn tidy(&mut self, peers: usize, is_peer: impl Fn(LocalId) -> bool) {
         if self.by_time.len() > 2 * peers + 64 {
             self.by_time.retain(|Reverse((_, id))| is_peer(*id));
         }
@@ -51,12 +72,15 @@ mod tests {
     use super::*;
     use std::collections::BTreeMap;
 
+    fn peer(index: u32) -> LocalId {
+        LocalId { index, generation: 1 }
+    }
+
     #[test]
     fn the_silent_are_found_at_the_time_and_in_the_order_of_their_silence() {
         let start = Instant::now();
-        let at = |millis| start + Duration::from_millis(millis);
+        let at = |millis| Tick::at(start + Duration::from_millis(millis), start);
         let timeout = Duration::from_millis(100);
-        let peer = |index| PeerId::new(index, 1);
         let mut silence = Silence::default();
         let mut heard = BTreeMap::from([(peer(1), at(0)), (peer(2), at(1)), (peer(3), at(2))]);
         for (&id, &time) in &heard {
@@ -76,9 +100,17 @@ mod tests {
     fn those_that_are_gone_are_forgotten() {
         let mut silence = Silence::default();
         for index in 0..10_000 {
-            silence.watch(PeerId::new(index, 1), Instant::now());
-            silence.tidy(10, |id| id.index() < 10);
+            silence.watch(peer(index), Tick::default());
+            silence.tidy(10, |id| id.index < 10);
         }
         assert!(silence.by_time.len() <= 2 * 10 + 65);
+    }
+
+    #[test]
+    fn no_time_is_too_long_for_a_tick() {
+        let start = Instant::now();
+        let later = Tick::at(start + Duration::from_secs(1 << 30), start);
+        assert!(!Tick::default().is_over(later, Duration::MAX));
+        assert_eq!(Tick::at(start, start + Duration::from_secs(1)), Tick::default());
     }
 }

@@ -9,20 +9,25 @@ use indexmap::map::raw_entry_v1::RawEntryApiV1;
 
 use super::Mailbox;
 use super::address::Key;
-use super::silence::Silence;
+use super::prefix::{Crowd, Origin};
+use super::silence::{Silence, Tick};
 use super::whereabouts::NewAddress;
-use crate::peer_id::PeerId;
+use crate::peer_id::{LocalId, PeerId};
 
 /// Everybody the server knows, peers and pending connections: found by id or by key, and peers by their silence.
 ///
 /// The map hashes with the standard library's SipHash under a random key: senders choose their addresses.
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    by_key: IndexMap<Key, PeerId>,
+    /// The number of the server, without which an id is nobody's here.
+    server: u32,
+    by_key: IndexMap<Key, LocalId>,
     slots: Vec<Slot>,
     /// Slots without an entry, to be used again last in, first out.
     free: Vec<u32>,
     silence: Silence,
+    /// Peers and pending connections by the address from which they came, but for those that were exempt then.
+    crowd: Crowd,
     /// Where those were who have moved: few ever do. Boxed, since a hash table has up to twice the room it needs.
     moved: HashMap<PeerId, Box<Trail>>,
     peers: usize,
@@ -40,7 +45,7 @@ struct Slot {
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) mailbox: Arc<Mailbox>,
-    pub(super) last_heard: Instant,
+    pub(super) last_heard: Tick,
     /// A poll, and how many datagrams came in that: what a quota is held against.
     poll: u32,
     in_poll: u32,
@@ -48,6 +53,8 @@ pub(super) struct Entry {
     pub(super) is_peer: bool,
     /// In the list of peers with packets waiting.
     pub(super) listed: bool,
+    /// Counted with its origin, since that was not exempt when it came.
+    counted: bool,
 }
 
 impl Entry {
@@ -74,28 +81,48 @@ struct Previous {
 }
 
 impl Table {
-    /// Adds somebody new, as pending.
-    pub(super) fn insert(&mut self, key: Key, now: Instant, mailbox: impl FnOnce(PeerId) -> Arc<Mailbox>) -> PeerId {
+    pub(super) fn new(server: u32) -> Self {
+        Self { server, ..Self::default() }
+    }
+
+    /// Adds somebody new, as pending; counted with `origin`, if there is one, for as long as it is here.
+    pub(super) fn insert(
+        &mut self,
+        key: Key,
+        origin: Option<Origin>,
+        now: Tick,
+        mailbox: impl FnOnce(LocalId) -> Arc<Mailbox>,
+    ) -> PeerId {
         let index = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot { generation: PeerId::FIRST_GENERATION, entry: None });
             (self.slots.len() - 1) as u32
         });
         let slot = &mut self.slots[index as usize];
-        let id = PeerId::new(index, slot.generation);
-        slot.entry =
-            Some(Entry { mailbox: mailbox(id), last_heard: now, poll: 0, in_poll: 0, is_peer: false, listed: false });
+        let id = LocalId { index, generation: slot.generation };
+        slot.entry = Some(Entry {
+            mailbox: mailbox(id),
+            last_heard: now,
+            poll: 0,
+            in_poll: 0,
+            is_peer: false,
+            listed: false,
+            counted: origin.is_some(),
+        });
+        if let Some(origin) = origin {
+            self.crowd.add(origin);
+        }
         self.by_key.insert(key, id);
         self.changes += 1;
-        id
+        id.of(self.server)
     }
 
     /// Makes a peer of a pending connection.
-    pub(super) fn accept(&mut self, id: PeerId, now: Instant) -> Option<&Arc<Mailbox>> {
+    pub(super) fn accept(&mut self, id: PeerId, now: Tick) -> Option<&Arc<Mailbox>> {
         let entry = self.entry_mut(id)?;
         entry.is_peer = true;
         entry.last_heard = now;
         self.peers += 1;
-        self.silence.watch(id, now);
+        self.silence.watch(id.local(), now);
         self.mailbox(id)
     }
 
@@ -116,20 +143,24 @@ impl Table {
     }
 
     /// The peer last heard from the longest time ago, if that is `timeout` or longer. The caller ends it.
-    pub(super) fn next_silent(&mut self, now: Instant, timeout: Duration) -> Option<PeerId> {
+    pub(super) fn next_silent(&mut self, now: Tick, timeout: Duration) -> Option<PeerId> {
         let slots = &self.slots;
-        self.silence.next(now, timeout, |id| entry_of(slots, id).map(|entry| entry.last_heard))
+        let silent = self.silence.next(now, timeout, |id| entry_of(slots, id).map(|entry| entry.last_heard))?;
+        Some(silent.of(self.server))
     }
 
     pub(super) fn remove(&mut self, id: PeerId) -> Option<(Key, Arc<Mailbox>)> {
-        let slot = self.slots.get_mut(id.index()).filter(|slot| slot.generation == id.generation())?;
-        let entry = slot.entry.take()?;
+        let entry = self.slot_mut(id)?.entry.take()?;
+        let slot = &mut self.slots[id.index()];
         slot.generation = next_generation(slot.generation);
         let key = entry.mailbox.key();
         self.by_key.swap_remove(&key);
         self.moved.remove(&id);
-        self.free.push(id.slot());
+        self.free.push(id.local().index);
         self.changes += 1;
+        if entry.counted {
+            self.crowd.remove(Origin::of(entry.mailbox.first_remote().ip()));
+        }
         if entry.is_peer {
             self.peers -= 1;
             let slots = &self.slots;
@@ -140,11 +171,11 @@ impl Table {
 
     /// Somebody, as long as there is anybody.
     pub(super) fn last(&self) -> Option<PeerId> {
-        self.by_key.last().map(|(_, &id)| id)
+        self.by_key.last().map(|(_, &id)| id.of(self.server))
     }
 
     pub(super) fn find(&self, key: &Key) -> Option<PeerId> {
-        self.by_key.get(key).copied()
+        self.by_key.get(key).map(|&id| id.of(self.server))
     }
 
     /// What [`Table::find_hashed`] asks for. Where there are many to be found, all are hashed first, so that the
@@ -153,8 +184,13 @@ impl Table {
         self.by_key.hasher().hash_one(key)
     }
 
-    pub(super) fn find_hashed(&self, key: &Key, hash: u64) -> Option<PeerId> {
+    pub(super) fn find_hashed(&self, key: &Key, hash: u64) -> Option<LocalId> {
         self.by_key.raw_entry_v1().from_hash(hash, |other| other == key).map(|(_, &id)| id)
+    }
+
+    /// The id by which others know one of this table's.
+    pub(super) fn id_of(&self, id: LocalId) -> PeerId {
+        id.of(self.server)
     }
 
     pub(super) fn changes(&self) -> u64 {
@@ -179,6 +215,11 @@ impl Table {
         self.peers
     }
 
+    /// Peers and pending connections of one origin.
+    pub(super) fn count_from(&self, origin: Origin) -> usize {
+        self.crowd.from(origin)
+    }
+
     /// Entries there ever were at a time.
     pub(super) fn places(&self) -> usize {
         self.slots.len()
@@ -191,20 +232,37 @@ impl Table {
 
     /// Those that were taken.
     pub(super) fn peers(&self) -> impl Iterator<Item = &Arc<Mailbox>> {
-        self.by_key.values().filter_map(|&id| self.entry(id)).filter(|entry| entry.is_peer).map(|entry| &entry.mailbox)
+        let entries = self.by_key.values().filter_map(|&id| entry_of(&self.slots, id));
+        entries.filter(|entry| entry.is_peer).map(|entry| &entry.mailbox)
     }
 
     pub(super) fn entry(&self, id: PeerId) -> Option<&Entry> {
-        entry_of(&self.slots, id)
+        entry_of(&self.slots, id.local()).filter(|_| id.server() == self.server)
     }
 
     pub(super) fn entry_mut(&mut self, id: PeerId) -> Option<&mut Entry> {
-        self.slots.get_mut(id.index()).filter(|slot| slot.generation == id.generation())?.entry.as_mut()
+        self.slot_mut(id)?.entry.as_mut()
+    }
+
+    /// As [`Table::entry_mut`], by an id from this table.
+    #[inline]
+    pub(super) fn own_entry_mut(&mut self, id: LocalId) -> Option<&mut Entry> {
+        self.slots.get_mut(id.index as usize).filter(|slot| slot.generation == id.generation)?.entry.as_mut()
+    }
+
+    pub(super) fn own_entry(&self, id: LocalId) -> Option<&Entry> {
+        entry_of(&self.slots, id)
+    }
+
+    fn slot_mut(&mut self, id: PeerId) -> Option<&mut Slot> {
+        let LocalId { index, generation } = id.local();
+        let slot = self.slots.get_mut(index as usize)?;
+        (slot.generation == generation && id.server() == self.server).then_some(slot)
     }
 }
 
-fn entry_of(slots: &[Slot], id: PeerId) -> Option<&Entry> {
-    slots.get(id.index()).filter(|slot| slot.generation == id.generation())?.entry.as_ref()
+fn entry_of(slots: &[Slot], id: LocalId) -> Option<&Entry> {
+    slots.get(id.index as usize).filter(|slot| slot.generation == id.generation)?.entry.as_ref()
 }
 
 /// After four billion users of one slot an id comes round again; the generation of stand-alone peers is left out.

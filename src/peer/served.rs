@@ -233,6 +233,6 @@ fn refuse(over: OverBudget, size: usize) -> PutError {
 
 impl Drop for Served {
     fn drop(&mut self) {
-        self.mailbox.close();
+        self.mailbox.abandon();
     }
 }

@@ -28,6 +28,8 @@ pub(super) struct DedicatedSockets {
     kernel_drops: Option<u64>,
     /// Where the next poll begins, so that the same socket is not always first.
     turn: usize,
+    /// Whose turn it is where a poll's budget cannot be divided.
+    is_own_turn: bool,
 }
 
 #[derive(Debug)]
@@ -128,6 +130,16 @@ impl DedicatedSockets {
         open.fold(self.kernel_drops, |sum, drops| Some(sum.unwrap_or(0) + drops))
     }
 
+    /// How much of a poll's budget is for these sockets: half, so that neither they nor the shared one starve the other.
+    /// What cannot be halved is for both in turn.
+    pub(super) fn share_of(&mut self, budget: usize) -> usize {
+        if budget > 1 {
+            return budget.div_ceil(2);
+        }
+        self.is_own_turn = !self.is_own_turn;
+        usize::from(self.is_own_turn)
+    }
+
     /// Moves what waits in these sockets to their peers, at most `budget` datagrams. Returns what is left of the
     /// budget, and whether all were seen empty.
     pub(super) fn drain(
@@ -146,7 +158,7 @@ impl DedicatedSockets {
             return (budget, false);
         }
         let count = self.ready.len();
-        self.turn = self.turn.wrapping_add(1);
+        self.turn = self.turn.wrapping_add(usize::from(budget > 0));
         let mut all_empty = true;
         for step in 0..count {
             let token = self.ready[(self.turn + step) % count];

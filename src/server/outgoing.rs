@@ -26,6 +26,19 @@ pub(super) struct Outgoing {
     listed: Vec<Arc<Mailbox>>,
     /// The broadcast that a report is to be about, where it is not to be about everything.
     reported: Option<Arc<Copied>>,
+    load: Load,
+}
+
+/// How many flushes are looked at together for how much memory they need. An odd number: the list of peers changes
+/// places with another at each.
+const FLUSHES: usize = 255;
+
+/// The most that one of the last flushes had to send, so that the memory of a burst is not kept for ever.
+#[derive(Debug, Default)]
+struct Load {
+    flushes: usize,
+    peers: usize,
+    letters: usize,
 }
 
 #[derive(Debug)]
@@ -54,6 +67,7 @@ impl Outgoing {
     ) -> FlushReport {
         let mut listed = std::mem::take(&mut self.listed);
         shared.swap_to_flush(&mut listed);
+        self.load.peers = self.load.peers.max(listed.len());
         let mut report = FlushReport::default();
         listed.retain(|mailbox| {
             let Some(own) = dedicated.route(mailbox) else { return true };
@@ -66,7 +80,20 @@ impl Outgoing {
         }
         self.listed = listed;
         report.add(self.flush_collected(transport, shared, &mut recycle));
+        self.give_back_memory();
         report
+    }
+
+    /// Gives back what is several times as much memory as was needed for long.
+    fn give_back_memory(&mut self) {
+        self.load.flushes += 1;
+        if self.load.flushes < FLUSHES {
+            return;
+        }
+        let Load { peers, letters, .. } = std::mem::take(&mut self.load);
+        shrink(&mut self.peers, peers);
+        shrink(&mut self.listed, peers);
+        shrink(&mut self.letters, letters);
     }
 
     /// Sends what one peer has put and that waits, by its own socket. Returns whether something goes on waiting.
@@ -99,6 +126,7 @@ impl Outgoing {
         shared: &Shared,
         recycle: &mut impl FnMut(Packet),
     ) -> FlushReport {
+        self.load.letters = self.load.letters.max(self.letters.len());
         let (report, done) = self.send_all(transport, shared);
         for Letter { peer, payload } in self.letters.drain(done..).rev() {
             self.peers[peer].mailbox.send_later(payload);
@@ -266,6 +294,13 @@ impl Outgoing {
             }
         }
         added
+    }
+}
+
+/// Leaves room for twice what was needed, where there is far more.
+fn shrink<T>(list: &mut Vec<T>, needed: usize) {
+    if list.capacity() > 4 * needed + 64 {
+        list.shrink_to(2 * needed);
     }
 }
 

@@ -62,7 +62,8 @@ pub(super) fn change(limits: Limits, input: &mut Input<'_>) -> Limits {
         Duration::MAX,
     ][usize::from(choice >> 5)];
     match choice & 31 {
-        0 | 1 => limits.max_pending_connections(count),
+        0 => limits.max_pending_connections(count),
+        1 => limits.max_peers_per_ip(Some(count).filter(|&count| count < usize::MAX)),
         2 => limits.max_pending_per_ip(count),
         3 => {
             let prefix = IpPrefix::new(address(input).ip(), input.byte());

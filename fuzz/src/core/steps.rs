@@ -447,7 +447,8 @@ impl World {
             && wanted.quota_per_poll != Some(0)
             && wanted.idle_timeout != Some(Duration::ZERO)
             && wanted.pending_lifetime != Some(Duration::ZERO)
-            && wanted.after_close != AfterClose::Refuse(Duration::ZERO);
+            && wanted.after_close != AfterClose::Refuse(Duration::ZERO)
+            && (wanted.after_close == AfterClose::Forget || wanted.max_refused_addresses > 0);
         assert_eq!(result.is_ok(), has_sense, "what makes no sense is refused");
     }
 
