@@ -387,8 +387,8 @@ mod bad_network {
         let server =
             Server::start("echo_server", &["--hz", "0", "--max-pending", "100", "--max-pending-per-ip", "100"]);
         let relay = relay(&server, &["--link", "perfect"]);
-        let clients =
-            client("echo_client", &["--connect", &relay.addr.to_string(), "--clients", "10", "--count", "20"]);
+        let ten = ["--clients", "10", "--count", "20", "--lost-after-seconds", "20"];
+        let clients = client("echo_client", &[&["--connect", &relay.addr.to_string()], &ten[..]].concat());
         assert!(clients.status.success(), "{clients:?}");
         let counters = relay.stop();
         counters.assert_has("connections", "10  opened 10, taken 10");

@@ -11,7 +11,7 @@ mod util;
 use util::{MOMENT, PATIENCE, World, client_of, eventually, loopback_peer, loopback_server, millis, pair_of};
 
 /// Longer than anything here takes: who waits for so long was not woken.
-const FOR_EVER: Option<Duration> = Some(Duration::from_secs(20));
+const FOR_EVER: Option<Duration> = Some(Duration::from_secs(2 * PATIENCE.as_secs()));
 
 /// Runs `waiting`, which should not wait for ever.
 #[track_caller]

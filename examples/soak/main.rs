@@ -55,7 +55,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let link = support::link_of_name(&link)?;
     support::check("clients", clients, 0..=1_000_000)?;
     // A socket a client, and as many again for those that are closed and opened in one frame.
-    verdict::allow_open_files(2 * clients as u64 + 64)?;
+    verdict::allow_open_files(clients.saturating_mul(2).saturating_add(64))?;
 
     let stop = support::ctrl_c()?;
     let mut halls = [Hall::by_address(clients)?, Hall::by_id(clients)?];

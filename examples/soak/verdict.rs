@@ -207,9 +207,11 @@ fn open_files() -> Option<u64> {
 
 /// Many systems allow a process 1 024 open files until it asks for more.
 #[cfg(target_os = "linux")]
-pub(crate) fn allow_open_files(wanted: u64) -> Result<(), Box<dyn Error>> {
-    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+pub(crate) fn allow_open_files(wanted: usize) -> Result<(), Box<dyn Error>> {
+    use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    // As wide as a word on 32-bit systems, and wider on some.
+    let wanted = rlim_t::try_from(wanted)?;
     if soft >= wanted {
         return Ok(());
     }
@@ -221,6 +223,6 @@ pub(crate) fn allow_open_files(wanted: u64) -> Result<(), Box<dyn Error>> {
 
 /// Elsewhere who runs it sees to that.
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn allow_open_files(_wanted: u64) -> Result<(), Box<dyn Error>> {
+pub(crate) fn allow_open_files(_wanted: usize) -> Result<(), Box<dyn Error>> {
     Ok(())
 }

@@ -60,7 +60,8 @@ fn echo_programs_on_two_hosts_lose_nothing() {
         let mut server = there.start("echo_server", &["--listen", &format!("{ip}:0"), "--hz", "0"]);
         let line = server.wait_for_line("listening on ", PATIENCE).expect("it says where it listens");
         let connect = &line["listening on ".len()..];
-        let mut client = here.start("echo_client", &["--connect", connect, "--clients", "4", "--count", "50"]);
+        let four = ["--clients", "4", "--count", "50", "--lost-after-seconds", "15"];
+        let mut client = here.start("echo_client", &[&["--connect", connect], &four[..]].concat());
         let ended = client.wait(PATIENCE);
         assert!(ended.status.success(), "{ended:?}");
     }

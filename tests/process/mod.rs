@@ -100,6 +100,18 @@ impl Process {
         }
     }
 
+    /// Waits until what it has said so far, all of it, is as `wanted`: where lines are compared with each other, and not
+    /// only counted.
+    #[track_caller]
+    pub(crate) fn wait_until(&mut self, wanted: impl Fn(&[String]) -> bool, timeout: Duration) {
+        let deadline = Instant::now() + timeout;
+        while !wanted(self.said.make_contiguous()) {
+            if let Err(why) = self.next_line(deadline) {
+                panic!("not said after {timeout:?}, {why}: {}", self.program);
+            }
+        }
+    }
+
     /// Waits until it has ended by itself.
     #[track_caller]
     pub(crate) fn wait(&mut self, timeout: Duration) -> Ended {

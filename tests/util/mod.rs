@@ -14,8 +14,9 @@ use packetpeer::{Limits, Packet, PacketPeerUdp, PollReport, ServerConfig, UdpSer
 /// Where the server of a [`World`] listens.
 pub(crate) const SERVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)), 7777);
 
-/// How long what is sent over the loopback interface may take to arrive, on the busiest of machines.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+/// How long what is sent over the loopback interface may take to arrive, on the busiest of machines. Nothing waits for so
+/// long but what hangs.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long one wait inside a patient loop is.
 pub(crate) const MOMENT: Duration = Duration::from_millis(5);
