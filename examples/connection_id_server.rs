@@ -31,6 +31,7 @@ mod wire;
 
 use std::collections::HashMap;
 use std::error::Error;
+use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -68,8 +69,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             let token = if peer.is_address_confirmed() { None } else { Some(random()?) };
             clients.insert(peer.id(), Client { peer, token });
         }
-        // Answers go to the new address already, but not many. Each move has a token of its own, drawn before what has
-        // come is read: that somebody received at one address says nothing of the next.
+        // Answers go to the new address already, but not many. Each move has a token of its own: that somebody received
+        // at one address says nothing of the next.
         server.moved(&mut moved);
         for moved in moved.drain(..) {
             println!("{} moved from {} to {}", moved.peer, moved.from, moved.to);
@@ -79,8 +80,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         server.ready(&mut ready);
         for id in ready.drain(..) {
             let Some(client) = clients.get_mut(&id) else { continue };
-            if client.answer() && server.confirm_move(id).is_ok() {
-                println!("{id} receives where it is now");
+            let Some(proved) = client.answer() else { continue };
+            if server.confirm_move(id, proved) == Ok(true) {
+                client.token = None;
+                println!("{id} receives at {proved}");
             }
         }
         server.ended(&mut ended);
@@ -100,24 +103,22 @@ struct Client {
 }
 
 impl Client {
-    /// Sends back what has come, under the id of the connection that it came on. Returns whether the token has come.
-    fn answer(&mut self) -> bool {
+    /// Sends back what has come, under the id of the connection that it came on. Returns where the token came from, if it
+    /// has come.
+    fn answer(&mut self) -> Option<SocketAddr> {
         // It or its answer may be lost: sent whenever something has come, and first, since then it has room.
         if let (Some(id), Some(token)) = (self.peer.connection_id(), self.token) {
             let _ = self.peer.put_packet(&wire::write(id, Said::Token(token)));
         }
-        let mut has_come = false;
+        let mut proved = None;
         while let Ok(Some(packet)) = self.peer.get_packet() {
             match wire::read(&packet) {
                 Some((id, said @ Said::Data(_))) => drop(self.peer.put_packet(&wire::write(id, said))),
-                Some((_, Said::Token(token))) if self.token == Some(token) => has_come = true,
+                Some((_, Said::Token(token))) if self.token == Some(token) => proved = Some(packet.sender()),
                 _ => {}
             }
         }
-        if has_come {
-            self.token = None;
-        }
-        has_come
+        proved
     }
 }
 

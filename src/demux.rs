@@ -792,10 +792,9 @@ impl Demux {
         }
     }
 
-    /// Takes note that a peer receives where it is.
-    pub(crate) fn confirm_move(&self, id: PeerId) -> Result<(), UnknownPeer> {
-        self.mailbox(id).ok_or(UnknownPeer(id))?.confirm();
-        Ok(())
+    /// Takes note that a peer receives at `addr`. Returns whether that is where it is.
+    pub(crate) fn confirm_move(&self, id: PeerId, addr: SocketAddr) -> Result<bool, UnknownPeer> {
+        Ok(self.mailbox(id).ok_or(UnknownPeer(id))?.confirm(canonical(addr)))
     }
 
     /// Sends back what was written, unless that would be more than was received.

@@ -349,13 +349,12 @@ impl UdpServer {
         self.demux.moved(moved);
     }
 
-    /// Says that a peer receives at the address to which it has moved, so that as much may be sent there as before the
-    /// move (RFC 9000, 8.2 and 9.3). Where there is nothing to confirm, nothing happens. The first address of a
-    /// connection counts as confirmed: who is let in is up to the [filter](Self::set_filter).
+    /// Says that a peer receives at `addr`, to which it has moved, so that as much may be sent there as before the move
+    /// (RFC 9000, 8.2 and 9.3). Returns whether that is where the peer is; if it has gone on since, nothing is confirmed.
+    /// The first address of a connection counts as confirmed: admission is up to the [filter](Self::set_filter).
     ///
-    /// What confirms an address is something random that was sent there, and to nowhere else, and has come back. It
-    /// is always the address where the peer is *now* that is confirmed: so draw something new for each move
-    /// [told](Self::moved), before you read what has come, and take no answer to an older one. The example
+    /// What confirms an address is something random that was sent there, and to nowhere else, and has come back. So draw
+    /// something new for each move [told](Self::moved), and take no answer to an older one. The example
     /// `connection_id_server` does that.
     ///
     /// ```
@@ -375,7 +374,9 @@ impl UdpServer {
     /// for player in players.values_mut().filter(|player| player.available_packet_count() > 0) {
     ///     while let Ok(Some(packet)) = player.get_packet() {
     ///         match asked.get(&player.id()) {
-    ///             Some(wanted) if &*packet == wanted => server.confirm_move(player.id())?,
+    ///             Some(wanted) if &*packet == wanted => {
+    ///                 server.confirm_move(player.id(), packet.sender())?;
+    ///             }
     ///             // It may be lost, or its answer: ask again as long as something comes.
     ///             Some(question) if !player.is_address_confirmed() => drop(player.put_packet(question)),
     ///             _ => {} // the game
@@ -388,8 +389,8 @@ impl UdpServer {
     /// # Errors
     ///
     /// [`UnknownPeer`] where it has ended, or is another server's.
-    pub fn confirm_move(&mut self, id: PeerId) -> Result<(), UnknownPeer> {
-        self.demux.confirm_move(id)
+    pub fn confirm_move(&mut self, id: PeerId, addr: SocketAddr) -> Result<bool, UnknownPeer> {
+        self.demux.confirm_move(id, addr)
     }
 
     /// Makes a peer of `addr` from this side: to speak first from the port listened on, as hole punching and server

@@ -1116,7 +1116,7 @@ impl Both {
                 let Some((name, peer)) = handle(number).map(|number| &self.handles[number]) else { return };
                 let party = &mut self.model.parties[*name];
                 let open = party.ended.is_none();
-                assert_eq!(self.world.server.confirm_move(peer.id()).is_ok(), open, "confirming");
+                assert_eq!(self.world.server.confirm_move(peer.id(), party.at).is_ok(), open, "confirming");
                 if open {
                     party.confirmed = party.at;
                 }

@@ -184,7 +184,7 @@ fn three_times_what_came_goes_to_a_new_address_by_whatever_way_out() {
             world.server.flush().unwrap();
             assert_eq!((sizes(&mut away), sizes(&mut home)), (vec![30], vec![]), "{what}");
 
-            world.server.confirm_move(anna.id()).unwrap();
+            assert_eq!(world.server.confirm_move(anna.id(), addr(AWAY)), Ok(true), "{what}");
             assert!(anna.is_address_confirmed());
             for _ in 0..10 {
                 way.send(&mut world.server, &mut anna, &[7; 1_000]);
@@ -320,7 +320,7 @@ fn back_where_it_was_known_to_receive_a_connection_is_confirmed_at_once() {
     assert!(go(&mut world, &mut home));
     assert!(!go(&mut world, &mut away));
     let id = world.server.peers().next().unwrap().0;
-    world.server.confirm_move(id).unwrap();
+    assert_eq!(world.server.confirm_move(id, addr(AWAY)), Ok(true));
     assert!(!go(&mut world, &mut home), "only the last is remembered");
     assert!(go(&mut world, &mut away));
     anna.put_packet(&[7; 1_000]).unwrap();
@@ -331,14 +331,33 @@ fn back_where_it_was_known_to_receive_a_connection_is_confirmed_at_once() {
 fn only_a_peer_that_is_there_can_be_confirmed() {
     let mut world = world(ids());
     let (mut home, anna) = anna_at_home(&mut world);
-    assert_eq!(world.server.confirm_move(anna.id()), Ok(()), "nothing to confirm, nothing happens");
+    assert_eq!(world.server.confirm_move(anna.id(), addr(HOME)), Ok(true), "nothing to confirm, nothing happens");
     assert!(anna.is_address_confirmed());
     let id = anna.id();
     drop(anna);
-    assert_eq!(world.server.confirm_move(id), Err(UnknownPeer(id)));
+    assert_eq!(world.server.confirm_move(id, addr(HOME)), Err(UnknownPeer(id)));
     say(&mut home, BERT, 8);
     world.poll();
-    assert_eq!(world.server.confirm_move(id), Err(UnknownPeer(id)));
+    assert_eq!(world.server.confirm_move(id, addr(HOME)), Err(UnknownPeer(id)));
+}
+
+/// An answer that comes from one address while the connection is said to be at the next proves nothing of that one.
+#[test]
+fn what_proves_one_address_confirms_no_other() {
+    let mut world = world(ids());
+    let (mut home, anna) = anna_at_home(&mut world);
+    let (mut away, mut far_away) = (socket(&world.network, AWAY), socket(&world.network, FAR_AWAY));
+    for place in [&mut away, &mut far_away, &mut home] {
+        say(place, ANNA, 8);
+    }
+    world.poll();
+    assert_eq!(anna.remote_addr(), Some(addr(FAR_AWAY)));
+    for elsewhere in [AWAY, HOME, "10.0.3.3:3001"] {
+        assert_eq!(world.server.confirm_move(anna.id(), addr(elsewhere)), Ok(false), "{elsewhere}");
+        assert!(!anna.is_address_confirmed());
+    }
+    assert_eq!(world.server.confirm_move(anna.id(), "[::ffff:10.0.3.3]:3000".parse().unwrap()), Ok(true));
+    assert!(anna.is_address_confirmed());
 }
 
 /// A MAC proves a client, and not where it is: `Follow` confirms nothing.

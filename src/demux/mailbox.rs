@@ -534,11 +534,15 @@ impl Mailbox {
         is_confirmed
     }
 
-    /// The remote receives where it is.
-    pub(super) fn confirm(&self) {
-        if let Some(whereabouts) = self.contents().whereabouts() {
+    /// Takes note that the remote receives at `addr`. Returns whether that is where it is.
+    pub(super) fn confirm(&self, addr: SocketAddr) -> bool {
+        let mut contents = self.contents();
+        let Some(whereabouts) = contents.whereabouts() else { return addr == self.first_remote };
+        let is_there = whereabouts.remote() == addr;
+        if is_there {
             whereabouts.confirm();
         }
+        is_there
     }
 
     /// Whether more may be sent to where the remote is than in proportion to what came from there.

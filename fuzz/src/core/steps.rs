@@ -368,8 +368,10 @@ impl World {
     fn confirm(&mut self, input: &mut Input<'_>) {
         let Some(index) = self.any_handle(input) else { return };
         let id = self.handles[index].peer.id();
-        let is_there = self.server.peers().any(|(open, _)| open == id);
-        assert_eq!(self.server.confirm_move(id).is_ok(), is_there, "whether {id} can be confirmed");
+        let (peer, is_there) = (&self.handles[index].peer, self.server.peers().any(|(open, _)| open == id));
+        let addr = peer.remote_addr().unwrap_or_else(|| address(input));
+        let confirmed = self.server.confirm_move(id, addr);
+        assert_eq!(confirmed.is_ok(), is_there, "whether {id} can be confirmed");
         if let Some(handle) = self.handle_of(id).filter(|_| is_there) {
             assert!(handle.peer.is_address_confirmed(), "{id} was confirmed");
         }
