@@ -12,8 +12,11 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 const STREAMS: usize = 5;
 
-/// So many datagrams that a stream still goes on when the NAT has forgotten it: at least half a millisecond each.
+/// Datagrams of a stream, at least half a millisecond each: time for the NAT to forget it in mid-stream.
 const COUNT: usize = 4_000;
+
+/// What three quarters of all datagrams take, in bytes: 64 each, and the headers of IPv4 and UDP.
+const MOST: usize = STREAMS * COUNT / 4 * 3 * (64 + 20 + 8);
 
 /// The ports that the NAT gives out at first, and when it has forgotten.
 const BEFORE: &str = "20000-24999";
@@ -34,8 +37,7 @@ const IDLE: &str = "1.5";
 #[test]
 fn by_address_a_client_from_a_new_port_is_somebody_new() {
     let Some(net) = BehindNat::new(Mapping::PerDestination) else { return };
-    let (mut server, mut client) = net.start("pseudo_connection", &["--fall-silent"]);
-    net.forget_when(&mut server, " begins");
+    let (mut server, mut client) = net.start_and_forget("pseudo_connection", &["--fall-silent"], " begins");
     assert_success(&mut client);
 
     // The NAT does not forget all at once: a datagram that crosses meanwhile may be given a port that is forgotten too.
@@ -55,8 +57,7 @@ fn by_address_a_client_from_a_new_port_is_somebody_new() {
 #[test]
 fn by_id_the_same_connection_goes_on_from_a_new_port() {
     let Some(net) = BehindNat::new(Mapping::PerDestination) else { return };
-    let (mut server, mut client) = net.start("connection_id", &[]);
-    net.forget_when(&mut server, " begins at ");
+    let (mut server, mut client) = net.start_and_forget("connection_id", &[], " begins at ");
     assert_success(&mut client);
 
     server.wait_for_lines(STREAMS, |line| line.contains(" ended after "), PATIENCE);
@@ -96,8 +97,7 @@ fn a_socket_of_its_own_that_answers_at_once_is_not_heard_behind_a_nat() {
 #[test]
 fn a_socket_of_its_own_does_not_hear_a_client_from_a_new_port() {
     let Some(net) = BehindNat::new(Mapping::PerClient) else { return };
-    let (mut server, mut client) = net.start("port_switch", &["--give-up-seconds", "2"]);
-    net.forget_when(&mut server, " goes on at ");
+    let (mut server, mut client) = net.start_and_forget("port_switch", &["--give-up-seconds", "2"], " goes on at ");
     let ended = client.wait(PATIENCE);
     assert_eq!(ended.status.code(), Some(1), "{ended:?}");
     assert!(ended.said[0].starts_with(&format!("0 of {STREAMS} streams complete, ")), "{ended:?}");
@@ -110,8 +110,7 @@ fn a_socket_of_its_own_does_not_hear_a_client_from_a_new_port() {
 #[test]
 fn with_sockets_of_their_own_clients_start_over_at_the_port_listened_on() {
     let Some(net) = BehindNat::new(Mapping::PerClient) else { return };
-    let (mut server, mut client) = net.start("port_switch", &["--start-over-seconds", "1"]);
-    net.forget_when(&mut server, " goes on at ");
+    let (mut server, mut client) = net.start_and_forget("port_switch", &["--start-over-seconds", "1"], " goes on at ");
     let summary = assert_success(&mut client);
     assert_eq!(count(&summary, " streams switched to a new port"), STREAMS, "{summary}");
     let started_over = count(&summary, " times started over");
@@ -209,10 +208,16 @@ impl BehindNat {
         (server, client)
     }
 
-    /// Lets the NAT forget all clients as soon as the server has said this of each.
-    fn forget_when(&self, server: &mut Process, said: &str) {
+    /// The same, and lets the NAT forget all clients as soon as the server has said this of each. However late that is,
+    /// the streams go on still: until it gives out other ports, the NAT passes most of them and no more.
+    fn start_and_forget(&self, pair: &str, options: &[&str], said: &str) -> (Process, Process) {
+        let rule = format!("iifname \"inside\" quota over {MOST} bytes drop");
+        let table = format!("table ip most {{ chain pass {{ type filter hook forward priority 0; {rule}; }}; }}");
+        self.nat.run("nft", &[&table]).unwrap_or_else(|why| panic!("{why}"));
+        let (mut server, client) = self.start(pair, options);
         server.wait_for_lines(STREAMS, |line| line.contains(said), PATIENCE);
         self.give_out(AFTER).and_then(|()| self.forget()).unwrap_or_else(|why| panic!("{why}"));
+        (server, client)
     }
 
     fn forget(&self) -> Result<(), String> {
