@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use process::{Process, our_example};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What became of a request, as the gateway writes it.
 const REPLIED: u8 = 0;

@@ -18,7 +18,7 @@ use packetpeer::{PacketPeerUdp, ServerConfig, ToBindAddr, UdpServer};
 use crate::process::{Process, our_example};
 
 /// How long anything may take, on the busiest of machines.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A network namespace, with its loopback interface up. It goes with the value.
 pub(crate) struct Host {
