@@ -558,6 +558,19 @@ fn a_broadcasts_report_is_of_the_broadcast_alone() {
     game.put_counts_add_up(11);
 }
 
+/// It told of what had been put before as if it were the broadcast's.
+#[test]
+fn a_broadcast_that_finds_no_room_is_all_that_its_report_is_of() {
+    let mut game = Match::with_limits(SendMode::QueueWhenBlocked, 2, Limits::new().max_queued_bytes(5));
+    game.moods.lock().unwrap().takes = Some(0);
+    game.peers[0].put_packet(b"1").unwrap();
+    assert_eq!(counts(game.server.broadcast(b"too long").unwrap()), (0, 2, 0));
+    game.moods.lock().unwrap().takes = None;
+    assert_eq!(counts(game.server.broadcast(b"too long").unwrap()), (0, 2, 0));
+    assert_eq!(game.received(0), [b"1"]);
+    game.put_counts_add_up(5);
+}
+
 #[test]
 fn a_broadcast_to_a_peer_named_twice_is_sent_twice() {
     for mode in [SendMode::Now, SendMode::QueueWhenBlocked, SendMode::OnFlush] {

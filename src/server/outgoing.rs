@@ -190,10 +190,14 @@ impl Outgoing {
             }
         }
         if shared.send_mode() == SendMode::QueueWhenBlocked {
+            let has_room = copy.is_some();
             self.reported = copy;
             let flushed = self.flush(transport, dedicated, shared, drop);
             self.reported = None;
-            report = FlushReport { failed: report.failed + flushed.failed, ..flushed };
+            // Without room for a copy, all that was flushed is what had been put before.
+            if has_room {
+                report = FlushReport { failed: report.failed + flushed.failed, ..flushed };
+            }
         }
         report
     }
