@@ -1,11 +1,12 @@
 //! A server's life: whatever the bytes say is sent to it, asked of it and done to it, on sockets that report whatever
 //! errors the bytes say. After each step what it shows has to agree with what was done.
 //!
-//! `tests/model.rs` compares a server with a whole model of it, on a network that works. Here is less of a model, and
+//! `tests/model` compares a server with a whole model of it, on a network that works. Here is less of a model, and
 //! more that can happen: errors of every kind at every call, sends that wait, connection ids that move, sockets of single
 //! peers, handles of a server that is gone, packets that are kept, and limits without sense or end.
 
 mod identity;
+mod oversight;
 mod settings;
 mod steps;
 
@@ -22,6 +23,7 @@ use packetpeer::{
 use crate::input::Input;
 use crate::wire::{Accepted, Wire};
 use identity::Known;
+use oversight::Oversight;
 
 /// Steps of one life, at most. More of them is slower and reaches nothing new.
 const STEPS: usize = 150;
@@ -84,6 +86,7 @@ struct World {
     left_last: BTreeMap<u16, u32>,
     next_owner: u16,
     next_number: u32,
+    oversight: Oversight,
     /// Whether the last poll left something in the socket: then the next may find peers idle all the same.
     more_waited: bool,
     /// Whether it is asked after each poll who has ended and moved, as it should be.
@@ -158,7 +161,9 @@ impl World {
         wire.state().empty_is_an_error = setup & 64 != 0;
         wire.state().max_segments = if setup & 128 != 0 { 4 } else { 1 };
         let server = config.server(&wire, &answers);
+        let oversight = Oversight::new(wire.state().now);
         Self {
+            oversight,
             wire,
             server,
             config,
@@ -193,6 +198,7 @@ impl World {
         self.more_waited = false;
         self.whereabouts.clear();
         self.before = Before::default();
+        self.oversight = Oversight::new(self.wire.state().now);
     }
 
     fn poll(&mut self, at: Instant) {
@@ -208,6 +214,9 @@ impl World {
         match result {
             Ok(report) => {
                 self.closing.clear();
+                let clock = self.wire.state().now;
+                self.oversight.tell(at, clock);
+                self.check_idle(limits.idle_timeout);
                 self.check_report(&report, &before, &limits);
             }
             Err(PollError::NotOpen) => assert!(!self.server.is_listening(), "a server that listens is open"),
@@ -268,20 +277,23 @@ impl World {
         let accepted = std::mem::take(&mut state.accepted);
         drop(state);
         for datagram in accepted {
+            let remote = self.wire.state().remote_of(datagram.by);
             self.tally.sent += 1;
             self.tally.sent_bytes += datagram.bytes.len() as u64;
-            self.check_accepted(&datagram);
+            self.check_accepted(&datagram, remote);
         }
     }
 
     /// What leaves: each put once and in order, no answer longer than its question nor to anybody else.
-    fn check_accepted(&mut self, Accepted { to, bytes }: &Accepted) {
+    fn check_accepted(&mut self, accepted: &Accepted, remote: Option<SocketAddr>) {
+        let Accepted { to, bytes, .. } = accepted;
         assert_eq!(canonical(*to), *to, "what is sent goes to canonical addresses");
         let Some(rest) = bytes.get(1..).filter(|_| bytes.len() > NUMBERED) else { return };
         let owner = u16::from_le_bytes([rest[0], rest[1]]);
         let number = u32::from_le_bytes(rest[2..6].try_into().unwrap());
         match bytes[0] {
             PUT => {
+                self.oversight.check_way(owner, accepted, remote);
                 let index = self.handles.iter().position(|handle| handle.owner == owner);
                 self.check_budget(index, *to, bytes.len());
                 let last = self.left_last.insert(owner, number);
@@ -400,6 +412,7 @@ impl World {
         self.collect();
         self.check_equations();
         self.check_limits();
+        self.check_tables();
         self.check_peers();
         for index in 0..self.handles.len() {
             self.check_handle(index);

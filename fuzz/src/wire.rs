@@ -73,6 +73,8 @@ pub enum Fate {
 /// A datagram that a socket has taken to be sent.
 #[derive(Debug)]
 pub struct Accepted {
+    /// The index of the socket.
+    pub by: usize,
     pub to: SocketAddr,
     pub bytes: Vec<u8>,
 }
@@ -161,8 +163,8 @@ impl State {
         }
     }
 
-    fn accept(&mut self, to: SocketAddr, bytes: &[u8]) {
-        self.accepted.push(Accepted { to, bytes: bytes.to_vec() });
+    fn accept(&mut self, by: usize, to: SocketAddr, bytes: &[u8]) {
+        self.accepted.push(Accepted { by, to, bytes: bytes.to_vec() });
     }
 }
 
@@ -237,7 +239,7 @@ impl Transport for WireSocket {
     fn send_to(&self, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
         let mut state = self.wire.state();
         match state.fates.pop_front().unwrap_or(Fate::Accepted) {
-            Fate::Accepted => state.accept(to, bytes),
+            Fate::Accepted => state.accept(self.index, to, bytes),
             Fate::Fails(trouble) => return Err(trouble.into()),
             Fate::NothingOfBatch => return Err(io::ErrorKind::WouldBlock.into()),
         }
@@ -253,7 +255,7 @@ impl Transport for WireSocket {
             match state.fates.front().copied().unwrap_or(Fate::Accepted) {
                 Fate::Accepted => {
                     state.fates.pop_front();
-                    message.datagrams.iter().for_each(|bytes| state.accept(message.to, bytes));
+                    message.datagrams.iter().for_each(|bytes| state.accept(self.index, message.to, bytes));
                     sent += message.datagrams.len();
                 }
                 // What was accepted before it is told first; the error comes again.

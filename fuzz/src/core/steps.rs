@@ -160,6 +160,8 @@ impl World {
         self.whereabouts.extend(peer.remote_addr().map(|remote| (id, remote)));
         let owner = self.next_owner;
         self.next_owner += 1;
+        let clock = self.wire.state().now;
+        self.oversight.hold(id, clock);
         self.handles.push(Handle::new(peer, self.life, owner));
     }
 
@@ -361,6 +363,7 @@ impl World {
         let Some(index) = self.any_handle(input) else { return };
         let id = self.handles[index].peer.id();
         let is_there = self.server.peers().any(|(open, _)| open == id);
+        assert!(!is_there || self.handles[index].life == self.life, "an id of a server before is somebody's here");
         assert_eq!(self.server.close(id).is_ok(), is_there, "whether {id} can be closed");
     }
 
@@ -403,6 +406,8 @@ impl World {
             Err(ConnectError::NotListening) => assert!(!self.server.is_listening()),
             Err(ConnectError::NoPort) => assert_eq!(addr.port(), 0),
             Err(ConnectError::PeersFull | ConnectError::WrongFamily) => {}
+            // So it does where that is all that is listened on.
+            Err(ConnectError::Broadcast | ConnectError::Multicast) if addr.ip().to_canonical().is_unspecified() => {}
             Err(ConnectError::Broadcast) => assert_eq!(addr.ip().to_canonical(), Ipv4Addr::BROADCAST),
             Err(ConnectError::Multicast) => assert!(addr.ip().to_canonical().is_multicast()),
             Err(error) => panic!("{error}"),
@@ -432,7 +437,11 @@ impl World {
             _ => self.server.listen(&*String::from_utf8_lossy(input.take(20))),
         };
         match result {
-            Ok(()) => assert!(!was_listening && self.server.is_listening() && self.server.local_port() != Some(0)),
+            Ok(()) => {
+                assert!(!was_listening && self.server.is_listening() && self.server.local_port() != Some(0));
+                let clock = self.wire.state().now;
+                self.oversight.tell(clock, clock);
+            }
             Err(BindError::AlreadyOpen) => assert!(was_listening),
             Err(_) => assert!(!was_listening && !self.server.is_listening()),
         }
@@ -474,6 +483,9 @@ impl World {
         if let (Ok(addr), Switch::AtOnce) = (result, switch) {
             assert_eq!(handle.peer.local_addr(), Some(addr), "from where packets leave");
         }
+        if now_open > open {
+            self.note_own_socket(index, switch);
+        }
     }
 
     fn advance(&mut self, input: &mut Input<'_>) {
@@ -492,7 +504,13 @@ impl World {
         };
         let known_there =
             |peer: &&PacketPeerUdp| peer.connection_id().is_none() && peer.remote_addr() == Some(canonical(addr));
-        assert_eq!(self.server.find(addr), open().find(known_there).map(PacketPeerUdp::id), "who is at {addr}");
+        let (found, there) = (self.server.find(addr), open().find(known_there).map(PacketPeerUdp::id));
+        if there.is_some() || !addr.ip().to_canonical().is_unspecified() {
+            assert_eq!(found, there, "who is at {addr}");
+        } else if let Some(found) = found {
+            // An unspecified address means this host, where no forger has given it to anybody.
+            assert!(open().any(|peer| peer.id() == found), "who is at this host");
+        }
         let named = open().find(|peer| peer.connection_id() == Some(id));
         assert_eq!(self.server.find_connection(id), named.map(PacketPeerUdp::id), "who has the id {id}");
     }
@@ -521,8 +539,12 @@ impl World {
 
     /// On sockets in virtual time nothing ever blocks. And what is the whole server's is refused to one of its peers.
     fn wait(&mut self) {
+        let takes_all = self.wire.state().fates.is_empty();
         let result = self.server.wait(None);
         assert_eq!(result.is_ok(), self.server.is_listening(), "{result:?}");
+        if takes_all && result.is_ok() {
+            assert_eq!(self.server.stats().send_queued, 0, "what was put waits behind a wait");
+        }
         let Some(Handle { peer, .. }) = self.handles.first_mut() else { return };
         assert!(matches!(peer.set_queue_limits(QueueLimits::new()), Err(OptionError::ServersPeer)));
         assert!(matches!(peer.bind(0), Err(BindError::ServersPeer)));
