@@ -1,7 +1,8 @@
 //! One small enum a kind of operation. Each variant says what to do about it.
 //!
 //! Misuse and refusals of the system are errors; noise from the network is not: it is counted (see
-//! [`ServerStats`](crate::ServerStats)) and the call goes on. Nothing here is ever printed or logged by the crate.
+//! [`ServerStats`](crate::ServerStats)) and the call goes on. None of these is printed or logged by the crate; the caller
+//! decides.
 //!
 //! # From Godot's codes
 //!
@@ -298,8 +299,8 @@ pub enum PutError {
         /// Bytes that would have been accepted.
         limit: usize,
     },
-    /// Larger than the network on the way carries, or the system's limits allow, in one piece. Send less at a time; 1
-    /// 200 bytes pass nearly everywhere.
+    /// Larger than the network on the way carries, or the system's limits allow, in one piece. Send less at a time;
+    /// 1,200 bytes pass nearly everywhere.
     ///
     /// A connected socket may say it of an earlier datagram, which a router has reported since. Then `size` does not
     /// exceed `limit`: this one was not sent either, and the next may be.

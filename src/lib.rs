@@ -99,35 +99,37 @@
 //!
 //! Nothing here grows without bound, and nothing is lost in silence. Each datagram that nobody gets is counted under
 //! one reason in [`ServerStats::drops`] and, where there is a peer, in [`PeerStats::drops`]; see [`ReceiveDrops`] for
-//! the reasons and [`Limits`] for what sets them. [`ServerStats::send_drops`] has what was not sent. At any time
-//! *received = delivered + queued + consumed + Σ drops*, and *put = sent + waiting + Σ send drops*. What the kernel
-//! drops because its own buffer is full between two polls is no received datagram; Linux tells how many these were
-//! ([`ServerStats::kernel_drops`]). Poll often enough for [`UdpServer::receive_buffer_size`], and read that after
-//! `listen`. A limit that is reached is also logged, by one line per kind and minute at most (`log::warn!`), for each server
-//! and each stand-alone peer.
+//! the reasons and [`Limits`] for what sets them. [`ServerStats::send_drops`] has what was not sent. Two equations hold,
+//! for a server and for each peer, whenever no other thread is inside a call: *received = delivered + queued + consumed +
+//! Σ drops*, and *put = sent + waiting + Σ send drops*. What the kernel drops because its own buffer is full between two
+//! polls was never received, and is in neither; Linux tells how many these were ([`ServerStats::kernel_drops`]). Poll
+//! often enough for [`UdpServer::receive_buffer_size`], and read that after `listen`. A limit that is reached is also
+//! logged, by one line per kind and minute at most (`log::warn!`), for each server and each stand-alone peer; what
+//! handles could not put is told by the server's next poll.
 //!
 //! ICMP answers to something sent earlier, resets, interrupted calls: counted as
 //! [noise](ServerStats#structfield.noise), and the poll goes on to the next datagram.
 //!
 //! # Strangers
 //!
-//! Who sends from an address that the server does not know becomes a pending connection, as far as [`Limits`] allow. A
-//! [filter](UdpServer::set_filter) sees their datagrams before anything is remembered of them: it can answer one-shot
-//! questions, or demand proof of the address first, as the example `cookie_server` does, so that spoofed senders cost
-//! neither memory nor a place in the queue. [`UdpServer::connect`] is the other way round: the server speaks first.
+//! A datagram from an unknown address makes a pending connection, as far as [`Limits`] allow: 16 at a time, 8 of them
+//! from one IP address, and 256 peers per address; this machine's own addresses are exempt. A
+//! [filter](UdpServer::set_filter) sees such datagrams before anything is remembered of their senders: it can answer
+//! one-shot questions, or demand proof of the address first, as the example `cookie_server` does, so that spoofed senders
+//! cost neither memory nor a place in the queue. [`UdpServer::connect`] is the other way round: the server speaks first.
 //!
 //! # Which identity?
 //!
-//! By what a server knows a sender again is a setting, [`ServerConfig::identity`]; a socket of its own is given to
-//! single peers, by [`UdpServer::dedicate_socket`]. The times are processor time a datagram of 200 bytes over loopback,
-//! at 1 000 peers who all speak in a frame, on 2 virtual cores; trust the ratios.
+//! How a server recognises a sender is configurable, by [`ServerConfig::identity`]; a socket of its own is given to
+//! single peers, by [`UdpServer::dedicate_socket`]. The times are processor time per datagram of 200 bytes over loopback,
+//! at 1,000 peers that all speak in a frame, on 2 virtual cores; trust the ratios.
 //!
 //! | | [address](Identity::Address) | [connection id](Identity::ConnectionId) | [socket of its own](Switch) |
 //! |---|---|---|---|
 //! | known by | IP address and port | 64 bits in each datagram, read by your function | address and port, sorted by the kernel |
 //! | to receive a datagram | 0.75 µs | 0.75 µs, and 8 bytes more on the wire | 1.6 µs; 8 µs where 1 of 100 speaks |
-//! | a poll that finds nothing | 0.7 µs | 0.7 µs | 62 µs for 1 000 such sockets |
-//! | to be known | 440 bytes | the same; some 600 more once it has moved | a descriptor, a port, 3 KB in the kernel, a receive buffer |
+//! | a poll that finds nothing | 0.7 µs | 0.7 µs | 62 µs for 1,000 such sockets |
+//! | to be known | 440 bytes | the same; some 400 more once it has moved | a descriptor, a port, 3 KB in the kernel, a receive buffer |
 //! | client behind a NAT | works | works | [`WithClient`](Switch::WithClient): where the NAT keeps one port for all destinations; [`AtOnce`](Switch::AtOnce): where it lets answers in from any port, which most do not |
 //! | the NAT gives it another port | a new connection; the old one ends by its idle timeout | the same connection, reported by [`UdpServer::moved`]; the new address gets three times what came from it until the game [confirms](UdpServer::confirm_move) it | not heard on its own port any more; a new connection at the shared one |
 //! | firewall of the server | one port | one port | `AtOnce`: one port and answers; `WithClient`: all ports that the system may choose |
@@ -148,20 +150,23 @@
 //!
 //! [`put_packet`](PacketPeerUdp::put_packet) sends at once. [`SendMode`] has two more ways: what the system will not
 //! take waits, or everything waits for [`UdpServer::flush`] at the end of the frame, which costs less where several
-//! packets go to one peer. [`UdpServer::broadcast`] sends to all.
+//! packets go to one peer. [`UdpServer::wait`] sends first what waits. [`UdpServer::broadcast`] sends to all.
 //!
 //! # Threads
 //!
 //! Everything public is `Send + Sync`. The server polls on one thread, its peers may be on others: each handle and the
-//! server share one mailbox, locked for the move of one packet and never across a call of the system. Slow work on one
-//! player then delays neither the poll nor the others; the example `worker_pool` shows it. [`PacketPeerUdp::wait`]
-//! sleeps until the server's poll has something for that peer, and [`UdpServer::wait`] until the socket has. For more
-//! than one thread can poll, several servers share a port: [`SocketOptions::share_port`].
+//! server share one mailbox, locked for the move of one packet, or by a flush for the move of all that waits for that
+//! peer, and never across a call of the system. Slow work on one player then delays neither the poll nor the others; the
+//! example `worker_pool` shows it. [`PacketPeerUdp::wait`] sleeps until the server's poll has something for that peer,
+//! and [`UdpServer::wait`] until a socket of the server's has. If one thread cannot keep up, run several servers on one
+//! port: [`SocketOptions::share_port`].
 //!
 //! # Errors and panics
 //!
-//! [`error`] has one small enum a kind of operation, and a table from Godot's codes. Whatever a remote sends, nothing
-//! panics, nothing is allocated without bound and nothing is logged per packet.
+//! [`error`] has one small enum per kind of operation, and a table from Godot's codes. Whatever a remote sends, nothing
+//! panics, nothing is allocated without bound and nothing is logged per packet. A function of yours that panics, such as a
+//! filter, ends that `poll` and loses the rest of its batch, counted as
+//! [`panicked`](ReceiveDrops#structfield.panicked).
 //!
 //! # Testing netcode in virtual time
 //!
@@ -192,7 +197,7 @@
 //!             inputs += 1;
 //!         }
 //!     }
-//!     assert!((3_500..3_600).contains(&inputs), "{inputs} of 3 600 arrived");
+//!     assert!((3_500..3_600).contains(&inputs), "{inputs} of 3,600 arrived");
 //!     Ok(())
 //! }
 //! # a_minute_of_inputs_arrives().unwrap();

@@ -721,14 +721,14 @@ fn bytes_of_moves(connections: usize, moves: usize) -> (i64, i64) {
 
 /// However often it has moved; the number of connections decides how much room hash tables have to spare.
 #[test]
-fn a_connection_that_has_moved_takes_at_most_640_bytes_more() {
+fn a_connection_that_has_moved_takes_at_most_512_bytes_more() {
     for connections in [100, 448, 449, 1_000, 1_793, 4_096] {
         for moves in [1, 6] {
             let (height, left) = bytes_of_moves(connections, moves);
             let [list, each] = [height - left, left].map(|bytes| bytes / connections as i64);
             println!("{each} bytes for each of {connections} that have moved {moves} times, and {list} to tell so");
             // Beside them, the list of a few moves is kept.
-            assert!((1..=640 * connections as i64 + (12 << 10)).contains(&left), "{left}");
+            assert!((1..=512 * connections as i64 + (12 << 10)).contains(&left), "{left}");
             assert!((-100..=256).contains(&list), "{list}");
         }
     }
