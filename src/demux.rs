@@ -483,7 +483,7 @@ impl Demux {
     /// Counts a put that is no peer's: its bytes if it was sent, else why it was not.
     pub(crate) fn count_send(&self, outcome: Result<usize, SendDropReason>) {
         let sends = self.shared.sends();
-        sends.count_other_put();
+        sends.count_other_puts(1);
         match outcome {
             Ok(bytes) => sends.count_sent_by_server(1, bytes as u64),
             Err(reason) => sends.count_drops(reason, 1),

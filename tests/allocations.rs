@@ -253,7 +253,7 @@ fn a_broadcast_copies_its_payload_once_at_most() {
             });
             assert_eq!(wire.sent.load(Relaxed) - before, PEERS);
             if frame >= 3 {
-                assert_eq!(allocations, u64::from(mode != SendMode::Now), "{mode:?}, frame {frame}");
+                assert_eq!(allocations, u64::from(mode == SendMode::OnFlush), "{mode:?}, frame {frame}");
             }
         }
     }

@@ -302,35 +302,30 @@ impl Mailbox {
 
     /// Takes all that waits to be sent, the oldest first, for a flush, which counts what then waits no more. Until
     /// [`Mailbox::flushed`] says so, what is put waits behind it. What is over the budget of an address that is not
-    /// confirmed is counted here, shown to `refused`, and gone.
-    pub(crate) fn take_to_send(&self, each: impl FnMut(Payload), refused: impl FnMut(&Payload)) {
+    /// confirmed is counted here, and gone; returns how many datagrams that were.
+    pub(crate) fn take_to_send(&self, each: impl FnMut(Payload)) -> usize {
         let mut contents = self.contents();
         // Where nothing is sent past a flush, what is put in the meantime waits for the next one anyway.
         contents.outbox.listed = self.shared.send_mode() != SendMode::OnFlush;
         if self.has_moved() {
-            return self.take_to_send_with_care(contents, each, refused);
+            return self.take_to_send_with_care(contents, each);
         }
         if let Some(queue) = &mut contents.outbox.queue {
             queue.take_all(each);
         }
+        0
     }
 
     /// The rest of [`Mailbox::take_to_send`] where the remote has moved, and what goes there may be limited.
     #[inline(never)]
-    fn take_to_send_with_care(
-        &self,
-        mut contents: MutexGuard<'_, Contents>,
-        mut each: impl FnMut(Payload),
-        mut refused: impl FnMut(&Payload),
-    ) {
+    fn take_to_send_with_care(&self, mut contents: MutexGuard<'_, Contents>, mut each: impl FnMut(Payload)) -> usize {
         let Contents { outbox, rare, .. } = &mut *contents;
         let whereabouts = rare.as_mut().and_then(|rare| rare.moved.as_mut());
-        let (Some(queue), Some(whereabouts)) = (&mut outbox.queue, whereabouts) else { return };
+        let (Some(queue), Some(whereabouts)) = (&mut outbox.queue, whereabouts) else { return 0 };
         let (mut dropped, mut bytes) = (0, 0);
         queue.take_all(|payload| match whereabouts.charge(payload.len()) {
             Ok(()) => each(payload),
             Err(_) => {
-                refused(&payload);
                 dropped += 1;
                 bytes += payload.weight();
             }
@@ -341,6 +336,7 @@ impl Mailbox {
             sends.count_drops(SendDropReason::Unconfirmed, dropped);
             contents.drops.add_unsent(SendDropReason::Unconfirmed, dropped);
         }
+        dropped as usize
     }
 
     /// Gives back what could not be sent yet; the last first, so that the order is as before.

@@ -211,9 +211,9 @@ impl SendCounters {
         self.at_once.add(bytes);
     }
 
-    /// Counts a put that is neither sent at once by a handle nor queued, whatever becomes of it.
-    pub(crate) fn count_other_put(&self) {
-        self.other_puts.fetch_add(1, Relaxed);
+    /// Counts puts that are neither sent at once by a handle nor queued, whatever becomes of them.
+    pub(crate) fn count_other_puts(&self, puts: u64) {
+        self.other_puts.fetch_add(puts, Relaxed);
     }
 
     /// Counts datagrams that the server has sent.

@@ -136,7 +136,7 @@ impl Served {
     }
 
     fn not_sent(&self, error: PutError) -> Result<(), PutError> {
-        self.mailbox.shared().sends().count_other_put();
+        self.mailbox.shared().sends().count_other_puts(1);
         self.mailbox.count_unsent((&error).into());
         Err(error)
     }
