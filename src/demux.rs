@@ -274,9 +274,10 @@ impl Demux {
         self.tell_time(now);
         self.replies_left = self.limits.max_replies_per_poll;
         self.polls = self.polls.wrapping_add(1);
-        // Forgotten once: a poll that fails does not come to its end, where these are counted anew.
-        self.ended.drain(..std::mem::take(&mut self.ended_seen));
-        self.moved.drain(..std::mem::take(&mut self.moved_seen));
+        self.ended.drain(..self.ended_seen);
+        self.moved.drain(..self.moved_seen);
+        // Counted anew at the end of the poll, to which it need not come.
+        (self.ended_seen, self.moved_seen) = (self.ended.len(), self.moved.len());
         if self.moved.is_empty() && self.moved.capacity() > 2 * FEW_MOVES {
             self.moved.shrink_to(FEW_MOVES);
         }
@@ -686,6 +687,17 @@ impl Demux {
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
+    }
+
+    /// Gives back the memory for packets that lies ready, and all that comes back later: handles and packets that are
+    /// kept would keep it, where nobody needs it any more.
+    pub(crate) fn give_back_idle_memory(&self) {
+        self.shared.pool().set_max_idle_bytes(0);
+    }
+
+    /// Whether there are so many that wait for a flush that most of them must have ended.
+    pub(crate) fn has_to_flush(&self) -> bool {
+        self.shared.listed_to_flush() > 2 * self.table.places() + 64
     }
 
     /// The mailboxes of the peers that have not ended.

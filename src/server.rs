@@ -444,6 +444,10 @@ impl UdpServer {
         }
         check_remote(io, addr)?;
         let transport = listening.transport.share();
+        if self.demux.has_to_flush() {
+            // Lest the list grow for ever, where handles put, are dropped, and nobody flushes or polls.
+            let _ = self.flush();
+        }
         let now = self.now();
         match self.demux.connect(addr, id, now) {
             Ok(mailbox) => Ok(PacketPeerUdp::served(mailbox, transport)),
@@ -795,6 +799,7 @@ impl Default for UdpServer {
 impl Drop for UdpServer {
     fn drop(&mut self) {
         self.stop();
+        self.demux.give_back_idle_memory();
     }
 }
 

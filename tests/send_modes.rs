@@ -654,6 +654,26 @@ fn a_broadcast_that_the_system_takes_needs_no_room_to_wait_in() {
     }
 }
 
+/// What is put and its handle dropped waits for a flush, which a program that only connects never asks for.
+#[test]
+fn what_is_put_by_handles_long_gone_does_not_wait_without_end() {
+    for (mode, takes) in [(SendMode::OnFlush, None), (SendMode::QueueWhenBlocked, Some(0))] {
+        let mut game = Match::new(mode, 1);
+        game.moods.lock().unwrap().takes = takes;
+        for port in 1..=1_000 {
+            if port == 500 {
+                game.moods.lock().unwrap().takes = None;
+            }
+            let mut peer = game.server.connect(SocketAddr::from(([10, 0, 2, 1], port))).unwrap();
+            peer.put_packet(b"").unwrap();
+        }
+        assert!(game.server.stats().send_queued < 100, "{}", game.server.stats());
+        game.server.flush().unwrap();
+        let stats = game.server.stats();
+        assert_eq!((stats.put, stats.sent, stats.send_queued), (1_000, 1_000, 0), "{stats}");
+    }
+}
+
 /// One that is put behind what waits is not overtaken by a broadcast, which the system would take.
 #[test]
 fn a_broadcast_waits_behind_what_waits() {

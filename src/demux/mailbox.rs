@@ -187,6 +187,15 @@ impl Mailbox {
         !memory.has_grown
     }
 
+    /// Gives back what memory of the queues nothing needs now, of a peer that has ended: the server, which has done so
+    /// until then, knows it no more.
+    #[cold]
+    pub(crate) fn give_back_all_memory(&self) {
+        let mut contents = self.contents();
+        contents.inbox.shrink();
+        contents.outbox.queue.take_if(|queue| queue.len() == 0);
+    }
+
     /// The rest of [`Mailbox::push`] where something has to be remembered, dropped, or rung.
     #[inline(never)]
     fn push_with_care(

@@ -144,6 +144,11 @@ impl Shared {
         self.to_flush().retain(|listed| !Arc::ptr_eq(listed, mailbox));
     }
 
+    /// How many peers have something to send.
+    pub(super) fn listed_to_flush(&self) -> usize {
+        self.to_flush().len()
+    }
+
     /// Exchanges the list of peers that have something to send with an empty one, whose memory is used again.
     pub(crate) fn swap_to_flush(&self, peers: &mut Vec<Arc<Mailbox>>) {
         std::mem::swap(&mut *self.to_flush(), peers);

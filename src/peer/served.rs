@@ -182,7 +182,9 @@ impl Served {
     }
 
     fn nothing_now_or_ever(&self) -> Result<Option<Packet>, GetError> {
-        self.mailbox.ended().map_or(Ok(None), |reason| Err(GetError::Ended(reason)))
+        let Some(reason) = self.mailbox.ended() else { return Ok(None) };
+        self.mailbox.give_back_all_memory();
+        Err(GetError::Ended(reason))
     }
 
     pub(super) fn stats(&self) -> PeerStats {
