@@ -161,7 +161,7 @@ impl DedicatedSockets {
         self.turn = self.turn.wrapping_add(usize::from(budget > 0));
         let mut all_empty = true;
         for step in 0..count {
-            let token = self.ready[(self.turn + step) % count];
+            let token = self.ready[(self.turn % count + step) % count];
             let Some(dedicated) = &self.sockets[token] else { continue };
             let peer = dedicated.mailbox.id();
             let mut intake = Intake { demux, peer, max, budget };
