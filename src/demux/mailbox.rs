@@ -61,7 +61,7 @@ struct Contents {
 #[derive(Default)]
 struct Outbox {
     queue: Option<Box<PacketQueue<Payload>>>,
-    /// In the server's list of those who have something to send, or being flushed.
+    /// In the server's list of peers that have something to send, or being flushed.
     listed: bool,
     memory: Memory,
 }
@@ -69,7 +69,7 @@ struct Outbox {
 /// What is known of the memory of both queues. It stands with one of them because there is room.
 #[derive(Default)]
 struct Memory {
-    /// One of the queues takes some, and the peer is in the server's list of those of whom that is so.
+    /// One of the queues takes some, and the peer is in the server's list of such peers.
     has_grown: bool,
     /// Several packets waited at a time since it was looked at last.
     is_used: bool,
@@ -374,12 +374,13 @@ impl Mailbox {
         }
     }
 
-    /// Counts a datagram of a flush or broadcast that was sent; who calls counts for the server, and is its thread.
+    /// Counts a datagram of a flush or broadcast that was sent. The caller counts it for the server, and is the
+    /// server's thread.
     pub(crate) fn count_flushed(&self, bytes: usize) {
         self.flushed.add(bytes);
     }
 
-    /// Counts a broadcast that this peer is among; who calls counts for the server, and is its thread.
+    /// Counts a broadcast that this peer is among. The caller counts it for the server, and is the server's thread.
     pub(crate) fn count_broadcast(&self) {
         self.broadcasts.store(self.broadcasts.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }

@@ -35,7 +35,7 @@ pub(crate) struct Shared {
     epoch: Instant,
 }
 
-/// What handles have to know of the server's limits. Who puts while they change may meet some new and some old ones.
+/// What handles have to know of the server's limits. A put while they change may meet some new and some old ones.
 #[derive(Debug, Default)]
 struct SendLimits {
     packets: AtomicUsize,
@@ -206,7 +206,7 @@ pub(crate) struct SendCounters {
     unqueued: Tally,
     /// Puts that are in neither: refused to a handle, or the server's own, which have not to wait.
     other_puts: AtomicU64,
-    /// What the server has sent: by flush, by broadcast, and to those who are no peers.
+    /// What the server has sent: by flush, by broadcast, and to others than peers.
     sent_by_server: Tally,
     drops: [AtomicU64; SendDropReason::ALL.len()],
 }

@@ -169,7 +169,7 @@ impl DedicatedSockets {
             budget = intake.budget;
             match drained {
                 Ok(drained) => all_empty &= drained == Drained::Empty,
-                // Closed when this poll looks who has ended.
+                // Closed when this poll looks which peers have ended.
                 Err(_) => demux.fail(peer),
             }
         }
