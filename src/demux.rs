@@ -4,7 +4,7 @@
 //! be tested exactly. One poll is [`Demux::begin`], [`Demux::sort`] for each datagram, [`Demux::finish`].
 //!
 //! The server's thread owns the [`Demux`]. What it shares with the handles of its peers, which may be on other threads,
-//! is one [`Mailbox`] a peer and one [`Shared`] a server.
+//! is one [`Mailbox`] per peer and one [`Shared`] per server.
 
 mod address;
 mod drop_list;
@@ -89,11 +89,12 @@ pub(crate) struct Demux {
     replies_left: usize,
     /// Nobody new is admitted any more.
     draining: bool,
-    /// Who has ended, and why. Those before `ended_seen` have been there since the last poll, and go with the next.
+    /// Peers that have ended, and why. Those before `ended_seen` have been there since the last poll, and go with the
+    /// next.
     ended: VecDeque<(PeerId, CloseReason)>,
     ended_seen: usize,
     ended_so_far: u64,
-    /// The same for who has moved to another address: however often somebody has done so within a poll, once.
+    /// The same for peers that have moved to another address: once each, however often they did so within a poll.
     moved: IndexMap<PeerId, Moved>,
     moved_seen: usize,
     /// Polls so far, for quotas.
@@ -274,9 +275,10 @@ impl Demux {
         self.tell_time(now);
         self.replies_left = self.limits.max_replies_per_poll;
         self.polls = self.polls.wrapping_add(1);
-        // Forgotten once: a poll that fails does not come to its end, where these are counted anew.
-        self.ended.drain(..std::mem::take(&mut self.ended_seen));
-        self.moved.drain(..std::mem::take(&mut self.moved_seen));
+        self.ended.drain(..self.ended_seen);
+        self.moved.drain(..self.moved_seen);
+        // Counted anew at the end of the poll, to which it need not come.
+        (self.ended_seen, self.moved_seen) = (self.ended.len(), self.moved.len());
         if self.moved.is_empty() && self.moved.capacity() > 2 * FEW_MOVES {
             self.moved.shrink_to(FEW_MOVES);
         }
@@ -480,10 +482,10 @@ impl Demux {
         self.count_drops(DropReason::TooLarge, 1);
     }
 
-    /// Counts a put that is no peer's: its bytes if it was sent, else why it was not.
+    /// Counts a put that is not a peer's: its bytes if it was sent, else why it was not.
     pub(crate) fn count_send(&self, outcome: Result<usize, SendDropReason>) {
         let sends = self.shared.sends();
-        sends.count_other_put();
+        sends.count_other_puts(1);
         match outcome {
             Ok(bytes) => sends.count_sent_by_server(1, bytes as u64),
             Err(reason) => sends.count_drops(reason, 1),
@@ -564,7 +566,7 @@ impl Demux {
         Ok(())
     }
 
-    /// Admits nobody new from now on, and forgets who has not been taken.
+    /// Admits nobody new from now on, and forgets connections that have not been taken.
     pub(crate) fn drain(&mut self) {
         self.draining = true;
         self.forget_all_pending(DropReason::Draining);
@@ -604,13 +606,13 @@ impl Demux {
         self.refused.shrink_to(self.limits.max_refused_addresses);
     }
 
-    /// Appends to `out` who has ended, and forgets it.
+    /// Appends to `out` the peers that have ended, and forgets them.
     pub(crate) fn ended(&mut self, out: &mut Vec<(PeerId, CloseReason)>) {
         out.extend(self.ended.drain(..));
         self.ended_seen = 0;
     }
 
-    /// Appends to `out` who goes on at another address, and forgets it.
+    /// Appends to `out` the peers that go on at another address, and forgets them.
     pub(crate) fn moved(&mut self, out: &mut Vec<Moved>) {
         out.extend(self.moved.drain(..).map(|(_, moved)| moved));
         self.moved_seen = 0;
@@ -686,6 +688,17 @@ impl Demux {
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
+    }
+
+    /// Gives back the memory for packets that lies ready, and all that comes back later: handles and packets that are
+    /// kept would keep it, where nobody needs it any more.
+    pub(crate) fn give_back_idle_memory(&self) {
+        self.shared.pool().set_max_idle_bytes(0);
+    }
+
+    /// Whether there are so many that wait for a flush that most of them must have ended.
+    pub(crate) fn has_to_flush(&self) -> bool {
+        self.shared.listed_to_flush() > 2 * self.table.places() + 64
     }
 
     /// The mailboxes of the peers that have not ended.
@@ -781,7 +794,8 @@ impl Demux {
         Meeting::Known(peer)
     }
 
-    /// Lets a connection go on at a new address. Of one that is pending nobody is told: its id is nobody's yet.
+    /// Lets a connection go on at a new address. A move of a pending one is told to nobody, since the program does not
+    /// know its id yet.
     fn follow(&mut self, peer: PeerId, from: SocketAddr, to: &NewAddress, until: Instant) {
         let confirmed = self.table.follow(peer, from, to, until);
         self.stats.connections.moved += 1;
@@ -971,9 +985,9 @@ impl Demux {
         }
     }
 
-    /// Remembers that a peer has ended, and of how many that is so: twice as many as there may be peers, since all may
-    /// end in a poll and all before it. Beyond, which takes a program that connects and closes without end between two
-    /// polls, the first go.
+    /// Remembers that a peer has ended. There is room for twice as many as there may be peers, since all may end in a
+    /// poll and as many before it. A program that connects and closes without end between two polls exceeds that, and
+    /// then the first are forgotten.
     fn tell_ended(&mut self, id: PeerId, reason: CloseReason) {
         self.ended_so_far += 1;
         if self.ended.len() >= 2 * self.limits.max_peers.max(self.table.places()).min(usize::MAX / 2) {

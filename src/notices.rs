@@ -1,4 +1,4 @@
-//! What a program is told of that did not ask for it: that a limit was reached.
+//! What a program is told without asking: that a limit was reached.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ const PAUSE: Duration = Duration::from_secs(60);
 const SEND_LIMITS: [SendDropReason; 3] =
     [SendDropReason::QueuePackets, SendDropReason::QueueBytes, SendDropReason::ServerBytes];
 
-/// Log lines about limits that were reached: one a kind and minute, however many datagrams it was.
+/// Log lines about limits that were reached: one per kind and minute, however many datagrams it was.
 #[derive(Debug)]
 pub(crate) struct Notices {
     told: ReceiveDrops,

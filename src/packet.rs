@@ -108,7 +108,7 @@ const SMALLEST: usize = 128;
 const SIZES: usize = 10;
 const LARGEST: usize = SMALLEST << (SIZES - 1);
 
-/// Idle packet memory, last in first out so that it is warm, one stack a size.
+/// Idle packet memory, last in first out so that it is warm, one stack per size.
 ///
 /// What lies in the pool is capped; what is out is bounded by the caps on waiting packets.
 pub(crate) struct Pool {

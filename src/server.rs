@@ -1,4 +1,4 @@
-//! [`UdpServer`]: one socket, sorted into a handle a peer.
+//! [`UdpServer`]: one socket, sorted into one handle per peer.
 
 mod config;
 mod dedicated;
@@ -259,11 +259,12 @@ impl UdpServer {
     /// payload at most, and few calls of the system. Pending connections get nothing.
     ///
     /// Returns what was sent, refused and, in the modes that let something wait, left waiting, of this broadcast alone:
-    /// what has waited before, and leaves with it in [`QueueWhenBlocked`](crate::SendMode::QueueWhenBlocked), is in the
-    /// counters and not in the report.
+    /// what has waited before, and leaves before it in [`QueueWhenBlocked`](crate::SendMode::QueueWhenBlocked), is in
+    /// the counters and not in the report.
     ///
-    /// What waits is one copy: of [`max_queued_bytes`](Limits#structfield.max_queued_bytes) it takes its size once, until
-    /// the last peer's has left, and of each peer's [`send_queue`](Limits#structfield.send_queue) as much as a put.
+    /// What has to wait is one copy: of [`max_queued_bytes`](Limits#structfield.max_queued_bytes) it takes its size
+    /// once, until the last peer's has left, and of each peer's [`send_queue`](Limits#structfield.send_queue) as much
+    /// as a put.
     ///
     /// # Errors
     ///
@@ -310,10 +311,11 @@ impl UdpServer {
         self.demux.ready(ids);
     }
 
-    /// Appends to `ended` who has ended since this was asked last, and why: peers gone idle, peers closed by their
-    /// handle or by the server, and on [`stop`](Self::stop) all of them. Ask after each poll: what one poll has found,
-    /// the next forgets. What [`close`](Self::close), [`connect`](Self::connect) or [`stop`](Self::stop) has found
-    /// between two polls is kept until the second poll after that, so that a game that asks after each poll sees it.
+    /// Appends to `ended` the peers that have ended since this was asked last, and why: peers gone idle, peers closed
+    /// by their handle or by the server, and on [`stop`](Self::stop) all of them. Ask after each poll: what one poll
+    /// has found, the next forgets. What [`close`](Self::close), [`connect`](Self::connect) or [`stop`](Self::stop) has
+    /// found between two polls is kept until the second poll after that, so that a game that asks after each poll sees
+    /// it.
     ///
     /// Twice as many as [`Limits::max_peers`] are kept. A program that connects and closes more often than that between
     /// two polls loses the earliest; [`stats`](Self::stats) counts them all.
@@ -394,13 +396,16 @@ impl UdpServer {
     }
 
     /// Makes a peer of `addr` from this side: to speak first from the port listened on, as hole punching and server
-    /// browsers do. Nothing is sent. A pending connection of that address becomes the peer, with what it has received.
-    /// An unspecified address, such as the [`local_addr`](PacketPeerUdp::local_addr) of a peer on a bare port, means this
-    /// host: the address listened on, or else the loopback address. [`remote_addr`](PacketPeerUdp::remote_addr) tells.
+    /// browsers do. Nothing is sent to it. A pending connection of that address becomes the peer, with what it has
+    /// received. An unspecified address, such as the [`local_addr`](PacketPeerUdp::local_addr) of a peer on a bare
+    /// port, means this host: the address listened on, or else the loopback address.
+    /// [`remote_addr`](PacketPeerUdp::remote_addr) tells.
     ///
     /// The idle timeout counts from now: from the time of the last poll and what has passed since by the transport's
     /// clock, also where [`poll_at`](Self::poll_at) is told another time. Peers whose handles are gone are taken up
-    /// before it is looked for a place, as the next poll would do, though they are in no report of a poll then.
+    /// before it is looked for a place, as the next poll would do, though they are in no report of a poll then. If what
+    /// they had put waits for a flush, and they are more than twice as many as there ever were peers at a time, it
+    /// leaves now.
     ///
     /// The peer counts for [`Limits::max_peers_per_ip`], which does not stand in its way.
     ///
@@ -445,6 +450,10 @@ impl UdpServer {
         }
         check_remote(io, addr)?;
         let transport = listening.transport.share();
+        if self.demux.has_to_flush() {
+            // The list would grow for ever where handles put and are dropped, and nobody flushes or polls.
+            let _ = self.flush();
+        }
         let now = self.now();
         match self.demux.connect(addr, id, now) {
             Ok(mailbox) => Ok(PacketPeerUdp::served(mailbox, transport)),
@@ -555,8 +564,9 @@ impl UdpServer {
         self.demux.set_filter(None);
     }
 
-    /// Admits nobody new from now on, and forgets who has not been taken; peers go on as before. For a server that is
-    /// to be taken down when the last match is over: see [`is_drained`](Self::is_drained). Until [`stop`](Self::stop).
+    /// Admits nobody new from now on, and forgets connections that have not been taken; peers go on as before. For a
+    /// server that is to be taken down when the last match is over: see [`is_drained`](Self::is_drained). Until
+    /// [`stop`](Self::stop).
     pub fn drain(&mut self) {
         self.demux.drain();
     }
@@ -796,6 +806,7 @@ impl Default for UdpServer {
 impl Drop for UdpServer {
     fn drop(&mut self) {
         self.stop();
+        self.demux.give_back_idle_memory();
     }
 }
 

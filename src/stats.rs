@@ -1,9 +1,9 @@
-//! What happened, in plain numbers: one counter a reason.
+//! What happened, in plain numbers: one counter per reason.
 //!
 //! Counters only grow, from the making of a server or peer on, across `stop` and `listen`; `queued` and `send_queued`
 //! are what they are at the moment. Reading them is cheap enough for every frame: a server's are plain loads, a peer's
 //! takes its mailbox's lock for as long as it takes to copy them. Where the kernel tells what it has dropped it is asked
-//! for that, by one call of the system a socket: the one listened on, and each that a peer has
+//! for that, by one system call per socket: the one listened on, and each that a peer has
 //! [for itself](crate::UdpServer::dedicate_socket).
 //!
 //! Two equations hold whenever no other thread is inside a call:
@@ -36,7 +36,7 @@ pub struct ServerStats {
     pub queued: u64,
     /// Their payload, in bytes.
     pub queued_bytes: u64,
-    /// Datagrams of the unknown that the [filter](crate::UdpServer::set_filter) took for itself or answered.
+    /// Datagrams of unknown senders that the [filter](crate::UdpServer::set_filter) took for itself or answered.
     pub consumed: u64,
     /// Received datagrams that nobody got, by reason.
     pub drops: ReceiveDrops,
@@ -48,7 +48,7 @@ pub struct ServerStats {
     pub noise: u64,
     /// Datagrams that were to be sent, whatever became of them: each put of a handle, each peer that a broadcast was
     /// for, each [`send_to`](crate::UdpServer::send_to), and each answer of the
-    /// [filter](crate::UdpServer::set_filter) and of [who decides on moves](crate::OnMove::ask).
+    /// [filter](crate::UdpServer::set_filter) and of the [function that decides on moves](crate::OnMove::ask).
     pub put: u64,
     /// Of these, those that the system accepted for sending.
     pub sent: u64,
@@ -154,7 +154,7 @@ macro_rules! named_counts {
 }
 pub(crate) use named_counts;
 
-/// The same, one counter a reason, with an enum of the reasons.
+/// The same, one counter per reason, with an enum of the reasons.
 macro_rules! counters {
     (
         $(#[$about:meta])* $name:ident by $(#[$reason_about:meta])* $reason:ident {
@@ -208,7 +208,7 @@ macro_rules! counters {
 }
 
 counters! {
-    /// Received datagrams that nobody got, one counter a reason.
+    /// Received datagrams that nobody got, one counter per reason.
     ReceiveDrops by
     /// Why a received datagram reaches nobody.
     DropReason {
@@ -222,9 +222,11 @@ counters! {
         peers_full = PeersFull: "peers full",
         /// From an unknown sender that the filter ignored.
         filtered = Filtered: "filtered",
-        /// Answered, by the filter or by who decides on moves, with more than was received: no such answer is sent.
+        /// Answered, by the filter or by the function that decides on moves, with more than was received: no such
+        /// answer is sent.
         reply_too_long = ReplyTooLong: "reply too long",
-        /// Answered, by the filter or by who decides on moves, after `max_replies_per_poll` answers in the same poll.
+        /// Answered, by the filter or by the function that decides on moves, after `max_replies_per_poll` answers in
+        /// the same poll.
         reply_budget = ReplyBudget: "over reply budget",
         /// From an unknown sender while the server was draining, or pending when that began.
         draining = Draining: "draining",
@@ -236,7 +238,7 @@ counters! {
         no_port = NoPort: "no source port",
         /// From the address of a closed peer, or with its connection id, while it is refused.
         refused = Refused: "refused after close",
-        /// More from one peer than its quota a poll.
+        /// More from one peer than its quota per poll.
         quota = Quota: "over quota",
         /// The peer's queue held as many packets as it may.
         queue_packets = QueuePackets: "queue full (packets)",
@@ -263,7 +265,7 @@ counters! {
 }
 
 counters! {
-    /// Datagrams that were put and not sent, one counter a reason.
+    /// Datagrams that were put and not sent, one counter per reason.
     SendDrops by
     /// Why a datagram is not sent.
     SendDropReason {
@@ -349,10 +351,10 @@ pub struct PollReport {
     pub consumed: usize,
     /// Connections that go on at another address. Which, is in [`UdpServer::moved`](crate::UdpServer::moved).
     pub moved: usize,
-    /// Peers that ended because their handle was closed or dropped. Who, is in
+    /// Peers that ended because their handle was closed or dropped. Which, is in
     /// [`UdpServer::ended`](crate::UdpServer::ended).
     pub closed: usize,
-    /// Peers that ended because nothing came from them for the idle timeout. Who, is in
+    /// Peers that ended because nothing came from them for the idle timeout. Which, is in
     /// [`UdpServer::ended`](crate::UdpServer::ended).
     pub idle: usize,
     /// Pending connections that nobody took in time.
@@ -364,7 +366,7 @@ pub struct PollReport {
 }
 
 impl ServerStats {
-    /// What has been added since `earlier`, a copy from before: for figures a second. What waits is what waits now.
+    /// What has been added since `earlier`, a copy from before: for figures per second. What waits is what waits now.
     ///
     /// ```
     /// # use packetpeer::UdpServer;
@@ -397,7 +399,7 @@ impl ServerStats {
 }
 
 impl fmt::Display for ServerStats {
-    /// A small table, one line a subject.
+    /// A small table, one line per subject.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_traffic(f, [self.received, self.received_bytes, self.delivered, self.queued, self.queued_bytes])?;
         writeln!(f, "  consumed      {:>12}", self.consumed)?;
@@ -411,7 +413,7 @@ impl fmt::Display for ServerStats {
 }
 
 impl fmt::Display for PeerStats {
-    /// A small table, one line a subject.
+    /// A small table, one line per subject.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_traffic(f, [self.received, self.received_bytes, self.delivered, self.queued, self.queued_bytes])?;
         writeln!(f, "  dropped       {:>12}  {}", self.drops.total(), self.drops)?;

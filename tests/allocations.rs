@@ -253,7 +253,7 @@ fn a_broadcast_copies_its_payload_once_at_most() {
             });
             assert_eq!(wire.sent.load(Relaxed) - before, PEERS);
             if frame >= 3 {
-                assert_eq!(allocations, u64::from(mode != SendMode::Now), "{mode:?}, frame {frame}");
+                assert_eq!(allocations, u64::from(mode == SendMode::OnFlush), "{mode:?}, frame {frame}");
             }
         }
     }
@@ -405,6 +405,40 @@ fn the_memory_of_a_large_flush_goes_back() {
     let left = LIVE.get() - before;
     println!("{left} bytes of {} packets", PEERS * 512);
     assert!(left < 100_000, "{left}");
+}
+
+/// The server knows them no more, and handles may be kept for long, as for a table of scores.
+#[test]
+fn handles_of_ended_peers_keep_no_memory_of_a_burst() {
+    let quiet = bytes_kept_by_handles_of_ended_peers(1);
+    let after_burst = bytes_kept_by_handles_of_ended_peers(512);
+    println!("{quiet} bytes of quiet peers, {after_burst} after a burst");
+    assert!(after_burst < quiet + 1_000);
+}
+
+fn bytes_kept_by_handles_of_ended_peers(packets: usize) -> i64 {
+    const PEERS: usize = 64;
+    let wire = Arc::new(Wire::new(PEERS, 64));
+    let before = LIVE.get();
+    let mut server = UdpServer::with_transport(config(SendMode::OnFlush, PEERS), Wires(Arc::clone(&wire)));
+    server.listen(1).unwrap();
+    let mut game = Game::new(server, Way::Into, PEERS);
+    wire.arrive(PEERS, usize::MAX);
+    game.frame();
+    wire.arrive(packets * PEERS, usize::MAX);
+    game.server.poll().unwrap();
+    for peer in &mut game.peers {
+        (0..packets).for_each(|_| peer.put_packet(&wire.payload).unwrap());
+    }
+    game.server.stop();
+    for peer in &mut game.peers {
+        while peer.get_packet_into(&mut game.buffer).is_ok() {}
+    }
+    let Game { server, peers, .. } = game;
+    drop(server);
+    let kept = LIVE.get() - before;
+    drop(peers);
+    kept
 }
 
 /// Queues that grow each frame and are emptied each frame keep their memory, however long that goes on.

@@ -446,6 +446,31 @@ fn a_reader_of_ids_that_panics_costs_its_batch_and_no_counter() {
     assert_all_are_counted(&world.server, 4, 3);
 }
 
+/// Each poll panics after somebody has moved, and nobody asks who.
+#[test]
+fn moves_are_forgotten_where_no_poll_comes_to_its_end() {
+    let ids = ConnectionIds::new(|datagram| {
+        assert_ne!(datagram, b"die");
+        Some(ConnectionId(u64::from(*datagram.first()?)))
+    });
+    let mut world = World::with_config(ServerConfig::new().identity(Identity::ConnectionId(ids)));
+    let (mut home, mut away) = (world.client(1), world.client(2));
+    for _ in 0..50 {
+        // What is received in one go with the last is lost.
+        let mut say_and_die = |client: &mut PacketPeerUdp| {
+            (0..64).for_each(|_| client.put_packet(b"a").unwrap());
+            client.put_packet(b"die").unwrap();
+            assert!(panics(|| drop(world.server.poll())));
+            world.server.take_connection()
+        };
+        let _peer = say_and_die(&mut home).unwrap();
+        assert!(say_and_die(&mut away).is_none());
+    }
+    let mut moved = Vec::new();
+    world.server.moved(&mut moved);
+    assert!(moved.len() <= 3, "{}", moved.len());
+}
+
 #[test]
 fn a_decision_on_a_move_that_panics_costs_its_batch_and_no_counter() {
     let ids = ConnectionIds::new(|datagram| Some(ConnectionId(u64::from(*datagram.first()?))));
@@ -627,6 +652,7 @@ fn goodbyes_of_peers_that_are_connected_and_dropped_fill_no_list() {
         let mut peer = world.server.connect(stranger(number)).unwrap();
         peer.put_packet(b"goodbye").unwrap();
     }
-    assert_eq!(world.server.flush().unwrap().sent, 1_000, "what was put is sent");
+    world.server.flush().unwrap();
+    assert_eq!(world.server.stats().sent, 1_000, "what was put is sent");
     assert_eq!(world.server.table_sizes().places, 1);
 }

@@ -566,8 +566,8 @@ fn a_broadcast_that_finds_no_room_is_all_that_its_report_is_of() {
     game.peers[0].put_packet(b"1").unwrap();
     assert_eq!(counts(game.server.broadcast(b"too long").unwrap()), (0, 2, 0));
     game.moods.lock().unwrap().takes = None;
-    assert_eq!(counts(game.server.broadcast(b"too long").unwrap()), (0, 2, 0));
-    assert_eq!(game.received(0), [b"1"]);
+    assert_eq!(counts(game.server.broadcast(b"too long").unwrap()), (2, 0, 0), "what the system takes needs no room");
+    assert_eq!(game.received(0), [&b"1"[..], b"too long"]);
     game.put_counts_add_up(5);
 }
 
@@ -650,4 +650,55 @@ fn a_wait_does_not_sleep_through_the_end_of_a_jam() {
         assert_eq!(server.wait(Some(Duration::from_millis(20))).unwrap(), WaitOutcome::TimedOut);
         assert!(begin.elapsed() >= Duration::from_millis(20));
     }
+}
+
+/// What need not wait takes no room of what may: a put on each handle would have sent it.
+#[test]
+fn a_broadcast_that_the_system_takes_needs_no_room_to_wait_in() {
+    let all_full = Limits::new().max_queued_bytes(5);
+    let own_full = Limits::new().send_queue(QueueLimits::new().packets(0));
+    for limits in [all_full, own_full] {
+        let mut game = Match::with_limits(SendMode::QueueWhenBlocked, 3, limits);
+        assert_eq!(counts(game.server.broadcast(b"snapshot").unwrap()), (3, 0, 0));
+        assert_eq!([0, 1, 2].map(|index| game.received(index).len()), [1; 3]);
+        game.moods.lock().unwrap().takes = Some(1);
+        assert_eq!(counts(game.server.broadcast(b"snapshot").unwrap()), (1, 2, 0));
+        game.put_counts_add_up(6);
+    }
+}
+
+/// What is put and its handle dropped waits for a flush, which a program that only connects never asks for.
+#[test]
+fn what_is_put_by_handles_long_gone_does_not_wait_without_end() {
+    for (mode, takes) in [(SendMode::OnFlush, None), (SendMode::QueueWhenBlocked, Some(0))] {
+        let mut game = Match::new(mode, 1);
+        game.moods.lock().unwrap().takes = takes;
+        for port in 1..=1_000 {
+            if port == 500 {
+                game.moods.lock().unwrap().takes = None;
+            }
+            let mut peer = game.server.connect(SocketAddr::from(([10, 0, 2, 1], port))).unwrap();
+            peer.put_packet(b"").unwrap();
+        }
+        assert!(game.server.stats().send_queued < 100, "{}", game.server.stats());
+        game.server.flush().unwrap();
+        let stats = game.server.stats();
+        assert_eq!((stats.put, stats.sent, stats.send_queued), (1_000, 1_000, 0), "{stats}");
+    }
+}
+
+/// One that is put behind what waits is not overtaken by a broadcast, which the system would take.
+#[test]
+fn a_broadcast_waits_behind_what_waits() {
+    let mut game = Match::new(SendMode::QueueWhenBlocked, 2);
+    game.moods.lock().unwrap().takes = Some(0);
+    game.peers[0].put_packet(b"1").unwrap();
+    game.peers[0].put_packet(b"2").unwrap();
+    game.moods.lock().unwrap().takes = Some(1);
+    assert_eq!(counts(game.server.broadcast_to(&[game.peers[0].id(); 2], b"3").unwrap()), (0, 0, 2));
+    game.moods.lock().unwrap().takes = None;
+    assert_eq!(counts(game.server.broadcast(b"4").unwrap()), (2, 0, 0));
+    assert_eq!(game.received(0), [b"1", b"2", b"3", b"3", b"4"]);
+    assert_eq!(game.received(1), [b"4"]);
+    game.put_counts_add_up(6);
 }

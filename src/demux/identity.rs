@@ -99,6 +99,10 @@ impl OnMove {
     /// Asks `decide` about each datagram that comes with a known id from a new address. It may demand proof first: what
     /// it writes into the vector is sent to the new address where it answers [`MoveVerdict::Challenge`], and the answer
     /// to that comes to it as the next attempt, for [`MoveVerdict::FollowProved`] if it is right.
+    ///
+    /// If it panics, the connection stays where it is, and it is as with the
+    /// [filter](crate::UdpServer::set_filter): what was received in one go and comes behind the datagram is lost with
+    /// it.
     pub fn ask(decide: impl Fn(&MoveAttempt<'_>, &mut Vec<u8>) -> MoveVerdict + Send + Sync + 'static) -> Self {
         Self::Ask(AskOnMove(Arc::new(decide)))
     }
@@ -156,7 +160,9 @@ pub struct Moved {
 }
 
 impl ConnectionIds {
-    /// Ids as `read` finds them in a datagram: quick, and without a panic, since it sees what strangers send.
+    /// Ids as `read` finds them in a datagram: quick, and without a panic, since it sees what strangers send. If it
+    /// panics all the same, so does `poll`; where that is caught, the server goes on, and all that was received in one
+    /// go with the datagram is lost ([`panicked`](crate::ReceiveDrops#structfield.panicked)).
     pub fn new(read: impl Fn(&[u8]) -> Option<ConnectionId> + Send + Sync + 'static) -> Self {
         Self {
             read: Arc::new(read),

@@ -19,24 +19,24 @@ use crate::setters::setters;
 ///
 /// # What to set
 ///
-/// | | a match of 16 | a shard of 1 000 | a hub of 100 000 |
+/// | | a match of 16 | a shard of 1,000 | a hub of 100,000 |
 /// |---|---|---|---|
-/// | [`max_pending_connections`](Self#structfield.max_pending_connections) | 16 | 64 | 1 024: all who may join in one frame |
+/// | [`max_pending_connections`](Self#structfield.max_pending_connections) | 16 | 64 | 1,024: all who may join in one frame |
 /// | [`max_pending_per_ip`](Self#structfield.max_pending_per_ip) | 4 | 16 | 16; exempt your proxies |
 /// | [`max_peers_per_ip`](Self#structfield.max_peers_per_ip) | 8 | as it is | as it is, or 1,024 where carriers share addresses |
 /// | [`pending_lifetime`](Self#structfield.pending_lifetime) | 10 s | 10 s | 2 s |
-/// | [`max_peers`](Self#structfield.max_peers) | 16 and some who come back | 1 100 | 110 000 |
+/// | [`max_peers`](Self#structfield.max_peers) | 16 and some who come back | 1,100 | 110,000 |
 /// | [`idle_timeout`](Self#structfield.idle_timeout) | 10 s | 30 s | 30 s |
 /// | [`queue`](Self#structfield.queue) | as it is | 64 packets, 64 KiB | 16 packets, 16 KiB |
 /// | [`max_queued_bytes`](Self#structfield.max_queued_bytes) | 4 MiB | 64 MiB | 256 MiB |
-/// | [`max_known_per_poll`](Self#structfield.max_known_per_poll) | 1 024 | 16 384 | 65 536, and a thread for the poll |
-/// | [`max_unknown_per_poll`](Self#structfield.max_unknown_per_poll) | 1 024 | 16 384 | 16 384 |
-/// | [`max_replies_per_poll`](Self#structfield.max_replies_per_poll) | 128 | 2 048 | 2 048 |
+/// | [`max_known_per_poll`](Self#structfield.max_known_per_poll) | 1,024 | 16,384 | 65,536, and a thread for the poll |
+/// | [`max_unknown_per_poll`](Self#structfield.max_unknown_per_poll) | 1,024 | 16,384 | 16,384 |
+/// | [`max_replies_per_poll`](Self#structfield.max_replies_per_poll) | 128 | 2,048 | 2,048 |
 /// | [`quota_per_poll`](Self#structfield.quota_per_poll) | `None` | 32 | 8 |
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Connections that may wait to be taken. Default 16, as Godot. 0 refuses the unknown and leaves peers working.
+    /// Connections that may wait to be taken. Default 16, as Godot. 0 refuses unknown senders and leaves peers working.
     ///
     /// A frame's worth of arrivals has to fit; whoever finds no room has to send again. Where many come from one
     /// address that is not [exempt](Self#structfield.exempt_from_per_ip), as clients of a load test on another machine
@@ -75,7 +75,7 @@ pub struct Limits {
     pub exempt_from_per_ip: Vec<IpPrefix>,
     /// How long a connection may wait to be taken. Default 10 s; `None` = for ever.
     pub pending_lifetime: Option<Duration>,
-    /// Peers and pending connections together. Default 4 096. Lowering it ends nobody and admits nobody.
+    /// Peers and pending connections together. Default 4,096. Lowering it ends nobody and admits nobody.
     ///
     /// Each costs well under 512 bytes while nothing waits for it, and again some seconds after much did.
     pub max_peers: usize,
@@ -91,7 +91,7 @@ pub struct Limits {
     pub idle_timeout: Option<Duration>,
     /// What becomes of the address of a peer that was closed on this side. Default: forgotten, as in Godot.
     pub after_close: AfterClose,
-    /// Addresses refused at a time; beyond, the one refused first is forgotten. Default 4 096; at least 1 with
+    /// Addresses refused at a time; beyond, the one refused first is forgotten. Default 4,096; at least 1 with
     /// [`AfterClose::Refuse`].
     pub max_refused_addresses: usize,
     /// What may wait in the queue of one peer.
@@ -106,25 +106,27 @@ pub struct Limits {
     /// worst a one-byte packet costs 256 bytes, and a large one twice its size. As much again may lie idle in the pool,
     /// less after this is lowered and more after it is raised.
     pub max_queued_bytes: usize,
-    /// Datagrams of peers and pending connections that one poll takes from the socket. Default 16 384; at least 1.
+    /// Datagrams of peers and pending connections that one poll takes from the socket. Default 16,384; at least 1.
     ///
     /// Sockets of single peers have half of it where they are busy. This bounds the length of a poll, some 10 ms with the
     /// default. What is left waits in the system for the next:
     /// where more comes than the budget takes, the system's buffer stays full, and adds its length in time to every
     /// latency.
     pub max_known_per_poll: usize,
-    /// Datagrams of the unknown that one poll takes from the socket and lets nobody have. Default 16 384; at least 1.
+    /// Datagrams of unknown senders that one poll takes from the socket and lets nobody have. Default 16,384; at least
+    /// 1.
     pub max_unknown_per_poll: usize,
-    /// Answers that one poll sends for the [filter](crate::UdpServer::set_filter), and for
-    /// [who decides on moves](crate::OnMove::ask). Default 2 048. What they would have answered beyond that is dropped.
+    /// Answers that one poll sends for the [filter](crate::UdpServer::set_filter), and for the
+    /// [function that decides on moves](crate::OnMove::ask). Default 2,048. What they would have answered beyond that is
+    /// dropped.
     ///
-    /// An answer costs four times what a drop does, and who asks may be forged: without it, a flood of questions would
-    /// make polls that much longer.
+    /// An answer costs four times what a drop does, and whoever asks may be forged: without it, a flood of questions
+    /// would make polls that much longer.
     pub max_replies_per_poll: usize,
     /// Datagrams of one peer that one poll takes for its queue, whether they find room or not; what is more is dropped.
     /// Default: `None`, no quota; at least 1.
     ///
-    /// Some times what a client rightly sends a frame, so that one who floods does not use up what others share: the
+    /// Some times what a client rightly sends per frame, so that one who floods does not use up what others share: the
     /// poll's budget and the queued bytes.
     pub quota_per_poll: Option<usize>,
 }

@@ -61,7 +61,7 @@ struct Contents {
 #[derive(Default)]
 struct Outbox {
     queue: Option<Box<PacketQueue<Payload>>>,
-    /// In the server's list of those who have something to send, or being flushed.
+    /// In the server's list of peers that have something to send, or being flushed.
     listed: bool,
     memory: Memory,
 }
@@ -69,7 +69,7 @@ struct Outbox {
 /// What is known of the memory of both queues. It stands with one of them because there is room.
 #[derive(Default)]
 struct Memory {
-    /// One of the queues takes some, and the peer is in the server's list of those of whom that is so.
+    /// One of the queues takes some, and the peer is in the server's list of such peers.
     has_grown: bool,
     /// Several packets waited at a time since it was looked at last.
     is_used: bool,
@@ -187,6 +187,15 @@ impl Mailbox {
         !memory.has_grown
     }
 
+    /// Gives back what memory of the queues nothing needs now, of a peer that has ended: the server, which has done so
+    /// until then, knows it no more.
+    #[cold]
+    pub(crate) fn give_back_all_memory(&self) {
+        let mut contents = self.contents();
+        contents.inbox.shrink();
+        contents.outbox.queue.take_if(|queue| queue.len() == 0);
+    }
+
     /// The rest of [`Mailbox::push`] where something has to be remembered, dropped, or rung.
     #[inline(never)]
     fn push_with_care(
@@ -302,35 +311,30 @@ impl Mailbox {
 
     /// Takes all that waits to be sent, the oldest first, for a flush, which counts what then waits no more. Until
     /// [`Mailbox::flushed`] says so, what is put waits behind it. What is over the budget of an address that is not
-    /// confirmed is counted here, shown to `refused`, and gone.
-    pub(crate) fn take_to_send(&self, each: impl FnMut(Payload), refused: impl FnMut(&Payload)) {
+    /// confirmed is counted here, and gone; returns how many datagrams that were.
+    pub(crate) fn take_to_send(&self, each: impl FnMut(Payload)) -> usize {
         let mut contents = self.contents();
         // Where nothing is sent past a flush, what is put in the meantime waits for the next one anyway.
         contents.outbox.listed = self.shared.send_mode() != SendMode::OnFlush;
         if self.has_moved() {
-            return self.take_to_send_with_care(contents, each, refused);
+            return self.take_to_send_with_care(contents, each);
         }
         if let Some(queue) = &mut contents.outbox.queue {
             queue.take_all(each);
         }
+        0
     }
 
     /// The rest of [`Mailbox::take_to_send`] where the remote has moved, and what goes there may be limited.
     #[inline(never)]
-    fn take_to_send_with_care(
-        &self,
-        mut contents: MutexGuard<'_, Contents>,
-        mut each: impl FnMut(Payload),
-        mut refused: impl FnMut(&Payload),
-    ) {
+    fn take_to_send_with_care(&self, mut contents: MutexGuard<'_, Contents>, mut each: impl FnMut(Payload)) -> usize {
         let Contents { outbox, rare, .. } = &mut *contents;
         let whereabouts = rare.as_mut().and_then(|rare| rare.moved.as_mut());
-        let (Some(queue), Some(whereabouts)) = (&mut outbox.queue, whereabouts) else { return };
+        let (Some(queue), Some(whereabouts)) = (&mut outbox.queue, whereabouts) else { return 0 };
         let (mut dropped, mut bytes) = (0, 0);
         queue.take_all(|payload| match whereabouts.charge(payload.len()) {
             Ok(()) => each(payload),
             Err(_) => {
-                refused(&payload);
                 dropped += 1;
                 bytes += payload.weight();
             }
@@ -341,6 +345,7 @@ impl Mailbox {
             sends.count_drops(SendDropReason::Unconfirmed, dropped);
             contents.drops.add_unsent(SendDropReason::Unconfirmed, dropped);
         }
+        dropped as usize
     }
 
     /// Gives back what could not be sent yet; the last first, so that the order is as before.
@@ -369,12 +374,13 @@ impl Mailbox {
         }
     }
 
-    /// Counts a datagram of a flush or broadcast that was sent; who calls counts for the server, and is its thread.
+    /// Counts a datagram of a flush or broadcast that was sent. The caller counts it for the server, and is the
+    /// server's thread.
     pub(crate) fn count_flushed(&self, bytes: usize) {
         self.flushed.add(bytes);
     }
 
-    /// Counts a broadcast that this peer is among; who calls counts for the server, and is its thread.
+    /// Counts a broadcast that this peer is among. The caller counts it for the server, and is the server's thread.
     pub(crate) fn count_broadcast(&self) {
         self.broadcasts.store(self.broadcasts.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }

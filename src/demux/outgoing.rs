@@ -35,13 +35,6 @@ impl Drop for Copied {
     }
 }
 
-impl Payload {
-    /// Whether these are the bytes of this broadcast.
-    pub(crate) fn is_of(&self, broadcast: &Arc<Copied>) -> bool {
-        matches!(self, Self::Shared(copied) if Arc::ptr_eq(copied, broadcast))
-    }
-}
-
 impl Deref for Payload {
     type Target = [u8];
 

@@ -35,7 +35,7 @@ pub(crate) struct Shared {
     epoch: Instant,
 }
 
-/// What handles have to know of the server's limits. Who puts while they change may meet some new and some old ones.
+/// What handles have to know of the server's limits. A put while they change may meet some new and some old ones.
 #[derive(Debug, Default)]
 struct SendLimits {
     packets: AtomicUsize,
@@ -144,6 +144,11 @@ impl Shared {
         self.to_flush().retain(|listed| !Arc::ptr_eq(listed, mailbox));
     }
 
+    /// How many peers have something to send.
+    pub(super) fn listed_to_flush(&self) -> usize {
+        self.to_flush().len()
+    }
+
     /// Exchanges the list of peers that have something to send with an empty one, whose memory is used again.
     pub(crate) fn swap_to_flush(&self, peers: &mut Vec<Arc<Mailbox>>) {
         std::mem::swap(&mut *self.to_flush(), peers);
@@ -201,7 +206,7 @@ pub(crate) struct SendCounters {
     unqueued: Tally,
     /// Puts that are in neither: refused to a handle, or the server's own, which have not to wait.
     other_puts: AtomicU64,
-    /// What the server has sent: by flush, by broadcast, and to those who are no peers.
+    /// What the server has sent: by flush, by broadcast, and to others than peers.
     sent_by_server: Tally,
     drops: [AtomicU64; SendDropReason::ALL.len()],
 }
@@ -211,9 +216,9 @@ impl SendCounters {
         self.at_once.add(bytes);
     }
 
-    /// Counts a put that is neither sent at once by a handle nor queued, whatever becomes of it.
-    pub(crate) fn count_other_put(&self) {
-        self.other_puts.fetch_add(1, Relaxed);
+    /// Counts puts that are neither sent at once by a handle nor queued, whatever becomes of them.
+    pub(crate) fn count_other_puts(&self, puts: u64) {
+        self.other_puts.fetch_add(puts, Relaxed);
     }
 
     /// Counts datagrams that the server has sent.

@@ -28,7 +28,7 @@ pub(super) struct Table {
     silence: Silence,
     /// Peers and pending connections by the address from which they came, but for those that were exempt then.
     crowd: Crowd,
-    /// Where those were who have moved: few ever do. Boxed, since a hash table has up to twice the room it needs.
+    /// Where connections were that have moved: few ever do. Boxed, since a hash table has up to twice the room it needs.
     moved: HashMap<PeerId, Box<Trail>>,
     peers: usize,
     /// Counts changes of who is who: as long as it stands still, what was found still holds.
@@ -225,7 +225,7 @@ impl Table {
         self.slots.len()
     }
 
-    /// Who has moved, and where from is remembered.
+    /// Connections of which it is remembered where they were.
     pub(super) fn moved_count(&self) -> usize {
         self.moved.len()
     }

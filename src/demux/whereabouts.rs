@@ -3,7 +3,7 @@
 //! Whoever knows an id can say by one datagram with a forged address that its connection has moved there. Until it is
 //! known that somebody receives at the new address, it gets no more than three times what came from it, as in QUIC (RFC
 //! 9000, 8.1): there is little to be won by pointing a server at somebody. Payloads are counted; an empty one as a byte,
-//! lest there be any number of them.
+//! or there could be any number of them.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -14,8 +14,8 @@ const FACTOR: u64 = 3;
 #[derive(Debug)]
 pub(super) struct Whereabouts {
     remote: SocketAddr,
-    /// Where it was last known to receive. The first address of a connection counts: who is let in is the game's
-    /// affair.
+    /// Where it was last known to receive. The first address of a connection counts: whom to let in is up to
+    /// the game.
     confirmed: SocketAddr,
     /// How many bytes more may go to `remote`, if that is not the one confirmed.
     budget: u64,

@@ -8,7 +8,7 @@ use crate::demux::{Mailbox, OverBudget, Posted, SendMode};
 use crate::error::{GetError, GetIntoError, PutError, WaitError};
 use crate::lifetime::CloseReason;
 use crate::packet::Packet;
-use crate::socket::SharedTransport;
+use crate::socket::{MAX_PAYLOAD_V4, SharedTransport};
 use crate::stats::PeerStats;
 
 /// When a peer's packets begin to leave by its own socket; see
@@ -136,7 +136,7 @@ impl Served {
     }
 
     fn not_sent(&self, error: PutError) -> Result<(), PutError> {
-        self.mailbox.shared().sends().count_other_put();
+        self.mailbox.shared().sends().count_other_puts(1);
         self.mailbox.count_unsent((&error).into());
         Err(error)
     }
@@ -144,9 +144,12 @@ impl Served {
     /// Lets the packet wait for the next flush.
     #[inline(never)]
     fn post(&self, bytes: &[u8]) -> Result<(), PutError> {
-        let error = match check_size(bytes.len(), self.mailbox.remote()) {
-            Err(error) => error,
-            Ok(()) => match self.mailbox.post(self.mailbox.payload(bytes)) {
+        // Where the remote is takes a lock to know, of one that has moved; what fits anywhere needs not be asked.
+        let too_large =
+            if bytes.len() > MAX_PAYLOAD_V4 { check_size(bytes.len(), self.mailbox.remote()).err() } else { None };
+        let error = match too_large {
+            Some(error) => error,
+            None => match self.mailbox.post(self.mailbox.payload(bytes)) {
                 Posted::Queued => return Ok(()),
                 // Counted under the limit that was reached.
                 Posted::Full => return Err(PutError::QueueFull),
@@ -182,7 +185,9 @@ impl Served {
     }
 
     fn nothing_now_or_ever(&self) -> Result<Option<Packet>, GetError> {
-        self.mailbox.ended().map_or(Ok(None), |reason| Err(GetError::Ended(reason)))
+        let Some(reason) = self.mailbox.ended() else { return Ok(None) };
+        self.mailbox.give_back_all_memory();
+        Err(GetError::Ended(reason))
     }
 
     pub(super) fn stats(&self) -> PeerStats {

@@ -44,10 +44,10 @@ impl ServerConfig {
 
 /// How `listen` opens a server's socket. It holds until `stop`.
 ///
-/// | | a match of 16 | a shard of 1 000 | a hub of 100 000 |
+/// | | a match of 16 | a shard of 1,000 | a hub of 100,000 |
 /// |---|---|---|---|
 /// | [`receive_buffer`](Self#structfield.receive_buffer), [`send_buffer`](Self#structfield.send_buffer) | as it is | as it is | 32 MiB, and `net.core.rmem_max`, `wmem_max` raised to it |
-/// | [`max_packet_size`](Self#structfield.max_packet_size) | as it is, or what your protocol sends | 1 200 | 1 200 |
+/// | [`max_packet_size`](Self#structfield.max_packet_size) | as it is, or what your protocol sends | 1,200 | 1,200 |
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SocketOptions {
@@ -61,7 +61,7 @@ pub struct SocketOptions {
     /// Bytes to ask of the system for datagrams on their way out (`SO_SNDBUF`). Default 4 MiB; `None` leaves the
     /// system's own.
     pub send_buffer: Option<usize>,
-    /// Largest datagram accepted, in bytes, 1 to 65 527, which is the default and the most that UDP carries. Longer
+    /// Largest datagram accepted, in bytes, 1 to 65,527, which is the default and the most that UDP carries. Longer
     /// ones are dropped and counted.
     ///
     /// The server has room for 64 datagrams of this size, which the system fills with real memory only as far as it is
@@ -81,7 +81,7 @@ pub struct SocketOptions {
     /// Linux cuts at the sender, by what the way is known to carry: what is found too large by a router on the way is
     /// lost, and cut from its answer on.
     ///
-    /// The right thing for game packets of up to 1 200 bytes, and a few per cent cheaper; what is larger than the way
+    /// The right thing for game packets of up to 1,200 bytes, and a few per cent cheaper; what is larger than the way
     /// carries is then [`PutError::ExceedsMtu`](crate::PutError::ExceedsMtu), and not fragments that some routers drop.
     pub dont_fragment: bool,
     /// Whether other servers of this user may listen on the same port, as those of other threads do: the system spreads

@@ -161,7 +161,7 @@ impl DedicatedSockets {
         self.turn = self.turn.wrapping_add(usize::from(budget > 0));
         let mut all_empty = true;
         for step in 0..count {
-            let token = self.ready[(self.turn + step) % count];
+            let token = self.ready[(self.turn % count + step) % count];
             let Some(dedicated) = &self.sockets[token] else { continue };
             let peer = dedicated.mailbox.id();
             let mut intake = Intake { demux, peer, max, budget };
@@ -169,7 +169,7 @@ impl DedicatedSockets {
             budget = intake.budget;
             match drained {
                 Ok(drained) => all_empty &= drained == Drained::Empty,
-                // Closed when this poll looks who has ended.
+                // Closed when this poll looks which peers have ended.
                 Err(_) => demux.fail(peer),
             }
         }

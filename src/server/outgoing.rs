@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::IpAddr;
-use std::ops::Range;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
@@ -24,8 +23,6 @@ pub(super) struct Outgoing {
     /// Those of one peer stand together, in the order in which they were put.
     letters: Vec<Letter>,
     listed: Vec<Arc<Mailbox>>,
-    /// The broadcast that a report is to be about, where it is not to be about everything.
-    reported: Option<Arc<Copied>>,
     load: Load,
 }
 
@@ -108,15 +105,12 @@ impl Outgoing {
         mailbox.is_sending()
     }
 
-    /// Takes what a peer has put. Returns how many datagrams that the report is about may not go to where it is.
+    /// Takes what a peer has put. Returns how many datagrams may not go to where it is.
     fn collect(&mut self, mailbox: Arc<Mailbox>, transport: &SharedTransport) -> usize {
-        let (peer, letters, reported) = (self.peers.len(), &mut self.letters, &self.reported);
-        let mut refused = 0;
-        mailbox.take_to_send(
-            |payload| letters.push(Letter { peer, payload }),
-            |payload| refused += usize::from(is_reported(reported, payload)),
-        );
-        self.add_peer(mailbox, transport);
+        let (peer, letters) = (self.peers.len(), &mut self.letters);
+        let refused = mailbox.take_to_send(|payload| letters.push(Letter { peer, payload }));
+        let from = reply_address(transport, &mailbox);
+        self.peers.push(Addressee { mailbox, from, one_by_one: false });
         refused
     }
 
@@ -152,13 +146,10 @@ impl Outgoing {
         shared.swap_to_flush(&mut listed);
         for mailbox in listed {
             let (mut unsent, mut bytes) = (0, 0);
-            mailbox.take_to_send(
-                |payload| {
-                    unsent += 1;
-                    bytes += payload.weight();
-                },
-                |_over_budget| {},
-            );
+            mailbox.take_to_send(|payload| {
+                unsent += 1;
+                bytes += payload.weight();
+            });
             shared.sends().count_unqueued(unsent, bytes);
             for _ in 0..unsent {
                 mailbox.count_unsent(SendDropReason::Unsent);
@@ -167,8 +158,8 @@ impl Outgoing {
         }
     }
 
-    /// Sends `bytes` to each of `mailboxes`. Where they may have to wait, they are copied once, for all. The report is of
-    /// this broadcast alone.
+    /// Sends `bytes` to each of `mailboxes`, at once or, where it has to wait, by a copy that is made once, for all. The
+    /// report is of this broadcast alone.
     pub(super) fn broadcast<'m>(
         &mut self,
         transport: &SharedTransport,
@@ -177,34 +168,35 @@ impl Outgoing {
         mailboxes: impl Iterator<Item = &'m Arc<Mailbox>>,
         bytes: &[u8],
     ) -> FlushReport {
-        if shared.send_mode() == SendMode::Now {
-            return broadcast_now(transport, dedicated, shared, mailboxes, bytes);
+        if shared.send_mode() == SendMode::QueueWhenBlocked {
+            // What has waited so far goes before it.
+            self.flush(transport, dedicated, shared, drop);
         }
-        let copy = shared.copy(bytes);
-        let mut report = FlushReport::default();
+        let mut broadcast = Broadcast { shared, bytes, copy: None, report: FlushReport::default() };
+        let mut blocked = false;
+        let mut next = SmallVec::<[&Arc<Mailbox>; MAX_MESSAGES]>::new();
         for mailbox in mailboxes {
             mailbox.count_broadcast();
-            match post_copy(mailbox, copy.as_ref()) {
-                Ok(()) => report.waiting += 1,
-                Err(()) => report.failed += 1,
+            if broadcast.has_to_wait(mailbox) {
+                broadcast.post(mailbox);
+                continue;
+            }
+            if !mailbox.charge(bytes.len()) {
+                broadcast.refuse(mailbox, SendDropReason::Unconfirmed);
+                continue;
+            }
+            if let Some(own) = dedicated.route(mailbox) {
+                broadcast.send(own, &[mailbox], &mut false);
+                continue;
+            }
+            next.push(mailbox);
+            if next.len() == MAX_MESSAGES {
+                broadcast.send(transport, &next, &mut blocked);
+                next.clear();
             }
         }
-        if shared.send_mode() == SendMode::QueueWhenBlocked {
-            let has_room = copy.is_some();
-            self.reported = copy;
-            let flushed = self.flush(transport, dedicated, shared, drop);
-            self.reported = None;
-            // Without room for a copy, all that was flushed is what had been put before.
-            if has_room {
-                report = FlushReport { failed: report.failed + flushed.failed, ..flushed };
-            }
-        }
-        report
-    }
-
-    fn add_peer(&mut self, mailbox: Arc<Mailbox>, transport: &SharedTransport) {
-        let from = reply_address(transport, &mailbox);
-        self.peers.push(Addressee { mailbox, from, one_by_one: false });
+        broadcast.send(transport, &next, &mut blocked);
+        broadcast.report
     }
 
     /// Sends letters until all are sent or the system takes no more; returns how many are done with, sent or failed.
@@ -225,7 +217,7 @@ impl Outgoing {
                 Ok(accepted) => {
                     let sent = done..done + accepted;
                     done = sent.end;
-                    report.sent += self.count_reported(sent.clone());
+                    report.sent += accepted;
                     datagrams += accepted as u64;
                     for Letter { peer, payload } in &self.letters[sent] {
                         self.peers[*peer].mailbox.count_flushed(payload.len());
@@ -240,23 +232,14 @@ impl Outgoing {
                     let mailbox = &self.peers[*peer].mailbox;
                     mailbox.refund(payload.len());
                     mailbox.count_unsent(reason(&error));
-                    report.failed += self.count_reported(done..done + 1);
+                    report.failed += 1;
                     done += 1;
                 }
             }
         }
         shared.sends().count_sent_by_server(datagrams, bytes);
-        report.waiting = self.count_reported(done..self.letters.len());
+        report.waiting = self.letters.len() - done;
         (report, done)
-    }
-
-    /// How many of these letters the report is about.
-    fn count_reported(&self, letters: Range<usize>) -> usize {
-        let letters = &self.letters[letters];
-        match &self.reported {
-            None => letters.len(),
-            reported => letters.iter().filter(|letter| is_reported(reported, &letter.payload)).count(),
-        }
     }
 
     /// Adds as many letters from `start` on as one call takes, and where the letters of each message end.
@@ -308,74 +291,48 @@ fn shrink<T>(list: &mut Vec<T>, needed: usize) {
     }
 }
 
-/// Whether a report is about this payload: where it is about one broadcast, only if it is that.
-fn is_reported(broadcast: &Option<Arc<Copied>>, payload: &Payload) -> bool {
-    broadcast.as_ref().is_none_or(|broadcast| payload.is_of(broadcast))
-}
-
-/// Lets a broadcast wait for the next flush, if there is room for its copy and in this peer's queue.
-fn post_copy(mailbox: &Arc<Mailbox>, copy: Option<&Arc<Copied>>) -> Result<(), ()> {
-    let refused = match copy.map(|copy| mailbox.post(Payload::Shared(Arc::clone(copy)))) {
-        Some(Posted::Queued) => return Ok(()),
-        // Counted there.
-        Some(Posted::Full) => return Err(()),
-        Some(Posted::Ended(_)) => SendDropReason::NotOpen,
-        None => SendDropReason::ServerBytes,
-    };
-    mailbox.shared().sends().count_other_put();
-    mailbox.count_unsent(refused);
-    Err(())
-}
-
-/// A broadcast where nothing may wait: what the system will not take is lost, and counted.
-fn broadcast_now<'m>(
-    transport: &SharedTransport,
-    dedicated: &DedicatedSockets,
-    shared: &Shared,
-    mailboxes: impl Iterator<Item = &'m Arc<Mailbox>>,
-    bytes: &[u8],
-) -> FlushReport {
-    let mut broadcast = Broadcast { shared, bytes, report: FlushReport::default() };
-    let mut blocked = false;
-    let mut next = SmallVec::<[&Mailbox; MAX_MESSAGES]>::new();
-    for mailbox in mailboxes {
-        shared.sends().count_other_put();
-        mailbox.count_broadcast();
-        if !mailbox.charge(bytes.len()) {
-            broadcast.refuse(mailbox);
-            continue;
-        }
-        if let Some(own) = dedicated.route(mailbox) {
-            broadcast.send(own, &[mailbox], &mut false);
-            continue;
-        }
-        next.push(mailbox);
-        if next.len() == MAX_MESSAGES {
-            broadcast.send(transport, &next, &mut blocked);
-            next.clear();
-        }
-    }
-    broadcast.send(transport, &next, &mut blocked);
-    broadcast.report
-}
-
 struct Broadcast<'a> {
-    shared: &'a Shared,
+    shared: &'a Arc<Shared>,
     bytes: &'a [u8],
+    /// For those for whom it has to wait, made for the first of them.
+    copy: Option<Arc<Copied>>,
     report: FlushReport,
 }
 
 impl Broadcast<'_> {
-    /// No more may go to where that peer is.
+    /// Whether it may not be sent to this peer at once.
+    fn has_to_wait(&self, mailbox: &Mailbox) -> bool {
+        match self.shared.send_mode() {
+            SendMode::Now => false,
+            SendMode::QueueWhenBlocked => mailbox.is_sending(),
+            SendMode::OnFlush => true,
+        }
+    }
+
+    /// Lets it wait for the next flush, if there is room for its copy and in this peer's queue.
+    fn post(&mut self, mailbox: &Arc<Mailbox>) {
+        if self.copy.is_none() {
+            self.copy = self.shared.copy(self.bytes);
+        }
+        match self.copy.as_ref().map(|copy| mailbox.post(Payload::Shared(Arc::clone(copy)))) {
+            Some(Posted::Queued) => self.report.waiting += 1,
+            // Counted there.
+            Some(Posted::Full) => self.report.failed += 1,
+            Some(Posted::Ended(_)) => self.refuse(mailbox, SendDropReason::NotOpen),
+            None => self.refuse(mailbox, SendDropReason::ServerBytes),
+        }
+    }
+
     #[cold]
-    fn refuse(&mut self, mailbox: &Mailbox) {
-        mailbox.count_unsent(SendDropReason::Unconfirmed);
+    fn refuse(&mut self, mailbox: &Mailbox, reason: SendDropReason) {
+        self.shared.sends().count_other_puts(1);
+        mailbox.count_unsent(reason);
         self.report.failed += 1;
     }
 
     /// Sends to each of `mailboxes`, as many as one call takes. When the system takes no more, it is `blocked` and not
     /// asked again.
-    fn send(&mut self, transport: &SharedTransport, mut mailboxes: &[&Mailbox], blocked: &mut bool) {
+    fn send(&mut self, transport: &SharedTransport, mut mailboxes: &[&Arc<Mailbox>], blocked: &mut bool) {
         while let Some((first, others)) = mailboxes.split_first() {
             let result = if *blocked { Ok(0) } else { self.send_batch(transport, mailboxes) };
             let reason = match result {
@@ -389,13 +346,16 @@ impl Broadcast<'_> {
             };
             *blocked = reason == SendDropReason::WouldBlock;
             first.refund(self.bytes.len());
-            first.count_unsent(reason);
-            self.report.failed += 1;
+            if *blocked && self.shared.send_mode() == SendMode::QueueWhenBlocked {
+                self.post(first);
+            } else {
+                self.refuse(first, reason);
+            }
             mailboxes = others;
         }
     }
 
-    fn send_batch(&self, transport: &SharedTransport, mailboxes: &[&Mailbox]) -> io::Result<usize> {
+    fn send_batch(&self, transport: &SharedTransport, mailboxes: &[&Arc<Mailbox>]) -> io::Result<usize> {
         let mut batch = SendBatch::default();
         for mailbox in mailboxes {
             batch.begin(mailbox.remote(), reply_address(transport, mailbox), self.bytes);
@@ -403,10 +363,12 @@ impl Broadcast<'_> {
         transport.io().send_batch(&batch)
     }
 
-    fn count_sent(&mut self, mailboxes: &[&Mailbox]) {
+    fn count_sent(&mut self, mailboxes: &[&Arc<Mailbox>]) {
         let len = self.bytes.len();
         mailboxes.iter().for_each(|mailbox| mailbox.count_flushed(len));
-        self.shared.sends().count_sent_by_server(mailboxes.len() as u64, (mailboxes.len() * len) as u64);
+        let sends = self.shared.sends();
+        sends.count_other_puts(mailboxes.len() as u64);
+        sends.count_sent_by_server(mailboxes.len() as u64, (mailboxes.len() * len) as u64);
         self.report.sent += mailboxes.len();
     }
 }

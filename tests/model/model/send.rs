@@ -23,6 +23,14 @@ enum Refusal {
     Full,
 }
 
+/// A broadcast on its way.
+struct Broadcast {
+    letter: Letter,
+    /// It has its room among what waits.
+    has_copy: bool,
+    report: FlushReport,
+}
+
 impl Refusal {
     fn counter(self) -> Option<SendDropCounter> {
         match self {
@@ -48,14 +56,9 @@ impl Refusal {
 impl Model {
     pub(crate) fn put(&mut self, name: usize, bytes: &[u8]) -> Result<(), &'static str> {
         self.count_put(name);
-        let mode = self.setup.send_mode;
-        let must_wait = match mode {
-            SendMode::OnFlush => true,
-            SendMode::QueueWhenBlocked => !self.party(name).outbox.is_empty(),
-            _ => false,
-        };
+        let must_wait = self.has_to_wait(name);
         let mut result = if must_wait { self.post_put(name, bytes) } else { self.put_now(name, bytes) };
-        if mode == SendMode::QueueWhenBlocked && matches!(result, Err(Refusal::WouldBlock)) {
+        if self.setup.send_mode == SendMode::QueueWhenBlocked && matches!(result, Err(Refusal::WouldBlock)) {
             result = self.post_put(name, bytes);
         }
         result.map_err(|refusal| {
@@ -132,20 +135,15 @@ impl Model {
         copies.iter().map(|copy| copy.0.len()).sum::<usize>() <= self.limits.max_queued_bytes
     }
 
-    /// Sends all that waits, and reports on all of it.
-    pub(crate) fn flush(&mut self) -> FlushReport {
-        self.flush_and_report(|_| true)
-    }
-
     /// Sends all that waits, those with a socket of their own first.
-    fn flush_and_report(&mut self, is_reported: impl Fn(&Letter) -> bool) -> FlushReport {
+    pub(crate) fn flush(&mut self) -> FlushReport {
         let mut report = FlushReport::default();
         let listed = std::mem::take(&mut self.to_flush);
         let (own, shared): (Vec<_>, Vec<_>) = listed.into_iter().partition(|&name| self.own_route(name).is_some());
         for name in own {
-            self.flush_together(&[name], &is_reported, &mut report);
+            self.flush_together(&[name], &mut report);
         }
-        self.flush_together(&shared, &is_reported, &mut report);
+        self.flush_together(&shared, &mut report);
         self.bury();
         report
     }
@@ -156,12 +154,12 @@ impl Model {
             return false;
         }
         self.to_flush.retain(|&other| other != name);
-        self.flush_together(&[name], &|_| true, &mut FlushReport::default());
+        self.flush_together(&[name], &mut FlushReport::default());
         !self.party(name).outbox.is_empty()
     }
 
     /// Sends what waits for these, by one socket.
-    fn flush_together(&mut self, names: &[usize], is_reported: &dyn Fn(&Letter) -> bool, report: &mut FlushReport) {
+    fn flush_together(&mut self, names: &[usize], report: &mut FlushReport) {
         let mut letters = Vec::new();
         for &name in names {
             for letter in std::mem::take(&mut self.party(name).outbox.0) {
@@ -169,16 +167,16 @@ impl Model {
                     letters.push((name, letter));
                 } else {
                     self.count_unsent(name, |drops| &mut drops.unconfirmed, 1);
-                    report.failed += usize::from(is_reported(&letter));
+                    report.failed += 1;
                 }
             }
         }
         let sent = self.room.min(letters.len());
         for (name, letter) in letters.drain(..sent) {
             self.transmit_to(name, &letter.0);
-            report.sent += usize::from(is_reported(&letter));
+            report.sent += 1;
         }
-        report.waiting += letters.iter().filter(|(_, letter)| is_reported(letter)).count();
+        report.waiting += letters.len();
         // What goes on waiting is given back from the last to the first.
         for (name, letter) in letters.into_iter().rev() {
             let party = self.party(name);
@@ -214,62 +212,64 @@ impl Model {
         let is_open = |name: &usize| self.parties.get(name).is_some_and(super::Party::is_open_peer);
         let names: Vec<_> = names.iter().copied().filter(is_open).collect();
         names.iter().for_each(|&name| self.count_put(name));
-        Ok(match self.setup.send_mode {
-            SendMode::Now => self.broadcast_now(&names, bytes),
-            mode => self.broadcast_later(&names, bytes, mode),
-        })
-    }
-
-    fn broadcast_now(&mut self, names: &[usize], bytes: &[u8]) -> FlushReport {
-        let mut report = FlushReport::default();
+        if self.setup.send_mode == SendMode::QueueWhenBlocked {
+            self.flush();
+        }
+        let mut broadcast = Broadcast { letter: Letter(bytes.into()), has_copy: false, report: FlushReport::default() };
         let mut shared = Vec::new();
-        for &name in names {
-            if !self.party(name).charge(bytes.len()) {
+        for name in names {
+            if self.has_to_wait(name) {
+                self.broadcast_later(name, &mut broadcast);
+            } else if !self.party(name).charge(bytes.len()) {
                 self.count_unsent(name, |drops| &mut drops.unconfirmed, 1);
-                report.failed += 1;
+                broadcast.report.failed += 1;
             } else if self.own_route(name).is_some() {
-                self.broadcast_to_one(name, bytes, &mut report);
+                self.broadcast_now(name, &mut broadcast);
             } else {
                 // These leave together, when all are known.
                 shared.push(name);
             }
         }
         for name in shared {
-            self.broadcast_to_one(name, bytes, &mut report);
+            self.broadcast_now(name, &mut broadcast);
         }
-        report
+        Ok(broadcast.report)
     }
 
-    fn broadcast_to_one(&mut self, name: usize, bytes: &[u8], report: &mut FlushReport) {
+    /// Whether what is put to a peer may not leave at once.
+    fn has_to_wait(&mut self, name: usize) -> bool {
+        match self.setup.send_mode {
+            SendMode::OnFlush => true,
+            SendMode::QueueWhenBlocked => !self.party(name).outbox.is_empty(),
+            _ => false,
+        }
+    }
+
+    fn broadcast_now(&mut self, name: usize, broadcast: &mut Broadcast) {
+        let bytes = &broadcast.letter.0;
         if self.transmit_to(name, bytes) {
-            report.sent += 1;
-        } else {
-            self.party(name).refund(bytes.len());
-            self.count_unsent(name, |drops| &mut drops.would_block, 1);
-            report.failed += 1;
+            broadcast.report.sent += 1;
+            return;
         }
+        self.party(name).refund(bytes.len());
+        if self.setup.send_mode == SendMode::QueueWhenBlocked {
+            return self.broadcast_later(name, broadcast);
+        }
+        self.count_unsent(name, |drops| &mut drops.would_block, 1);
+        broadcast.report.failed += 1;
     }
 
-    fn broadcast_later(&mut self, names: &[usize], bytes: &[u8], mode: SendMode) -> FlushReport {
-        let letter = Letter(bytes.into());
-        let mut report = FlushReport::default();
-        let has_room = self.has_room_for(&letter);
-        for &name in names {
-            if !has_room {
-                self.count_unsent(name, |drops| &mut drops.server_bytes, 1);
-            }
-            if has_room && self.post_with_room(name, letter.clone()) {
-                report.waiting += 1;
-            } else {
-                report.failed += 1;
-            }
+    /// It waits as a copy that all for whom it does share, and that takes its room once.
+    fn broadcast_later(&mut self, name: usize, broadcast: &mut Broadcast) {
+        broadcast.has_copy |= self.has_room_for(&broadcast.letter);
+        if !broadcast.has_copy {
+            self.count_unsent(name, |drops| &mut drops.server_bytes, 1);
         }
-        if mode == SendMode::QueueWhenBlocked {
-            let failed = report.failed;
-            report = self.flush_and_report(|other| letter.is_copy_of(other));
-            report.failed += failed;
+        if broadcast.has_copy && self.post_with_room(name, broadcast.letter.clone()) {
+            broadcast.report.waiting += 1;
+        } else {
+            broadcast.report.failed += 1;
         }
-        report
     }
 
     pub(crate) fn send_to(&mut self, addr: SocketAddr, bytes: &[u8]) -> Result<(), &'static str> {
