@@ -31,7 +31,7 @@ use std::time::{Duration, Instant};
 
 use indexmap::IndexMap;
 
-pub(crate) use address::canonical;
+pub(crate) use address::{canonical, is_answerable};
 pub(crate) use filter::Filter;
 pub use filter::{FirstDatagram, Verdict};
 pub use identity::{
@@ -380,7 +380,7 @@ impl Demux {
         // What is decided may be asked of a function of the caller's, which may panic.
         self.looked_up.at_stake = place + 1;
         let meeting = match (known, connection) {
-            _ if sender.port() == 0 => Meeting::Drop(DropReason::NoPort),
+            _ if !is_answerable(sender) => Meeting::Drop(DropReason::Unanswerable),
             (Some(peer), Some(connection)) => self.meet_again(peer, connection, sender, arrived, cut),
             (Some(peer), None) => Meeting::Known(peer),
             (None, _) if cut => Meeting::Drop(DropReason::TooLarge),

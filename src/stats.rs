@@ -234,8 +234,8 @@ counters! {
         no_id = NoId: "no connection id",
         /// With the connection id of a peer, from an address that it may not move to.
         move_refused = MoveRefused: "move refused",
-        /// From port 0, to which no answer can be sent.
-        no_port = NoPort: "no source port",
+        /// From port 0 or an unspecified address, where no answer arrives: `0.0.0.0` as a destination means this host.
+        unanswerable = Unanswerable: "unanswerable",
         /// From the address of a closed peer, or with its connection id, while it is refused.
         refused = Refused: "refused after close",
         /// More from one peer than its quota per poll.

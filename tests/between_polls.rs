@@ -574,7 +574,29 @@ fn a_sender_at_port_0_is_nobody() {
     script.arrive("192.0.2.1:1", b"hello");
     let report = server.poll().unwrap();
     assert_eq!((report.received, report.dropped, report.consumed), (3, 2, 1));
-    assert_eq!((server.stats().drops.no_port, server.stats().drops.total()), (2, 2));
+    assert_eq!((server.stats().drops.unanswerable, server.stats().drops.total()), (2, 2));
+}
+
+/// Answers to an unspecified address go to this host: a neighbour could have made the server talk to its own machine.
+#[test]
+fn a_sender_without_an_address_is_nobody() {
+    let script = Script::new();
+    let mut server = UdpServer::with_transport(ServerConfig::new(), script.clone());
+    server.listen(SERVER).unwrap();
+    let mut peer = PacketPeerUdp::with_transport(script.clone());
+    for sender in ["0.0.0.0:68", "[::]:68", "[::ffff:0.0.0.0]:68"] {
+        script.arrive(sender, b"hello");
+        assert_eq!(server.poll().unwrap().new_connections, 0, "{sender}");
+    }
+    assert_eq!(server.stats().drops.unanswerable, 3);
+    server.stop();
+
+    peer.bind(SERVER).unwrap();
+    script.arrive("0.0.0.0:68", b"hello");
+    script.arrive("192.0.2.1:0", b"hello");
+    peer.poll().unwrap();
+    assert_eq!(peer.get_packet().unwrap().map(|packet| packet.sender()), None);
+    assert_eq!(peer.stats().drops.unanswerable, 2);
 }
 
 #[test]
@@ -587,11 +609,11 @@ fn nobody_moves_to_port_0() {
     script.arrive("192.0.2.1:1", b"a");
     script.arrive("192.0.2.1:0", b"a");
     let report = server.poll().unwrap();
-    assert_eq!((report.queued, report.moved, server.stats().drops.no_port), (1, 0, 1));
+    assert_eq!((report.queued, report.moved, server.stats().drops.unanswerable), (1, 0, 1));
     let mut peer = server.take_connection().unwrap();
     peer.put_packet(b"welcome").unwrap();
     let stats = peer.stats();
-    assert_eq!((stats.received, stats.queued, stats.drops.no_port), (2, 1, 1));
+    assert_eq!((stats.received, stats.queued, stats.drops.unanswerable), (2, 1, 1));
 }
 
 // Budgets.

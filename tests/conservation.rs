@@ -136,7 +136,7 @@ fn no_datagram_of_a_random_life_is_unaccounted_for() {
         "move_refused",
         "unconfirmed",
         "reply_budget",
-        "no_port",
+        "unanswerable",
         "panicked",
     ];
     for (reason, count) in seen.iter().filter(|(reason, _)| !cannot.contains(reason)) {

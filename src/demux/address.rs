@@ -19,6 +19,12 @@ pub(crate) fn canonical(addr: SocketAddr) -> SocketAddr {
     }
 }
 
+/// Whether a sender, in canonical form, can be sent an answer. Port 0 is nobody's. What goes to an unspecified address
+/// goes to this host: a neighbour that forges one would have a server talk to its own machine.
+pub(crate) fn is_answerable(sender: SocketAddr) -> bool {
+    sender.port() != 0 && !sender.ip().is_unspecified()
+}
+
 /// Who somebody is, in three words that are cheap to hash and to compare: an address, or a connection id.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Key {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::remote::{check_remote, meant};
 use super::send::send;
 use super::waker::{SocketWait, WaitOutcome, Waker};
-use crate::demux::{PacketQueue, QueueLimits, canonical};
+use crate::demux::{PacketQueue, QueueLimits, canonical, is_answerable};
 use crate::error::{
     BindError, ConfigError, ConnectError, GetError, GetIntoError, OptionError, PollError, PutError, WaitError,
 };
@@ -518,7 +518,9 @@ impl Intake<'_> {
         if follow.is_some() {
             *self.destination = follow;
         }
-        if !admitted {
+        if !is_answerable(sender) {
+            stats.drops.add(DropReason::Unanswerable, 1);
+        } else if !admitted {
             stats.drops.add(DropReason::Stranger, 1);
         } else if datagram.cut {
             stats.drops.add(DropReason::TooLarge, 1);

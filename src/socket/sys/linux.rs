@@ -12,10 +12,11 @@ use crate::socket::{ReceiveBatch, SendBatch};
 /// Datagrams a call: more saves nothing that can be measured.
 const AT_ONCE: usize = 64;
 
-/// Room for control messages with packet info of either IP version and a segment size, aligned as the kernel wants it.
+/// Room for control messages with packet info of both IP versions, or one and a segment size, aligned as the kernel wants
+/// it; and for a timestamp, which a program may have asked the socket for.
 #[derive(Clone, Copy)]
 #[repr(C, align(8))]
-struct Control([u8; 96]);
+struct Control([u8; 128]);
 
 /// Fills `batch` with what waits, by one call of recvmmsg(2). Says for each datagram whether it was cut and, where the
 /// socket was asked for packet info, which local address it was sent to.
@@ -116,26 +117,46 @@ fn local_address(message: &libc::msghdr) -> Option<IpAddr> {
     let mut header = unsafe { libc::CMSG_FIRSTHDR(message) };
     while !header.is_null() {
         // SAFETY: a header that the macros return, not null, is a whole one within the buffer.
-        let (level, kind, data) = unsafe { ((*header).cmsg_level, (*header).cmsg_type, libc::CMSG_DATA(header)) };
+        let (level, kind) = unsafe { ((*header).cmsg_level, (*header).cmsg_type) };
         match (level, kind) {
             (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
-                // SAFETY: a message of this kind carries an in_pktinfo; it may lie unaligned.
-                let info = unsafe { data.cast::<libc::in_pktinfo>().read_unaligned() };
+                // SAFETY: the header is one of the kernel's, of a kind that carries an in_pktinfo.
+                let Some(info) = (unsafe { carried::<libc::in_pktinfo>(header) }) else { break };
                 let own = Ipv4Addr::from(u32::from_be(info.ipi_spec_dst.s_addr));
                 return (!own.is_unspecified()).then_some(own.into());
             }
             (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
-                // SAFETY: a message of this kind carries an in6_pktinfo; it may lie unaligned.
-                let info = unsafe { data.cast::<libc::in6_pktinfo>().read_unaligned() };
-                // With a datagram of IPv4 it comes as well, and names where that was sent to, be it everybody.
-                sent_to = Some(IpAddr::from(Ipv6Addr::from(info.ipi6_addr.s6_addr)));
+                // SAFETY: the header is one of the kernel's, of a kind that carries an in6_pktinfo.
+                let Some(info) = (unsafe { carried::<libc::in6_pktinfo>(header) }) else { break };
+                // With a datagram of IPv4 it comes as well, and names where that was sent to, be it everybody: there
+                // the other counts alone.
+                let ip = Ipv6Addr::from(info.ipi6_addr.s6_addr);
+                sent_to = (ip.to_ipv4_mapped().is_none() && !ip.is_multicast()).then_some(ip.into());
             }
             _ => {}
         }
         // SAFETY: as for CMSG_FIRSTHDR, and `header` is one of the message's.
         header = unsafe { libc::CMSG_NXTHDR(message, header) };
     }
-    sent_to.filter(|ip| !ip.is_multicast())
+    sent_to
+}
+
+/// Reads what a control message carries. `None` where the kernel had no room for all of it, since the program has asked
+/// the socket for more than there is room for.
+///
+/// # Safety
+///
+/// `header` is a control message that the kernel wrote, of a kind that carries a `T`, made of plain integers; its length
+/// says how much of it is there.
+unsafe fn carried<T>(header: *const libc::cmsghdr) -> Option<T> {
+    // SAFETY: the header is a whole one, as the caller promises, and CMSG_LEN only calculates.
+    let (len, whole) =
+        unsafe { ((*header).cmsg_len as usize, libc::CMSG_LEN(size_of::<T>() as libc::c_uint) as usize) };
+    if len < whole {
+        return None;
+    }
+    // SAFETY: as much as a `T` takes is there behind the header; it may lie unaligned.
+    Some(unsafe { libc::CMSG_DATA(header).cast::<T>().read_unaligned() })
 }
 
 /// Asks for packet info with each datagram of one IP version (`IP_PKTINFO`, `IPV6_RECVPKTINFO`).
@@ -155,7 +176,7 @@ pub(in crate::socket) fn can_segment(socket: &UdpSocket) -> bool {
 pub(in crate::socket) fn send_from(socket: &UdpSocket, from: IpAddr, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
     let mut name = Name::of(to);
     let mut slot = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
-    let mut control = Control([0; 96]);
+    let mut control = Control([0; 128]);
     let mut message = message(&mut name, &mut slot, 1);
     write_controls(&mut message, &mut control, Some(from), None);
     // SAFETY: the message points to an address, an iovec over `bytes`, and a control message, all initialised, of the
@@ -190,7 +211,7 @@ pub(in crate::socket) fn send_batch(
         let mut header = message(name, slots.as_mut_ptr().cast(), datagrams.len());
         let segment = datagrams.first().map(|first| first.len()).filter(|_| datagrams.len() > 1);
         if outgoing.from.is_some() || segment.is_some() {
-            let control = controls[count].write(Control([0; 96]));
+            let control = controls[count].write(Control([0; 128]));
             write_controls(&mut header, control, outgoing.from, segment);
         }
         headers[count].write(libc::mmsghdr { msg_hdr: header, msg_len: 0 });
@@ -417,6 +438,34 @@ mod tests {
             client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
             let mut answer = [0; 8];
             assert_eq!(client.recv(&mut answer).unwrap(), 1);
+        }
+    }
+
+    /// What a program asks a socket for beside takes room from what is asked for here, and the last is cut.
+    #[test]
+    fn packet_info_for_which_there_is_no_room_is_none() {
+        let Ok(socket) = UdpSocket::bind("[::]:0") else {
+            return eprintln!("skipped: no IPv6 here");
+        };
+        for v6 in [false, true] {
+            pin_reply_address(&socket2::SockRef::from(&socket), v6).unwrap();
+        }
+        let more = [
+            (libc::SOL_SOCKET, libc::SO_TIMESTAMP),
+            (libc::IPPROTO_IPV6, libc::IPV6_RECVHOPLIMIT),
+            (libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS),
+            (libc::IPPROTO_IP, libc::IP_RECVTTL),
+            (libc::IPPROTO_IP, libc::IP_RECVTOS),
+        ];
+        let here = SocketAddr::from(([127, 0, 0, 9], socket.local_addr().unwrap().port()));
+        let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let mut batch = ReceiveBatch::new(4, 8);
+        for (asked, (level, option)) in more.into_iter().enumerate() {
+            super::super::unix::set_int(socket.as_raw_fd(), level, option, 1).unwrap();
+            sender.send_to(b"?", here).unwrap();
+            collect(&socket, true, &mut batch, 1);
+            let local = batch.iter().next().unwrap().local.map(|ip| ip.to_canonical());
+            assert!(local == Some(here.ip()) || (asked > 0 && local.is_none()), "{asked}: {local:?}");
         }
     }
 

@@ -95,8 +95,8 @@ impl Model {
         let datagram = self.count_received(sender, local, bytes);
         let who = self.setup.id_in(datagram.bytes).map_or(Who::Addr(datagram.sender), Who::Id);
         let known = self.find_open(who);
-        if datagram.sender.port() == 0 {
-            let reason: super::DropCounter = |drops| &mut drops.no_port;
+        if datagram.sender.port() == 0 || datagram.sender.ip().is_unspecified() {
+            let reason: super::DropCounter = |drops| &mut drops.unanswerable;
             return self.turn_away_or_refuse(known, datagram.bytes, reason);
         }
         match known {
