@@ -348,22 +348,23 @@ impl Model {
         party.own = Some(Route { addr, switch, switched: false });
         let remote = party.remote;
         let inbox = self.wire.own_inbox();
-        self.own_sockets.push(OwnSocket { name, addr, remote, inbox, lingers: false });
+        let is_free = |slot: &usize| self.own_sockets.iter().all(|own| own.slot != *slot);
+        let slot = (0..).find(is_free).expect("there are more numbers than sockets");
+        self.own_sockets.push(OwnSocket { name, addr, remote, inbox, slot, lingers: false });
     }
 
     /// Closes those whose peer has ended, when what waited to leave by them has left.
     fn close_own_sockets(&mut self) {
-        let name_at = |model: &Self, place: usize| model.own_sockets.get(place).map(|own| own.name);
-        let mut place = 0;
-        while let Some(name) = name_at(self, place) {
+        let mut all: Vec<_> = self.own_sockets.iter().map(|own| (own.slot, own.name)).collect();
+        all.sort_unstable();
+        for (slot, name) in all {
             let is_known = self.parties.get(&name).is_some_and(|party| party.known);
             let is_in_use = self.parties.get(&name).is_some_and(|party| party.route().is_some());
-            if is_known {
-                place += 1;
-            } else if is_in_use && self.flush_one(name) {
+            let lingers = !is_known && is_in_use && self.flush_one(name);
+            let place = self.own_sockets.iter().position(|own| own.slot == slot).expect("it is there");
+            if lingers {
                 self.own_sockets[place].lingers = true;
-                place += 1;
-            } else {
+            } else if !is_known {
                 self.wire.lost += self.own_sockets.remove(place).inbox.waiting.len() as u64;
             }
         }

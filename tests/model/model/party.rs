@@ -71,6 +71,8 @@ pub(crate) struct OwnSocket {
     pub(crate) addr: SocketAddr,
     pub(crate) remote: SocketAddr,
     pub(crate) inbox: Inbox,
+    /// Sockets are let go in this order: the first number that was free.
+    pub(crate) slot: usize,
     /// Its peer has ended, and something goes on waiting to leave by it.
     pub(crate) lingers: bool,
 }
