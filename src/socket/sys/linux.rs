@@ -149,10 +149,10 @@ fn local_address(message: &libc::msghdr) -> Option<IpAddr> {
 /// `header` is a control message that the kernel wrote, of a kind that carries a `T`, made of plain integers; its length
 /// says how much of it is there.
 unsafe fn carried<T>(header: *const libc::cmsghdr) -> Option<T> {
-    // SAFETY: the header is a whole one, as the caller promises, and CMSG_LEN only calculates.
-    let (len, whole) =
-        unsafe { ((*header).cmsg_len as usize, libc::CMSG_LEN(size_of::<T>() as libc::c_uint) as usize) };
-    if len < whole {
+    // SAFETY: CMSG_LEN only calculates.
+    let whole = unsafe { libc::CMSG_LEN(size_of::<T>() as libc::c_uint) };
+    // SAFETY: the header is a whole one, as the caller promises.
+    if unsafe { (*header).cmsg_len } < whole as _ {
         return None;
     }
     // SAFETY: as much as a `T` takes is there behind the header; it may lie unaligned.
