@@ -38,6 +38,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         ],
     )?;
 
+    support::check("size", size, 0..=support::MAX_SIZE - wire::HEADER)?;
     let mut clients = Vec::new();
     for _ in 0..streams {
         clients.push((Stream::new(count, size, give_up_seconds)?, Connection::new(connect)?));

@@ -12,14 +12,14 @@
 //!
 //! **What can an attacker do?** The id is all that tells a client from somebody else.
 //!
-//! - Who *guesses* an id can speak for its owner. There are 2^64: at a million tries a second, against a thousand
-//!   clients, the first hit takes some 600 years. With 32 bits it would take four seconds, with a counter none.
-//! - Who *overhears* one, on the same Wi-Fi or on the way, can speak for its owner, and take the connection along:
-//!   answers go to the thief until the owner is heard again after the grace for stragglers. Against those ask for a
-//!   proof (`OnMove::ask`), and encrypt: an id is no encryption.
-//! - Who *forges* a victim's address with an id of their own makes answers go to the victim. So the library lets no more
-//!   go to a new address than three times what came from it, until the server has seen that somebody receives there: it
-//!   sends a token there, and the client sends it back (`Client::token`).
+//! - An attacker that *guesses* an id can speak for its owner. There are 2^64: at a million tries a second, against
+//!   a thousand clients, the first hit takes some 600 years. With 32 bits it would take four seconds, with a counter none.
+//! - One that *overhears* an id, on the same Wi-Fi or on the way, can speak for its owner, and take the connection
+//!   along: answers go to the thief until the owner is heard again after the grace for stragglers. Against that, ask
+//!   for a proof (`OnMove::ask`), and encrypt: an id is no encryption.
+//! - One that *forges* a victim's address with an id of its own makes answers go to the victim. So the library lets no
+//!   more go to a new address than three times what came from it, until the server has seen that somebody receives
+//!   there: it sends a token there, and the client sends it back (`Client::token`).
 //!
 //! So an id is a secret: this server prints its own names for clients instead.
 //!

@@ -54,8 +54,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         while let Some(mut stream) = server.take_connection() {
             match server.dedicate_socket(&mut stream, Switch::AtOnce) {
                 Ok(own) => println!("{} begins, answered from {own}", address(&stream)),
-                // It may be a stranger's doing, who has forged an address that nothing can be sent to, so it is no reason
-                // to end.
+                // A stranger may have caused it, by forging an address that nothing can be sent to, so it is no reason to
+                // end.
                 Err(why) => {
                     println!("{} begins, answered from the port listened on", address(&stream));
                     if !complained {

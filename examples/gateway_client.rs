@@ -42,7 +42,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         ],
     )?;
 
-    support::check("size", size, 0..=support::MAX_SIZE)?;
+    support::check("size", size, 0..=support::MAX_SIZE - wire::LONGEST_HEADER)?;
     clients.checked_mul(count).ok_or("--clients, --count: more requests than there are numbers for them")?;
     let patience = Duration::from_millis(patience_ms);
     let mut clients = (0..clients)

@@ -46,6 +46,8 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         ],
     )?;
 
+    // The answers are longer by their header.
+    support::check("size", size, 0..=support::MAX_SIZE - wire::HEADER)?;
     let mut clients = Vec::new();
     for _ in 0..streams {
         clients.push((Stream::new(count, size, give_up_seconds)?, Switcher::new(connect)?));

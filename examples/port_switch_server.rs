@@ -66,8 +66,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         server.wait(Some(Duration::from_millis(20)))?;
         server.poll()?;
         while let Some(mut peer) = server.take_connection() {
-            // Without one it is never told to go anywhere. Why there is none may be a stranger's doing, who has forged
-            // an address that nothing can be sent to, so it is no reason to end.
+            // Without one it is never told to go anywhere. A stranger may have caused that, by forging an address that
+            // nothing can be sent to, so it is no reason to end.
             let own = server.dedicate_socket(&mut peer, Switch::WithClient).ok();
             println!("{} begins", address(&peer));
             streams.insert(peer.id(), Stream { peer, own, has_switched: false });

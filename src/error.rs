@@ -1,4 +1,4 @@
-//! One small enum a kind of operation. Each variant says what to do about it.
+//! One small enum per kind of operation. Each variant says what to do about it.
 //!
 //! Misuse and refusals of the system are errors; noise from the network is not: it is counted (see
 //! [`ServerStats`](crate::ServerStats)) and the call goes on. None of these is printed or logged by the crate; the caller
@@ -19,6 +19,7 @@
 //! | `FAILED` | `poll`: any receive error | counted as noise, or [`PollError::SocketFailed`] where the socket is unusable |
 //! | `ERR_LOCKED` | `connect_to_host`, multicast on a server's peer | [`ConnectError::ServersPeer`], [`OptionError::ServersPeer`] |
 //! | `OK` (ignored) | `set_dest_address`, `set_broadcast_enabled` on a server's peer | the same two |
+//! | `OK` (ignored) | `set_dest_address` on a connected peer | [`ConnectError::Connected`] |
 //! | `ERR_INVALID_PARAMETER` | `connect_to_host`: address, port | [`ConnectError::Unresolved`], [`ConnectError::NoPort`] |
 //! | `ERR_CANT_RESOLVE` | `set_dest_address` | [`ConnectError::Unresolved`] |
 //! | `FAILED` | `connect_to_host` | [`ConnectError::Unreachable`], [`WrongFamily`](ConnectError::WrongFamily), [`Broadcast`](ConnectError::Broadcast), [`Multicast`](ConnectError::Multicast) |
@@ -67,7 +68,7 @@ impl fmt::Display for InvalidAddress {
 
 impl Error for InvalidAddress {}
 
-/// A value of [`Limits`](crate::Limits) or [`SocketOptions`](crate::SocketOptions) that makes no sense.
+/// A value of [`Limits`](crate::Limits), of [`SocketOptions`](crate::SocketOptions) or of a setter that makes no sense.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
     pub(crate) name: &'static str,
@@ -75,7 +76,7 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    /// Which value it is: the name of the field.
+    /// Which value it is: the name of the field, or the setter's without `set_`.
     pub fn name(&self) -> &'static str {
         self.name
     }
@@ -337,8 +338,8 @@ pub enum PutError {
     /// answered so. A host that is silent is no error: what is sent there is lost.
     Unreachable(io::Error),
     /// A firewall or a route of this machine forbids it, or the destination is a broadcast address and the sender a
-    /// server; or,
-    /// said of an earlier datagram on a connected socket, a firewall on the way has answered that it does (IPv6).
+    /// server; or, said of an earlier datagram on a connected socket, a firewall on the way has answered that it does
+    /// (IPv6).
     PermissionDenied(io::Error),
     /// Something else that the system said.
     Io(io::Error),

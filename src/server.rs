@@ -587,7 +587,8 @@ impl UdpServer {
 
     /// Ends all peers, forgets pending connections and closes the port. Their remotes are not told. What peers had put
     /// before is sent, as far as the system takes it at once; the rest is counted as
-    /// [`unsent`](crate::SendDrops#structfield.unsent). A second call does nothing; [`listen`](Self::listen) works again, on the same port too, as soon as this returns.
+    /// [`unsent`](crate::SendDrops#structfield.unsent). A second call does nothing; [`listen`](Self::listen) works
+    /// again, on the same port too, as soon as this returns.
     pub fn stop(&mut self) {
         self.end(CloseReason::ServerStopped);
     }

@@ -230,7 +230,7 @@ fn this_host(transport: &(impl Transport + ?Sized), to: SocketAddr) -> SocketAdd
     if may_be_v6 && transport.reaches(v6) { v6 } else { (Ipv4Addr::LOCALHOST, to.port()).into() }
 }
 
-/// A [`Transport::send_batch`] for transports that send one datagram a call.
+/// A [`Transport::send_batch`] for transports that send one datagram per call.
 fn send_one_by_one(transport: &(impl Transport + ?Sized), batch: &SendBatch<'_>) -> io::Result<usize> {
     let mut sent = 0;
     for message in batch.messages() {

@@ -599,6 +599,23 @@ fn a_sender_without_an_address_is_nobody() {
     assert_eq!(peer.stats().drops.unanswerable, 2);
 }
 
+/// It followed there: every put failed, and the port to which the server had really gone was a stranger's.
+#[test]
+fn a_peer_that_follows_does_not_follow_to_port_0() {
+    let script = Script::new();
+    let mut peer = PacketPeerUdp::with_transport(script.clone());
+    peer.set_follow_port(true).unwrap();
+    peer.connect_to_host("192.0.2.1:1").unwrap();
+    script.arrive("192.0.2.1:0", b"forged");
+    peer.poll().unwrap();
+    peer.put_packet(b"still there?").unwrap();
+    script.arrive("192.0.2.1:2", b"over here");
+    peer.poll().unwrap();
+    let sender = peer.get_packet().unwrap().map(|packet| packet.sender().to_string());
+    assert_eq!(sender.as_deref(), Some("192.0.2.1:2"));
+    assert_eq!((peer.stats().drops.unanswerable, peer.stats().drops.total()), (1, 1));
+}
+
 #[test]
 fn nobody_moves_to_port_0() {
     let ids = ConnectionIds::new(|datagram| Some(ConnectionId(u64::from(*datagram.first()?))));

@@ -47,6 +47,21 @@ fn a_size_that_no_datagram_has_is_refused_by_name() {
     }
 }
 
+/// What an example adds to the payload has to fit too: the largest sizes were taken, and then nothing could be sent, or
+/// nothing be answered.
+#[test]
+fn a_size_to_which_no_header_can_be_added_is_refused_by_name() {
+    for (name, largest) in
+        [("connection_id_client", 65_498), ("gateway_client", 65_499), ("port_switch_client", 65_506)]
+    {
+        let refused = client(name, &["--connect", "127.0.0.1:9", "--size", &(largest + 1).to_string()]);
+        assert_eq!(refused.status.code(), Some(1), "{name}: {refused:?}");
+        assert!(refused.said.iter().any(|line| line.contains("--size")), "{name}: {refused:?}");
+        let taken = client(name, &["--connect", "127.0.0.1:9", "--count", "0", "--size", &largest.to_string()]);
+        assert!(!taken.said.iter().any(|line| line.contains("--size")), "{name}: {taken:?}");
+    }
+}
+
 #[test]
 fn numbers_that_would_make_too_much_are_refused_by_name() {
     for (name, options, flag) in [

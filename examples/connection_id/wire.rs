@@ -12,7 +12,7 @@ pub(crate) const HEADER: usize = ID_SIZE + 1;
 const DATA: u8 = 0;
 const TOKEN: u8 = 1;
 
-/// What the server sends to a new address and nowhere else, and whoever receives it there sends back.
+/// What the server sends to a new address and nowhere else, and a client that receives there sends back.
 pub(crate) type Token = [u8; 16];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,6 +4,9 @@
 //! and if there was a reply in time, its body.
 #![allow(dead_code, reason = "the gateway and its client each use one side")]
 
+/// Bytes in front of a body, at most: those of the id by which the gateway and the upstream server speak of it.
+pub(crate) const LONGEST_HEADER: usize = 8;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Replied,

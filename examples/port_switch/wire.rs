@@ -6,6 +6,9 @@
 //! ```
 #![allow(dead_code, reason = "server and client each use one side")]
 
+/// Bytes in front of an echo.
+pub(crate) const HEADER: usize = 1;
+
 const ECHO: u8 = 0;
 const CHANGE_PORT: u8 = 1;
 

@@ -54,7 +54,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let duration = Duration::try_from_secs_f64(seconds).map_err(|why| format!("--seconds: {why}"))?;
     let link = support::link_of_name(&link)?;
     support::check("clients", clients, 0..=1_000_000)?;
-    // A socket a client, and as many again for those that are closed and opened in one frame.
+    // A socket per client, and as many again for those that are closed and opened in one frame.
     verdict::allow_open_files(clients.saturating_mul(2).saturating_add(64))?;
 
     let stop = support::ctrl_c()?;

@@ -205,7 +205,7 @@ fn open_files() -> Option<u64> {
     Some(files.count() as u64)
 }
 
-/// Many systems allow a process 1 024 open files until it asks for more.
+/// Many systems allow a process 1,024 open files until it asks for more.
 #[cfg(target_os = "linux")]
 pub(crate) fn allow_open_files(wanted: usize) -> Result<(), Box<dyn Error>> {
     use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
@@ -221,7 +221,7 @@ pub(crate) fn allow_open_files(wanted: usize) -> Result<(), Box<dyn Error>> {
     Ok(setrlimit(Resource::RLIMIT_NOFILE, wanted, hard)?)
 }
 
-/// Elsewhere who runs it sees to that.
+/// Elsewhere that is left to the user.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn allow_open_files(_wanted: usize) -> Result<(), Box<dyn Error>> {
     Ok(())

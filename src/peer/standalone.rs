@@ -514,13 +514,16 @@ impl Intake<'_> {
         let stats = &mut self.inbox.stats;
         stats.received += 1;
         stats.received_bytes += bytes.len() as u64;
+        // Before anything else: nobody is to be followed there.
+        if !is_answerable(sender) {
+            stats.drops.add(DropReason::Unanswerable, 1);
+            return;
+        }
         let (admitted, follow) = self.source.admits(sender);
         if follow.is_some() {
             *self.destination = follow;
         }
-        if !is_answerable(sender) {
-            stats.drops.add(DropReason::Unanswerable, 1);
-        } else if !admitted {
+        if !admitted {
             stats.drops.add(DropReason::Stranger, 1);
         } else if datagram.cut {
             stats.drops.add(DropReason::TooLarge, 1);

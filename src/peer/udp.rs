@@ -469,8 +469,8 @@ impl PacketPeerUdp {
     /// stand-alone peer opens from now on; `None`, the default, leaves the system's own, on Linux some 256 small
     /// datagrams.
     ///
-    /// For a peer that receives more between two polls, such as many replies at a time. What is refused is asked for again by half;
-    /// what was granted is in [`receive_buffer_size`](Self::receive_buffer_size). Raise
+    /// For a peer that receives more between two polls, such as many replies at a time. What is refused is asked for
+    /// again by half; what was granted is in [`receive_buffer_size`](Self::receive_buffer_size). Raise
     /// [`set_queue_limits`](Self::set_queue_limits) too. A server has
     /// [`SocketOptions::receive_buffer`](crate::SocketOptions#structfield.receive_buffer).
     ///

@@ -53,7 +53,7 @@ enum Family {
 }
 
 impl Family {
-    /// Sets an option that exists once an IP version, by `set(is_v6)`. Not every system lets an IPv6 socket have the
+    /// Sets an option that exists once per IP version, by `set(is_v6)`. Not every system lets an IPv6 socket have the
     /// IPv4 one: then a dual-stack socket cannot have the option, since half of its peers would go without.
     fn each(self, set: impl Fn(bool) -> io::Result<()>) -> io::Result<()> {
         match self {
@@ -144,6 +144,9 @@ fn unmapped(addr: SocketAddr) -> SocketAddr {
 
 /// Whether the system connects to `to` only where broadcasts are enabled, as Linux and Windows do with a broadcast
 /// address. What a firewall or a route forbids, they refuse in any case.
+///
+/// The host's main routes decide. A socket that is bound to a device may go by others, as in a VRF: a broadcast address
+/// that only they know is not found out, and one that they do not know is taken for one.
 fn needs_broadcast_flag(to: SocketAddrV4) -> bool {
     // One of our own: what is sent meanwhile must not pass by a flag that nobody has set.
     let Ok(scratch) = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)) else { return false };
