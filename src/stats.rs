@@ -234,7 +234,8 @@ counters! {
         no_id = NoId: "no connection id",
         /// With the connection id of a peer, from an address that it may not move to.
         move_refused = MoveRefused: "move refused",
-        /// From port 0 or an unspecified address, where no answer arrives: `0.0.0.0` as a destination means this host.
+        /// To a server, from port 0 or an unspecified address, where no answer arrives: `0.0.0.0` as a destination means
+        /// this host. A stand-alone peer takes them: on a host without an address, groups are spoken to from there.
         unanswerable = Unanswerable: "unanswerable",
         /// From the address of a closed peer, or with its connection id, while it is refused.
         refused = Refused: "refused after close",

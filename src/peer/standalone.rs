@@ -76,7 +76,8 @@ impl Source {
                     return (true, None);
                 }
                 let scope = |addr: SocketAddr| if let SocketAddr::V6(addr) = addr { addr.scope_id() } else { 0 };
-                let follows = then.is_none() && sender.ip() == first.ip() && scope(sender) == scope(*first);
+                let is_same_host = sender.ip() == first.ip() && scope(sender) == scope(*first);
+                let follows = then.is_none() && is_same_host && is_answerable(sender);
                 if follows {
                     *then = Some(sender);
                 }
@@ -514,11 +515,6 @@ impl Intake<'_> {
         let stats = &mut self.inbox.stats;
         stats.received += 1;
         stats.received_bytes += bytes.len() as u64;
-        // Before anything else: nobody is to be followed there.
-        if !is_answerable(sender) {
-            stats.drops.add(DropReason::Unanswerable, 1);
-            return;
-        }
         let (admitted, follow) = self.source.admits(sender);
         if follow.is_some() {
             *self.destination = follow;
