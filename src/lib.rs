@@ -274,6 +274,7 @@
 //! | `peer` | [`PacketPeer`], [`PacketPeerUdp`], [`Waker`] |
 //! | `demux` | the core: who is a peer, who is pending, what waits where; [`Limits`], [`SendMode`] |
 //! | `packet` | [`Packet`] and the pool its memory comes from |
+//! | `notices` | the lines that the crate logs about limits: one per kind and minute |
 //! | [`socket`] | the seam to the system: [`Transport`](socket::Transport), and the real sockets |
 //! | [`sim`] | the in-memory network, and bad links for it and for real sockets, behind the same seam |
 //! | [`stats`] | counters, [`PollReport`] |
