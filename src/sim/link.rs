@@ -268,9 +268,9 @@ named_counts! {
     }
 }
 
-/// Why a link lets a datagram not pass.
+/// Why a link does not let a datagram pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum DropReason {
+pub(super) enum LinkDrop {
     Lost,
     BlackOut,
     TooLarge,
@@ -278,13 +278,13 @@ pub(super) enum DropReason {
 }
 
 impl LinkStats {
-    pub(super) fn drop(&mut self, reason: DropReason) {
+    pub(super) fn drop(&mut self, reason: LinkDrop) {
         self.offered += 1;
         match reason {
-            DropReason::Lost => self.lost += 1,
-            DropReason::BlackOut => self.blacked_out += 1,
-            DropReason::TooLarge => self.too_large += 1,
-            DropReason::QueueFull => self.queue_full += 1,
+            LinkDrop::Lost => self.lost += 1,
+            LinkDrop::BlackOut => self.blacked_out += 1,
+            LinkDrop::TooLarge => self.too_large += 1,
+            LinkDrop::QueueFull => self.queue_full += 1,
         }
     }
 
