@@ -7,8 +7,7 @@ use super::outgoing::Outgoing;
 use super::route::Route;
 use super::routes::Routes;
 use crate::demux::{Copied, Mailbox, Payload, Posted, SendMode};
-use crate::peer::reason;
-use crate::socket::{MAX_MESSAGES, SendBatch};
+use crate::socket::{MAX_MESSAGES, SendBatch, reason};
 use crate::stats::{FlushReport, SendDropReason};
 
 impl Routes<'_> {

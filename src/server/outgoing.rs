@@ -6,10 +6,9 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::route::Route;
-use crate::demux::{Mailbox, Payload, Shared, Weigh};
+use crate::demux::{Common, Mailbox, Payload, Weigh};
 use crate::packet::Packet;
-use crate::peer::reason;
-use crate::socket::{MAX_MESSAGES, SendBatch, SharedTransport, is_blocked};
+use crate::socket::{MAX_MESSAGES, SendBatch, SharedTransport, is_blocked, reason};
 use crate::stats::{FlushReport, SendDropReason};
 
 /// Largest message that is cut into segments, in bytes: what a datagram could carry.
@@ -53,7 +52,7 @@ struct Letter {
 
 impl Outgoing {
     /// Begins a flush: those for whom something waits. They come back by [`end_flush`](Self::end_flush).
-    pub(super) fn begin_flush(&mut self, shared: &Shared) -> Vec<Arc<Mailbox>> {
+    pub(super) fn begin_flush(&mut self, shared: &Common) -> Vec<Arc<Mailbox>> {
         let mut listed = std::mem::take(&mut self.listed);
         shared.swap_to_flush(&mut listed);
         self.load.peers = self.load.peers.max(listed.len());
@@ -124,7 +123,7 @@ impl Outgoing {
     }
 
     /// Gives up what still waits, on the way to closing the socket.
-    pub(super) fn give_up(&mut self, shared: &Shared) {
+    pub(super) fn give_up(&mut self, shared: &Common) {
         let mut listed = Vec::new();
         shared.swap_to_flush(&mut listed);
         for mailbox in listed {

@@ -1,13 +1,13 @@
 use std::net::IpAddr;
 
-use crate::demux::{Mailbox, Shared};
+use crate::demux::{Common, Mailbox};
 use crate::socket::SharedTransport;
 
 /// One way out: a socket, and what all peers of its server have in common, which counts what leaves.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Route<'a> {
     pub(super) transport: &'a SharedTransport,
-    pub(super) shared: &'a Shared,
+    pub(super) shared: &'a Common,
 }
 
 impl Route<'_> {

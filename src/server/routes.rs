@@ -3,7 +3,7 @@ use std::sync::Arc;
 use super::dedicated::DedicatedSockets;
 use super::outgoing::Outgoing;
 use super::route::Route;
-use crate::demux::{Mailbox, Shared};
+use crate::demux::{Common, Mailbox};
 use crate::packet::Packet;
 use crate::socket::SharedTransport;
 use crate::stats::FlushReport;
@@ -13,7 +13,7 @@ use crate::stats::FlushReport;
 pub(super) struct Routes<'a> {
     pub(super) transport: &'a SharedTransport,
     pub(super) dedicated: &'a DedicatedSockets,
-    pub(super) shared: &'a Arc<Shared>,
+    pub(super) shared: &'a Arc<Common>,
 }
 
 impl<'a> Routes<'a> {

@@ -7,9 +7,8 @@ use super::holding_link::{HeldDatagram, HoldingLink};
 use super::link_control::{LinkPair, SharedLink, lock};
 use super::link_state::nanos;
 use super::schedule::Taken;
-use crate::socket::{
-    Datagram, Interrupt, Message, ReceiveBatch, SendBatch, SocketRef, Transport, TransportOption, is_blocked,
-};
+use crate::datagram::{Datagram, ReceiveBatch};
+use crate::socket::{Interrupt, Message, SendBatch, SocketRef, Transport, TransportOption, is_blocked};
 
 /// Datagrams that one call of the inner transport takes, and room for the largest.
 const BATCH: usize = 8;

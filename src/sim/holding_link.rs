@@ -5,7 +5,7 @@ use super::buffers::Buffers;
 use super::link_control::{SharedLink, lock};
 use super::link_state::{LinkState, Passage};
 use super::schedule::Schedule;
-use crate::socket::Datagram;
+use crate::datagram::Datagram;
 
 /// The link of one socket in one direction, and what it holds back.
 #[derive(Debug)]

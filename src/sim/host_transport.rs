@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use super::endpoints::Endpoint;
 use super::network::Network;
-use crate::demux::canonical;
-use crate::socket::{Interrupt, ReceiveBatch, Transport};
+use crate::address::canonical;
+use crate::datagram::ReceiveBatch;
+use crate::socket::{Interrupt, Transport};
 
 /// A socket of a [`Host`](super::Host).
 #[derive(Debug)]

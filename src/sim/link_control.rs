@@ -2,7 +2,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::link::{Link, LinkStats};
-use crate::socket::ReceiveBatch;
+use crate::datagram::ReceiveBatch;
 
 /// Changes the links of a [`Conditioned`](super::Conditioned) while it runs, and reads what they have done. Clones
 /// control the same links.

@@ -10,7 +10,7 @@ use super::link::{Link, LinkStats};
 use super::link_end::{Ends, LinkEnd};
 use super::link_state::{LinkState, nanos};
 use super::schedule::Schedule;
-use crate::socket::ReceiveBatch;
+use crate::datagram::ReceiveBatch;
 
 /// How far the clock goes: links count nanoseconds in 64 bits.
 const END_OF_TIME: Duration = Duration::from_nanos(u64::MAX);

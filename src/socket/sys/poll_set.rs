@@ -6,7 +6,7 @@ use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
 use super::{Watched, poll, watch};
-use crate::socket::Interrupt;
+use crate::socket::interrupt::Interrupt;
 
 /// Returns whether `socket` is readable.
 pub(in crate::socket) fn wait(
