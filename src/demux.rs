@@ -41,8 +41,8 @@ pub use limits::{AfterClose, Limits, QueueLimits, SendMode, WhenFull};
 pub(crate) use mailbox::{Bell, Mailbox, Posted};
 pub(crate) use outgoing::{Copied, Payload};
 pub use prefix::IpPrefix;
-pub(crate) use queue::{Bound, PacketQueue, Weigh};
 use queue::{Overflow, Room};
+pub(crate) use queue::{PacketQueue, Weigh};
 pub(crate) use shared::{SendCounters, Shared};
 pub(crate) use whereabouts::OverBudget;
 

@@ -285,6 +285,7 @@
 #[doc = include_str!("../README.md")]
 mod readme {}
 
+mod counters;
 mod demux;
 pub mod error;
 mod lifetime;

@@ -12,7 +12,7 @@ use packetpeer::socket::{
     BindAddr, BindOptions, Interrupt, ReceiveBatch, SocketRef, SystemSockets, Transport, TransportFactory,
     TransportOption,
 };
-use packetpeer::stats::ConnectionCounts;
+use packetpeer::stats::{ConnectionCounts, Stat, StatKind};
 use packetpeer::{
     BindError, CloseReason, ConnectError, GetError, GetIntoError, Interface, Limits, OptionError, Packet, PacketPeer,
     PacketPeerUdp, PeerId, PeerState, PeerStats, PollError, PollReport, PutError, QueueLimits, ReceiveDrops, SendDrops,
@@ -47,6 +47,8 @@ const _: () = {
     is_shareable::<ReceiveDrops>();
     is_shareable::<SendDrops>();
     is_shareable::<ConnectionCounts>();
+    is_shareable::<Stat>();
+    is_shareable::<StatKind>();
     is_shareable::<Network>();
     is_shareable::<Host>();
     is_shareable::<Link>();
