@@ -6,7 +6,7 @@ gauges! {
         /// Datagrams that the system accepted.
         sent: usize,
         /// Datagrams that the system refused or, in a broadcast, for which there was no room to wait.
-        /// The reasons are in the peers' [`PeerStats::send_drops`](crate::PeerStats::send_drops).
+        /// The reasons are in the peers' [`PeerStats::send_drops`](crate::stats::PeerStats::send_drops).
         failed: usize,
         /// Datagrams that the system would not take now or, in a broadcast, that have to wait.
         /// They leave with a later flush.
@@ -22,7 +22,7 @@ gauges! {
         /// Datagrams put into the queues of peers and pending connections.
         queued: usize,
         /// Datagrams dropped, for whatever reason.
-        /// The reasons are in [`ServerStats::drops`](crate::ServerStats::drops).
+        /// The reasons are in [`ServerStats::drops`](crate::stats::ServerStats::drops).
         dropped: usize,
         /// Unknown senders that became pending connections.
         new_connections: usize,

@@ -42,7 +42,7 @@ counters! {
         /// Datagrams that were to be sent, whatever became of them.
         /// Each put of a handle, each peer that a broadcast was for, each
         /// [`send_to`](crate::UdpServer::send_to), and each answer of the [filter](crate::UdpServer::set_filter) and of
-        /// the [function that decides on moves](crate::OnMove::ask).
+        /// the [function that decides on moves](crate::identity::OnMove::ask).
         put: u64 as Counter,
         /// Datagrams that the system accepted for sending, of those that were put.
         sent: u64 as Counter,
