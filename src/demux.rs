@@ -48,7 +48,7 @@ pub(crate) use whereabouts::OverBudget;
 
 use crate::error::UnknownPeer;
 use crate::lifetime::CloseReason;
-use crate::packet::{Packet, Pool, Stash};
+use crate::packet::{Packet, PacketPool, Stash};
 use crate::peer_id::{LocalId, PeerId};
 use crate::socket::{Arrived, ReceiveBatch};
 use crate::stats::{DropReason, PollReport, ReceiveDrops, SendDropReason, ServerStats, TableSizes};
@@ -230,7 +230,7 @@ enum Meeting {
 impl Demux {
     pub(crate) fn new(limits: Limits, identity: Identity, send_mode: SendMode, now: Instant) -> Self {
         let server = PeerId::next_server();
-        let (shared, closed) = Shared::new(server, Pool::new(limits.max_queued_bytes), send_mode, now);
+        let (shared, closed) = Shared::new(server, PacketPool::new(limits.max_queued_bytes), send_mode, now);
         shared.set_limits(&limits);
         Self {
             limits,
@@ -254,7 +254,7 @@ impl Demux {
             ended_ready_room: 0,
             grown: VecDeque::new(),
             grown_room: 0,
-            stash: Stash::of(Arc::clone(shared.pool())),
+            stash: Stash::of(shared.pool().clone()),
             shared,
             queued: Volume::default(),
             room: Room::default(),

@@ -308,7 +308,7 @@ pub use error::{
     UnknownPeer, WaitError,
 };
 pub use lifetime::{CloseReason, PeerState};
-pub use packet::Packet;
+pub use packet::{Packet, PacketPool};
 pub use peer::{PacketPeer, PacketPeerUdp, Switch, WaitOutcome, Waker};
 pub use peer_id::PeerId;
 pub use server::{ServerConfig, SocketOptions, UdpServer};

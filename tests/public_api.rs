@@ -15,9 +15,9 @@ use packetpeer::socket::{
 use packetpeer::stats::ConnectionCounts;
 use packetpeer::{
     BindError, CloseReason, ConnectError, GetError, GetIntoError, Interface, Limits, OptionError, Packet, PacketPeer,
-    PacketPeerUdp, PeerId, PeerState, PeerStats, PollError, PollReport, PutError, QueueLimits, ReceiveDrops, SendDrops,
-    ServerConfig, ServerStats, SocketOptions, TableSizes, UdpServer, UnknownPeer, WaitError, WaitOutcome, Waker,
-    WhenFull,
+    PacketPeerUdp, PacketPool, PeerId, PeerState, PeerStats, PollError, PollReport, PutError, QueueLimits,
+    ReceiveDrops, SendDrops, ServerConfig, ServerStats, SocketOptions, TableSizes, UdpServer, UnknownPeer, WaitError,
+    WaitOutcome, Waker, WhenFull,
 };
 
 mod util;
@@ -37,6 +37,7 @@ const _: () = {
     is_shareable::<PeerState>();
     is_shareable::<CloseReason>();
     is_shareable::<Packet>();
+    is_shareable::<PacketPool>();
     is_shareable::<TableSizes>();
     is_shareable::<Interface>();
     is_shareable::<WaitOutcome>();

@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::queue::Room;
 use super::tally::{Tally, Volume};
 use super::{Copied, Limits, Mailbox, Payload, QueueLimits, SendMode, WhenFull};
-use crate::packet::Pool;
+use crate::packet::PacketPool;
 use crate::peer_id::{LocalId, PeerId};
 use crate::stats::{SendDropReason, SendDrops, ServerStats};
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -24,7 +24,7 @@ pub(crate) struct Shared {
     /// What they left when they went.
     unread: Tally,
     sends: SendCounters,
-    pool: Arc<Pool>,
+    pool: PacketPool,
     send_mode: SendMode,
     send_limits: SendLimits,
     /// Peers that have something to send, each once.
@@ -47,7 +47,7 @@ struct SendLimits {
 impl Shared {
     pub(super) fn new(
         server: u32,
-        pool: Arc<Pool>,
+        pool: PacketPool,
         send_mode: SendMode,
         epoch: Instant,
     ) -> (Arc<Self>, Receiver<PeerId>) {
@@ -116,7 +116,7 @@ impl Shared {
         self.send_mode
     }
 
-    pub(super) fn pool(&self) -> &Arc<Pool> {
+    pub(super) fn pool(&self) -> &PacketPool {
         &self.pool
     }
 
@@ -127,12 +127,12 @@ impl Shared {
         }
         self.sends.count_queued_copy(bytes.len());
         let nobody = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-        Some(Arc::new(Copied::new(self.pool.packet(bytes, &nobody, self.epoch), Arc::clone(self))))
+        Some(Arc::new(Copied::new(self.pool.copy(bytes, &nobody, self.epoch), Arc::clone(self))))
     }
 
     /// Bytes for one peer, in memory of the pool.
     pub(super) fn payload(&self, bytes: &[u8], to: &SocketAddr) -> Payload {
-        Payload::Own(self.pool.packet(bytes, to, self.epoch))
+        Payload::Own(self.pool.copy(bytes, to, self.epoch))
     }
 
     pub(crate) fn list_to_flush(&self, mailbox: Arc<Mailbox>) {
