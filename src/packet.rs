@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use crate::demux::canonical;
+use crate::address::canonical;
 
 /// One received datagram: its bytes, its sender, and when it was received.
 ///

@@ -1,6 +1,6 @@
 use std::collections::VecDeque;
 
-use super::{QueueLimits, WhenFull};
+use super::limits::{QueueLimits, WhenFull};
 use crate::packet::Packet;
 
 /// Packets that wait, to be taken or to be sent; bounded by count and bytes.
