@@ -280,10 +280,10 @@ const LARGEST: usize = SMALLEST << (SIZES - 1);
 /// ```
 #[derive(Clone)]
 pub struct PacketPool {
-    shared: Arc<Shared>,
+    pool: Arc<Pool>,
 }
 
-struct Shared {
+struct Pool {
     idle: Mutex<Idle>,
     /// Takes that found no idle buffer and went to the allocator.
     misses: AtomicU64,
@@ -303,7 +303,7 @@ impl PacketPool {
     /// An empty pool, in which up to `max_idle_bytes` of memory may lie ready. It takes none before the first packet.
     pub fn new(max_idle_bytes: usize) -> Self {
         let idle = Idle { max_bytes: max_idle_bytes, ..Idle::default() };
-        Self { shared: Arc::new(Shared { idle: Mutex::new(idle), misses: AtomicU64::new(0) }) }
+        Self { pool: Arc::new(Pool { idle: Mutex::new(idle), misses: AtomicU64::new(0) }) }
     }
 
     /// Changes how much may lie here. What lies here beyond goes back to the allocator.
@@ -360,7 +360,7 @@ impl PacketPool {
 
     #[cold]
     fn make(&self, size: Option<usize>, len: usize, sender: &SocketAddr, received_at: Instant) -> Box<Body> {
-        self.shared.misses.fetch_add(1, Ordering::Relaxed);
+        self.pool.misses.fetch_add(1, Ordering::Relaxed);
         let capacity = size.map_or(len, |size| SMALLEST << size);
         let bytes = Vec::with_capacity(capacity);
         Box::new(Body { bytes, stripped: [0, 0], sender: *sender, received_at, home: None })
@@ -368,7 +368,7 @@ impl PacketPool {
 
     /// Packets whose memory came from the allocator because none lay idle. In a steady state this stands still.
     pub fn misses(&self) -> u64 {
-        self.shared.misses.load(Ordering::Relaxed)
+        self.pool.misses.load(Ordering::Relaxed)
     }
 
     fn put_back(&self, mut body: Box<Body>) {
@@ -387,11 +387,11 @@ impl PacketPool {
     }
 
     fn idle(&self) -> MutexGuard<'_, Idle> {
-        self.shared.idle.lock().unwrap_or_else(PoisonError::into_inner)
+        self.pool.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.shared, &other.shared)
+        Arc::ptr_eq(&self.pool, &other.pool)
     }
 }
 
