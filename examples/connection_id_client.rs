@@ -15,7 +15,9 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
-use packetpeer::{ConnectionId, GetError, Packet, PacketPeer, PacketPeerUdp, PollError, PutError};
+use packetpeer::error::{GetError, PollError, PutError};
+use packetpeer::identity::ConnectionId;
+use packetpeer::{Packet, PacketPeer, PacketPeerUdp};
 use support::streams::{Stream, Summary};
 use wire::Said;
 

@@ -35,7 +35,8 @@ use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use packetpeer::{ConnectionIds, Identity, Limits, PacketPeerUdp, PeerId, ServerConfig, UdpServer};
+use packetpeer::identity::{ConnectionIds, Identity};
+use packetpeer::{Limits, PacketPeerUdp, PeerId, ServerConfig, UdpServer};
 use wire::{Said, Token};
 
 fn main() -> Result<(), Box<dyn Error>> {

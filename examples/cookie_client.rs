@@ -13,7 +13,8 @@ use std::error::Error;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use packetpeer::{PacketPeerUdp, PutError};
+use packetpeer::PacketPeerUdp;
+use packetpeer::error::PutError;
 use wire::{COOKIE_SIZE, Message};
 
 /// After this long without an answer, the question or the answer is lost and we ask again.

@@ -15,7 +15,8 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
-use packetpeer::{GetError, Packet, PacketPeer, PacketPeerUdp, PollError, PutError};
+use packetpeer::error::{GetError, PollError, PutError};
+use packetpeer::{Packet, PacketPeer, PacketPeerUdp};
 use support::streams::{Stream, Summary};
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {

@@ -26,7 +26,8 @@ use std::error::Error;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use packetpeer::{Limits, PacketPeerUdp, PeerId, ServerConfig, Switch, UdpServer};
+use packetpeer::identity::Switch;
+use packetpeer::{Limits, PacketPeerUdp, PeerId, ServerConfig, UdpServer};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut listen = String::from("127.0.0.1:4438");

@@ -12,7 +12,8 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use packetpeer::{PacketPeerUdp, PutError};
+use packetpeer::PacketPeerUdp;
+use packetpeer::error::PutError;
 
 /// Client and number: what every payload starts with, as far as it goes.
 const HEADER: usize = 8;

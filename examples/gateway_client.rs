@@ -16,7 +16,8 @@ use std::ops::Range;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use packetpeer::{PacketPeerUdp, PutError};
+use packetpeer::PacketPeerUdp;
+use packetpeer::error::PutError;
 use support::FrameClock;
 use wire::Outcome;
 

@@ -16,7 +16,8 @@ use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use packetpeer::{Interface, PacketPeerUdp};
+use packetpeer::PacketPeerUdp;
+use packetpeer::socket::Interface;
 use support::FrameClock;
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {

@@ -14,7 +14,9 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use multicast::Choice;
-use packetpeer::{Interface, PacketPeerUdp, PutError};
+use packetpeer::PacketPeerUdp;
+use packetpeer::error::PutError;
+use packetpeer::socket::Interface;
 use support::FrameClock;
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -21,7 +21,8 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use packetpeer::{ConnectError, GetError, Packet, PacketPeer, PacketPeerUdp, PollError, PutError};
+use packetpeer::error::{ConnectError, GetError, PollError, PutError};
+use packetpeer::{Packet, PacketPeer, PacketPeerUdp};
 use support::streams::{Stream, Summary};
 use wire::Answer;
 

@@ -41,7 +41,8 @@ use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use packetpeer::{Limits, PacketPeerUdp, PeerId, ServerConfig, Switch, UdpServer};
+use packetpeer::identity::Switch;
+use packetpeer::{Limits, PacketPeerUdp, PeerId, ServerConfig, UdpServer};
 use wire::Answer;
 
 fn main() -> Result<(), Box<dyn Error>> {

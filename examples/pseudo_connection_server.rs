@@ -14,7 +14,8 @@ use std::error::Error;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use packetpeer::{AfterClose, Limits, PacketPeerUdp, PeerId, ServerConfig, UdpServer};
+use packetpeer::limits::AfterClose;
+use packetpeer::{Limits, PacketPeerUdp, PeerId, ServerConfig, UdpServer};
 
 /// What a client says that ends its stream itself. It may get lost, and then the timer ends the stream.
 const BYE: &[u8] = b"bye";

@@ -15,7 +15,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use packetpeer::{BindError, Limits, PacketPeerUdp, PeerId, ServerConfig, ServerStats, SocketOptions, UdpServer};
+use packetpeer::error::BindError;
+use packetpeer::stats::ServerStats;
+use packetpeer::{Limits, PacketPeerUdp, PeerId, ServerConfig, SocketOptions, UdpServer};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut listen = SocketAddr::from(([127, 0, 0, 1], 4433));

@@ -4,20 +4,20 @@
 //! be tested exactly. One poll is [`Demux::begin`], [`Demux::sort`] for each datagram, [`Demux::finish`].
 //!
 //! The server's thread owns the [`Demux`]. What it shares with the handles of its peers, which may be on other threads,
-//! is one [`Mailbox`] per peer and one [`Shared`] per server.
+//! is one [`Mailbox`] per peer and one [`Common`] per server.
 
-mod address;
+mod common;
 mod drop_list;
 mod filter;
 mod identity;
+mod key;
 mod limits;
 mod mailbox;
-mod outgoing;
+mod origin;
+mod payload;
 mod pending;
-mod prefix;
 mod queue;
 mod refused;
-mod shared;
 mod silence;
 mod table;
 mod tally;
@@ -31,32 +31,29 @@ use std::time::{Duration, Instant};
 
 use indexmap::IndexMap;
 
-pub(crate) use address::{canonical, is_answerable};
+pub(crate) use common::{Common, SendCounters};
 pub(crate) use filter::Filter;
 pub use filter::{FirstDatagram, Verdict};
-pub use identity::{
-    AskOnMove, ConnectionId, ConnectionIds, Identity, MoveAttempt, MoveVerdict, Moved, OnMove, WithoutId,
-};
+pub use identity::{ConnectionId, ConnectionIds, Identity, MoveAttempt, MoveVerdict, Moved, OnMove, WithoutId};
 pub use limits::{AfterClose, Limits, QueueLimits, SendMode, WhenFull};
 pub(crate) use mailbox::{Bell, Mailbox, Posted};
-pub(crate) use outgoing::{Copied, Payload};
-pub use prefix::IpPrefix;
+pub(crate) use payload::{Copied, Payload};
 pub(crate) use queue::{Bound, PacketQueue, Weigh};
 use queue::{Overflow, Room};
-pub(crate) use shared::{SendCounters, Shared};
 pub(crate) use whereabouts::OverBudget;
 
+use crate::address::{canonical, is_answerable};
+use crate::datagram::{Arrived, ReceiveBatch};
 use crate::error::UnknownPeer;
-use crate::lifetime::CloseReason;
 use crate::packet::{Packet, Pool, Stash};
 use crate::peer_id::{LocalId, PeerId};
-use crate::socket::{Arrived, ReceiveBatch};
+use crate::peer_state::CloseReason;
 use crate::stats::{DropReason, PollReport, ReceiveDrops, SendDropReason, ServerStats, TableSizes};
 use crate::sync::Mutex;
 use crate::sync::mpsc::Receiver;
-use address::Key;
+use key::Key;
+use origin::Origin;
 use pending::Pending;
-use prefix::Origin;
 use refused::Refused;
 use silence::Tick;
 use table::Table;
@@ -108,7 +105,7 @@ pub(crate) struct Demux {
     /// Peers whose queues take memory, and when it was looked whether they need it.
     grown: VecDeque<(Tick, LocalId)>,
     grown_room: usize,
-    shared: Arc<Shared>,
+    shared: Arc<Common>,
     stash: Stash,
     /// What has been queued so far and was not dropped from there again, whatever became of it.
     queued: Volume,
@@ -230,7 +227,7 @@ enum Meeting {
 impl Demux {
     pub(crate) fn new(limits: Limits, identity: Identity, send_mode: SendMode, now: Instant) -> Self {
         let server = PeerId::next_server();
-        let (shared, closed) = Shared::new(server, Pool::new(limits.max_queued_bytes), send_mode, now);
+        let (shared, closed) = Common::new(server, Pool::new(limits.max_queued_bytes), send_mode, now);
         shared.set_limits(&limits);
         Self {
             limits,
@@ -682,11 +679,11 @@ impl Demux {
     }
 
     /// What a flush needs: what is shared with the handles, and who takes the memory of what has been sent.
-    pub(crate) fn for_flush(&mut self) -> (&Arc<Shared>, impl FnMut(Packet)) {
+    pub(crate) fn for_flush(&mut self) -> (&Arc<Common>, impl FnMut(Packet)) {
         (&self.shared, |packet| self.stash.recycle(packet))
     }
 
-    pub(crate) fn shared(&self) -> &Arc<Shared> {
+    pub(crate) fn shared(&self) -> &Arc<Common> {
         &self.shared
     }
 

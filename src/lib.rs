@@ -72,7 +72,7 @@
 //! |---|---|---|
 //! | pending | the first datagram of an unknown address | packets are kept; forgotten after [`Limits::pending_lifetime`] |
 //! | peer | [`UdpServer::take_connection`] | everything |
-//! | ended | [`close`](PacketPeerUdp::close), the drop of the handle, [`UdpServer::close`], [`UdpServer::stop`], silence for [`Limits::idle_timeout`] | what was received can still be taken, then [`GetError::Ended`] says why; puts are errors |
+//! | ended | [`close`](PacketPeerUdp::close), the drop of the handle, [`UdpServer::close`], [`UdpServer::stop`], silence for [`Limits::idle_timeout`] | what was received can still be taken, then [`GetError::Ended`](error::GetError::Ended) says why; puts are errors |
 //!
 //! The handle is the connection: as long as it lives the address is known, and when it is dropped the peer has ended.
 //! UDP has no goodbye: the other side is not told, unless your protocol tells it before. The address is forgotten at
@@ -85,30 +85,30 @@
 //! socket reports it mapped into IPv6; the IPv6 flow label is left out; the scope of a link-local address stays, so
 //! that it can be answered. As a destination an unspecified address means this host, on every system: a client on the same
 //! host connects to what [`local_addr`](UdpServer::local_addr) says of a server on a bare port. A port is exclusive: a
-//! second server on it gets [`BindError::AddressInUse`], on every system. Members of a multicast group on one host share
+//! second server on it gets [`BindError::AddressInUse`](error::BindError::AddressInUse), on every system. Members of a multicast group on one host share
 //! theirs, by [`PacketPeerUdp::bind_shared`].
 //!
 //! # How large a packet may be
 //!
 //! A datagram carries up to 65 507 bytes over IPv4 and 65 527 over IPv6, and the crate takes all of them; one byte more
-//! is [`PutError::TooLarge`]. What is larger than some 1 200 bytes travels in fragments on many ways, is lost if one of
+//! is [`PutError::TooLarge`](error::PutError::TooLarge). What is larger than some 1 200 bytes travels in fragments on many ways, is lost if one of
 //! them is, and does not pass every router. An empty datagram is a datagram: it is sent, received, and makes a
 //! connection.
 //!
 //! # What is dropped, and where it is counted
 //!
 //! Nothing here grows without bound, and nothing is lost in silence. Each datagram that nobody gets is counted under
-//! one reason in [`ServerStats::drops`] and, where there is a peer, in [`PeerStats::drops`]; see [`ReceiveDrops`] for
-//! the reasons and [`Limits`] for what sets them. [`ServerStats::send_drops`] has what was not sent. Two equations hold,
+//! one reason in [`ServerStats::drops`](stats::ServerStats::drops) and, where there is a peer, in [`PeerStats::drops`](stats::PeerStats::drops); see [`ReceiveDrops`](stats::ReceiveDrops) for
+//! the reasons and [`Limits`] for what sets them. [`ServerStats::send_drops`](stats::ServerStats::send_drops) has what was not sent. Two equations hold,
 //! for a server and for each peer, whenever no other thread is inside a call: *received = delivered + queued + consumed +
 //! Σ drops*, and *put = sent + waiting + Σ send drops*. What the kernel drops because its own buffer is full between two
-//! polls was never received, and is in neither; Linux tells how many these were ([`ServerStats::kernel_drops`]). Poll
+//! polls was never received, and is in neither; Linux tells how many these were ([`ServerStats::kernel_drops`](stats::ServerStats::kernel_drops)). Poll
 //! often enough for [`UdpServer::receive_buffer_size`], and read that after `listen`. A limit that is reached is also
 //! logged, by one line per kind and minute at most (`log::warn!`), for each server and each stand-alone peer; what
 //! handles could not put is told by the server's next poll.
 //!
 //! ICMP answers to something sent earlier, resets, interrupted calls: counted as
-//! [noise](ServerStats#structfield.noise), and the poll goes on to the next datagram.
+//! [noise](stats::ServerStats#structfield.noise), and the poll goes on to the next datagram.
 //!
 //! # Strangers
 //!
@@ -124,17 +124,17 @@
 //! single peers, by [`UdpServer::dedicate_socket`]. The times are processor time per datagram of 200 bytes over loopback,
 //! at 1,000 peers that all speak in a frame, on 2 virtual cores; trust the ratios.
 //!
-//! | | [address](Identity::Address) | [connection id](Identity::ConnectionId) | [socket of its own](Switch) |
+//! | | [address](identity::Identity::Address) | [connection id](identity::Identity::ConnectionId) | [socket of its own](identity::Switch) |
 //! |---|---|---|---|
 //! | known by | IP address and port | 64 bits in each datagram, read by your function | address and port, sorted by the kernel |
 //! | to receive a datagram | 0.75 µs | 0.75 µs, and 8 bytes more on the wire | 1.6 µs; 8 µs where 1 of 100 speaks |
 //! | a poll that finds nothing | 0.7 µs | 0.7 µs | 62 µs for 1,000 such sockets |
 //! | to be known | 440 bytes | the same; some 400 more once it has moved | a descriptor, a port, 3 KB in the kernel, a receive buffer |
-//! | client behind a NAT | works | works | [`WithClient`](Switch::WithClient): where the NAT keeps one port for all destinations; [`AtOnce`](Switch::AtOnce): where it lets answers in from any port, which most do not |
+//! | client behind a NAT | works | works | [`WithClient`](identity::Switch::WithClient): where the NAT keeps one port for all destinations; [`AtOnce`](identity::Switch::AtOnce): where it lets answers in from any port, which most do not |
 //! | the NAT gives it another port | a new connection; the old one ends by its idle timeout | the same connection, reported by [`UdpServer::moved`]; the new address gets three times what came from it until the game [confirms](UdpServer::confirm_move) it | not heard on its own port any more; a new connection at the shared one |
 //! | firewall of the server | one port | one port | `AtOnce`: one port and answers; `WithClient`: all ports that the system may choose |
 //! | who forges the address | is that peer | is nobody without the id; with one of their own, turns three times what they send on whom they like | is that peer; with `AtOnce` also chooses the client's port; and uses up sockets where they are given to all |
-//! | who guesses or overhears the id | – | is that peer, and moves it, unless [a proof is asked for](OnMove::ask) | – |
+//! | who guesses or overhears the id | – | is that peer, and moves it, unless [a proof is asked for](identity::OnMove::ask) | – |
 //! | choose it for | the default: LAN, short sessions, clients in Godot | phones, long sessions, whatever crosses NATs | few peers that must not share a buffer with the others: a server's servers, spectators' relays |
 //!
 //! A client that changes networks has to connect again, whatever the server goes by: its socket stays at the address from
@@ -166,7 +166,7 @@
 //! [`error`] has one small enum per kind of operation, and a table from Godot's codes. Whatever a remote sends, nothing
 //! panics, nothing is allocated without bound and nothing is logged per packet. A function of yours that panics, such as a
 //! filter, ends that `poll` and loses the rest of its batch, counted as
-//! [`panicked`](ReceiveDrops#structfield.panicked).
+//! [`panicked`](stats::ReceiveDrops#structfield.panicked).
 //!
 //! # Testing netcode in virtual time
 //!
@@ -242,7 +242,7 @@
 //! | `wait()` | [`PacketPeerUdp::wait`] | has a time-out, and a [`Waker`] ends it |
 //! | `get_local_port()` | [`PacketPeerUdp::local_addr`] | |
 //! | `set_broadcast_enabled(on)` | [`PacketPeerUdp::set_broadcast_enabled`] | holds for sockets opened later too; a broadcast address is for [`set_dest_address`](PacketPeerUdp::set_dest_address), since nobody answers from there |
-//! | `join_multicast_group(address, interface)` | [`PacketPeerUdp::join_multicast_group`] | [`Interface::by_name`] for the name; bind first, [shared](PacketPeerUdp::bind_shared) for several members on one host |
+//! | `join_multicast_group(address, interface)` | [`PacketPeerUdp::join_multicast_group`] | [`Interface::by_name`](socket::Interface::by_name) for the name; bind first, [shared](PacketPeerUdp::bind_shared) for several members on one host |
 //! | `leave_multicast_group(address, interface)` | [`PacketPeerUdp::leave_multicast_group`] | |
 //! | `get_var()`, `put_var()`, `encode_buffer_max_size` | – | bytes only: decoding what strangers send is the game's choice |
 //! | – | [`PacketPeerUdp::poll`] | Godot's getters poll behind your back |
@@ -277,7 +277,7 @@
 //! | `notices` | the lines that the crate logs about limits: one per kind and minute |
 //! | [`socket`] | the seam to the system: [`Transport`](socket::Transport), and the real sockets |
 //! | [`sim`] | the in-memory network, and bad links for it and for real sockets, behind the same seam |
-//! | [`stats`] | counters, [`PollReport`] |
+//! | [`stats`] | counters, [`PollReport`](stats::PollReport) |
 //! | [`error`] | errors, and the table from Godot's codes |
 
 /// The README's snippets, compiled as tests.
@@ -285,13 +285,17 @@
 #[doc = include_str!("../README.md")]
 mod readme {}
 
+mod address;
+mod datagram;
 mod demux;
 pub mod error;
-mod lifetime;
 mod notices;
 mod packet;
+mod packet_peer;
 mod peer;
 mod peer_id;
+mod peer_state;
+mod prefix;
 mod server;
 mod setters;
 pub mod sim;
@@ -299,18 +303,24 @@ pub mod socket;
 pub mod stats;
 mod sync;
 
-pub use demux::{
-    AfterClose, AskOnMove, ConnectionId, ConnectionIds, FirstDatagram, Identity, IpPrefix, Limits, MoveAttempt,
-    MoveVerdict, Moved, OnMove, QueueLimits, SendMode, Verdict, WhenFull, WithoutId,
-};
-pub use error::{
-    BindError, ConfigError, ConnectError, DedicateError, GetError, GetIntoError, OptionError, PollError, PutError,
-    UnknownPeer, WaitError,
-};
-pub use lifetime::{CloseReason, PeerState};
+pub use demux::{FirstDatagram, Limits, SendMode, Verdict};
 pub use packet::Packet;
-pub use peer::{PacketPeer, PacketPeerUdp, Switch, WaitOutcome, Waker};
+pub use packet_peer::PacketPeer;
+pub use peer::{PacketPeerUdp, WaitOutcome, Waker};
 pub use peer_id::PeerId;
+pub use peer_state::{CloseReason, PeerState};
 pub use server::{ServerConfig, SocketOptions, UdpServer};
-pub use socket::{Interface, ToBindAddr};
-pub use stats::{FlushReport, PeerStats, PollReport, ReceiveDrops, SendDrops, ServerStats, TableSizes};
+
+/// By what a server knows a sender again, and what it does when one moves: [`ServerConfig::identity`].
+///
+/// [`Identity`](identity::Identity) is where to begin.
+pub mod identity {
+    pub use crate::demux::{ConnectionId, ConnectionIds, Identity, MoveAttempt, MoveVerdict, Moved, OnMove, WithoutId};
+    pub use crate::peer::Switch;
+}
+
+/// What [`Limits`] consist of, beside numbers.
+pub mod limits {
+    pub use crate::demux::{AfterClose, QueueLimits, WhenFull};
+    pub use crate::prefix::IpPrefix;
+}

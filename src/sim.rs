@@ -6,7 +6,8 @@
 //!
 //! ```
 //! use std::time::Duration;
-//! use packetpeer::{Limits, PacketPeerUdp, ServerConfig, UdpServer, sim::Network};
+//! use packetpeer::sim::Network;
+//! use packetpeer::{Limits, PacketPeerUdp, ServerConfig, UdpServer};
 //!
 //! let network = Network::new();
 //! let config = ServerConfig::new().limits(Limits::new().idle_timeout(Some(Duration::from_secs(5))));

@@ -48,7 +48,7 @@ pub struct ServerStats {
     pub noise: u64,
     /// Datagrams that were to be sent, whatever became of them: each put of a handle, each peer that a broadcast was
     /// for, each [`send_to`](crate::UdpServer::send_to), and each answer of the
-    /// [filter](crate::UdpServer::set_filter) and of the [function that decides on moves](crate::OnMove::ask).
+    /// [filter](crate::UdpServer::set_filter) and of the [function that decides on moves](crate::identity::OnMove::ask).
     pub put: u64,
     /// Of these, those that the system accepted for sending.
     pub sent: u64,

@@ -14,12 +14,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use packetpeer::identity::{ConnectionId, ConnectionIds, Identity};
+use packetpeer::limits::AfterClose;
 use packetpeer::sim::Network;
 use packetpeer::socket::{BindAddr, BindOptions, Interrupt, ReceiveBatch, Transport, TransportFactory};
-use packetpeer::{
-    AfterClose, ConnectionId, ConnectionIds, Identity, Limits, PacketPeerUdp, PeerId, SendMode, ServerConfig,
-    SocketOptions, UdpServer,
-};
+use packetpeer::{Limits, PacketPeerUdp, PeerId, SendMode, ServerConfig, SocketOptions, UdpServer};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;

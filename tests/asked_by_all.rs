@@ -5,7 +5,9 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use packetpeer::{Interface, PacketPeerUdp, SendMode, ServerConfig, SocketOptions, Switch, UdpServer, Verdict};
+use packetpeer::identity::Switch;
+use packetpeer::socket::Interface;
+use packetpeer::{PacketPeerUdp, SendMode, ServerConfig, SocketOptions, UdpServer, Verdict};
 use socket2::{InterfaceIndexOrAddress, SockRef};
 
 mod util;

@@ -7,12 +7,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use packetpeer::error::{ConnectError, UnknownPeer};
+use packetpeer::identity::{ConnectionId, ConnectionIds, Identity, Switch};
+use packetpeer::limits::{AfterClose, QueueLimits};
 use packetpeer::sim::Network;
 use packetpeer::socket::{BindAddr, BindOptions, Interrupt, ReceiveBatch, Transport, TransportFactory};
-use packetpeer::{
-    AfterClose, CloseReason, ConnectError, ConnectionId, ConnectionIds, Identity, Limits, PacketPeerUdp, PeerId,
-    PeerState, QueueLimits, SendMode, ServerConfig, Switch, UdpServer, UnknownPeer, Verdict,
-};
+use packetpeer::{CloseReason, Limits, PacketPeerUdp, PeerId, PeerState, SendMode, ServerConfig, UdpServer, Verdict};
 
 mod util;
 
@@ -474,7 +474,7 @@ fn moves_are_forgotten_where_no_poll_comes_to_its_end() {
 #[test]
 fn a_decision_on_a_move_that_panics_costs_its_batch_and_no_counter() {
     let ids = ConnectionIds::new(|datagram| Some(ConnectionId(u64::from(*datagram.first()?))));
-    let ids = ids.on_move(packetpeer::OnMove::ask(|_, _| panic!("undecided")));
+    let ids = ids.on_move(packetpeer::identity::OnMove::ask(|_, _| panic!("undecided")));
     let mut world = World::with_config(ServerConfig::new().identity(Identity::ConnectionId(ids)));
     let mut home = world.client(1);
     home.put_packet(b"a").unwrap();

@@ -423,7 +423,7 @@ fn what_the_system_does_not_take_waits_or_is_counted() {
     control.set_outgoing(Link::PERFECT);
     assert!(client.put_packet(b"never").is_err());
     mode.store(1, Ordering::Relaxed);
-    assert!(matches!(client.put_packet(b"later"), Err(packetpeer::PutError::WouldBlock)));
+    assert!(matches!(client.put_packet(b"later"), Err(packetpeer::error::PutError::WouldBlock)));
     let stats = control.outgoing_stats();
     assert_eq!((stats.passed, stats.undelivered), (7, 3));
 }

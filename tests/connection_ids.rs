@@ -4,10 +4,10 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use packetpeer::{
-    AfterClose, CloseReason, ConnectError, ConnectionId, ConnectionIds, FirstDatagram, Identity, Limits, MoveAttempt,
-    MoveVerdict, Moved, OnMove, PacketPeerUdp, SendMode, ServerConfig, SocketOptions, Verdict, WithoutId,
-};
+use packetpeer::error::ConnectError;
+use packetpeer::identity::{ConnectionId, ConnectionIds, Identity, MoveAttempt, MoveVerdict, Moved, OnMove, WithoutId};
+use packetpeer::limits::AfterClose;
+use packetpeer::{CloseReason, FirstDatagram, Limits, PacketPeerUdp, SendMode, ServerConfig, SocketOptions, Verdict};
 
 mod util;
 

@@ -2,9 +2,9 @@
 
 use std::thread;
 
-use packetpeer::{
-    AfterClose, Limits, PacketPeerUdp, QueueLimits, SendMode, ServerConfig, ServerStats, SocketOptions, WhenFull,
-};
+use packetpeer::limits::{AfterClose, QueueLimits, WhenFull};
+use packetpeer::stats::ServerStats;
+use packetpeer::{Limits, PacketPeerUdp, SendMode, ServerConfig, SocketOptions};
 
 mod util;
 

@@ -5,12 +5,12 @@ use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use packetpeer::error::DedicateError;
+use packetpeer::identity::{ConnectionId, ConnectionIds, Identity, Switch};
+use packetpeer::limits::QueueLimits;
 use packetpeer::sim::{Conditioned, Link, Network};
 use packetpeer::socket::SystemSockets;
-use packetpeer::{
-    CloseReason, ConnectionId, ConnectionIds, DedicateError, Identity, Limits, PacketPeerUdp, PeerState, QueueLimits,
-    SendMode, ServerConfig, Switch, UdpServer, WaitOutcome,
-};
+use packetpeer::{CloseReason, Limits, PacketPeerUdp, PeerState, SendMode, ServerConfig, UdpServer, WaitOutcome};
 
 mod util;
 

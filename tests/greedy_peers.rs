@@ -5,9 +5,11 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use packetpeer::limits::{QueueLimits, WhenFull};
 use packetpeer::sim::Network;
 use packetpeer::socket::{BindAddr, BindOptions, Transport, TransportFactory};
-use packetpeer::{Limits, PacketPeerUdp, PollReport, QueueLimits, SendMode, ServerConfig, UdpServer, WhenFull};
+use packetpeer::stats::PollReport;
+use packetpeer::{Limits, PacketPeerUdp, SendMode, ServerConfig, UdpServer};
 
 /// The greedy one is the first of them.
 const CLIENTS: usize = 21;

@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use packetpeer::error::BindError;
 use packetpeer::sim::{Link, LinkEnd, Network};
-use packetpeer::{BindError, PacketPeerUdp, ServerConfig, SocketOptions, UdpServer};
+use packetpeer::{PacketPeerUdp, ServerConfig, SocketOptions, UdpServer};
 
 mod util;
 

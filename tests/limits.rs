@@ -3,9 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use packetpeer::{
-    AfterClose, CloseReason, Limits, PacketPeerUdp, PeerState, QueueLimits, ServerConfig, SocketOptions, WhenFull,
-};
+use packetpeer::limits::{AfterClose, QueueLimits, WhenFull};
+use packetpeer::{CloseReason, Limits, PacketPeerUdp, PeerState, ServerConfig, SocketOptions};
 
 mod util;
 
@@ -213,8 +212,8 @@ fn a_silent_peer_goes_idle_on_time() {
     assert_eq!(world.server.peer_count(), 0);
     assert_eq!(world.server.stats().connections.idle, 1);
     assert_eq!(&*peer.get_packet().unwrap().unwrap(), b"here");
-    assert_eq!(peer.get_packet().unwrap_err(), packetpeer::GetError::Ended(CloseReason::Idle));
-    assert!(matches!(peer.put_packet(b"x"), Err(packetpeer::PutError::Ended(CloseReason::Idle))));
+    assert_eq!(peer.get_packet().unwrap_err(), packetpeer::error::GetError::Ended(CloseReason::Idle));
+    assert!(matches!(peer.put_packet(b"x"), Err(packetpeer::error::PutError::Ended(CloseReason::Idle))));
 
     client.put_packet(b"back").unwrap();
     assert_eq!(world.poll().new_connections, 1);
@@ -324,7 +323,7 @@ fn a_packet_was_received_at_the_time_of_its_poll() {
 // Queues.
 
 /// What a peer has of `sent`, which its client sent at once, under these limits; and that both have counted the rest.
-fn kept_of(limits: Limits, sent: &[&str], count: impl Fn(&packetpeer::ReceiveDrops) -> u64) -> Vec<String> {
+fn kept_of(limits: Limits, sent: &[&str], count: impl Fn(&packetpeer::stats::ReceiveDrops) -> u64) -> Vec<String> {
     let mut world = World::with_limits(limits);
     let (mut client, mut peer) = world.pair(1);
     for text in sent {

@@ -5,11 +5,10 @@ use std::sync::Once;
 use std::time::Duration;
 
 use log::{LevelFilter, Log, Metadata, Record};
+use packetpeer::limits::{AfterClose, QueueLimits};
 use packetpeer::sim::Network;
 use packetpeer::socket::{BindAddr, BindOptions, Transport, TransportFactory};
-use packetpeer::{
-    AfterClose, Limits, PacketPeerUdp, QueueLimits, SendMode, ServerConfig, SocketOptions, UdpServer, Verdict,
-};
+use packetpeer::{Limits, PacketPeerUdp, SendMode, ServerConfig, SocketOptions, UdpServer, Verdict};
 
 const MINUTE: Duration = Duration::from_secs(60);
 

@@ -6,10 +6,8 @@ use std::net::{Ipv6Addr, UdpSocket};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use packetpeer::{
-    BindError, CloseReason, GetError, Limits, PacketPeerUdp, PeerState, PollError, PutError, ServerConfig,
-    SocketOptions, UdpServer,
-};
+use packetpeer::error::{BindError, GetError, PollError, PutError};
+use packetpeer::{CloseReason, Limits, PacketPeerUdp, PeerState, ServerConfig, SocketOptions, UdpServer};
 
 mod util;
 
@@ -470,7 +468,7 @@ fn the_socket_of_a_server_is_lent_for_other_uses() {
 #[test]
 fn idle_peers_and_full_queues_are_the_same_on_real_sockets() {
     let limits = Limits::new()
-        .queue(packetpeer::QueueLimits::new().packets(2))
+        .queue(packetpeer::limits::QueueLimits::new().packets(2))
         .idle_timeout(Some(std::time::Duration::from_secs(60)));
     let mut server = UdpServer::with_config(ServerConfig::new().limits(limits));
     server.listen("127.0.0.1:0").unwrap();

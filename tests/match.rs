@@ -16,8 +16,10 @@ use std::collections::VecDeque;
 use std::env;
 use std::time::Duration;
 
+use packetpeer::error::GetError;
+use packetpeer::limits::AfterClose;
 use packetpeer::sim::{Link, LinkEnd, LinkStats, Network};
-use packetpeer::{AfterClose, GetError, Limits, PacketPeerUdp, ServerConfig, SocketOptions, UdpServer};
+use packetpeer::{Limits, PacketPeerUdp, ServerConfig, SocketOptions, UdpServer};
 
 mod util;
 

@@ -14,10 +14,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 use std::{env, io};
 
+use packetpeer::identity::{ConnectionId, ConnectionIds, Identity};
 use packetpeer::socket::{BindOptions, Interrupt, ReceiveBatch, Transport, TransportFactory};
-use packetpeer::{
-    ConnectionId, ConnectionIds, Identity, Limits, PacketPeerUdp, SendMode, ServerConfig, SocketOptions, UdpServer,
-};
+use packetpeer::{Limits, PacketPeerUdp, SendMode, ServerConfig, SocketOptions, UdpServer};
 
 /// Peers of a life.
 const PEERS: usize = 128;

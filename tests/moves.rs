@@ -8,12 +8,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use packetpeer::error::{ConnectError, PutError, UnknownPeer};
+use packetpeer::identity::{ConnectionId, ConnectionIds, Identity, MoveVerdict, Moved, OnMove, WithoutId};
 use packetpeer::sim::{Host, Network};
 use packetpeer::socket::{BindOptions, Interrupt, ReceiveBatch, Transport, TransportFactory};
-use packetpeer::{
-    ConnectError, ConnectionId, ConnectionIds, Identity, Limits, MoveVerdict, Moved, OnMove, PacketPeerUdp, PutError,
-    SendMode, ServerConfig, UdpServer, UnknownPeer, WithoutId,
-};
+use packetpeer::{Limits, PacketPeerUdp, SendMode, ServerConfig, UdpServer};
 
 mod util;
 

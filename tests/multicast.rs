@@ -4,8 +4,10 @@ mod util;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
+use packetpeer::error::{BindError, OptionError};
 use packetpeer::sim::Network;
-use packetpeer::{BindError, Interface, OptionError, PacketPeerUdp, PeerState, UdpServer};
+use packetpeer::socket::Interface;
+use packetpeer::{PacketPeerUdp, PeerState, UdpServer};
 use util::{MOMENT, eventually};
 
 /// A place where members meet. Each test has groups of its own: tests run at once.

@@ -3,11 +3,11 @@
 
 use std::io::ErrorKind;
 
+use packetpeer::error::{GetError, PollError, PutError};
+use packetpeer::identity::{ConnectionId, ConnectionIds, Identity};
+use packetpeer::limits::QueueLimits;
 use packetpeer::sim::Network;
-use packetpeer::{
-    CloseReason, ConnectionId, ConnectionIds, GetError, Identity, Limits, PacketPeerUdp, PeerState, PollError,
-    PutError, QueueLimits, ServerConfig, UdpServer,
-};
+use packetpeer::{CloseReason, Limits, PacketPeerUdp, PeerState, ServerConfig, UdpServer};
 
 mod util;
 

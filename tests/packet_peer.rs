@@ -1,6 +1,7 @@
 //! The trait `PacketPeer`: what holds for every peer, whether a server's, stand-alone, or a layer of a user's own.
 
-use packetpeer::{CloseReason, GetError, Packet, PacketPeer, PollError, PutError};
+use packetpeer::error::{GetError, PollError, PutError};
+use packetpeer::{CloseReason, Packet, PacketPeer};
 
 mod util;
 

@@ -2,11 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
+use packetpeer::error::{BindError, ConnectError, GetError, GetIntoError, OptionError, PollError, PutError, WaitError};
+use packetpeer::limits::{QueueLimits, WhenFull};
 use packetpeer::sim::Network;
-use packetpeer::{
-    BindError, CloseReason, ConnectError, GetError, GetIntoError, Interface, OptionError, PacketPeerUdp, PeerState,
-    PollError, PutError, QueueLimits, UdpServer, WaitError, WhenFull,
-};
+use packetpeer::socket::Interface;
+use packetpeer::{CloseReason, PacketPeerUdp, PeerState, UdpServer};
 
 mod util;
 

@@ -3,10 +3,11 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use packetpeer::identity::{ConnectionId, ConnectionIds, Identity};
+use packetpeer::limits::IpPrefix;
 use packetpeer::sim::Network;
-use packetpeer::{
-    ConnectionId, ConnectionIds, Identity, IpPrefix, Limits, PacketPeerUdp, ServerConfig, ServerStats, UdpServer,
-};
+use packetpeer::stats::ServerStats;
+use packetpeer::{Limits, PacketPeerUdp, ServerConfig, UdpServer};
 
 mod util;
 

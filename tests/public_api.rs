@@ -7,17 +7,21 @@ use std::fmt::{Debug, Display};
 use std::hash::Hash;
 
 use packetpeer::error::InvalidAddress;
+use packetpeer::error::{
+    BindError, ConnectError, GetError, GetIntoError, OptionError, PollError, PutError, UnknownPeer, WaitError,
+};
+use packetpeer::limits::{QueueLimits, WhenFull};
 use packetpeer::sim::{BurstLoss, Conditioned, Host, Link, LinkControl, LinkEnd, LinkStats, Network};
+use packetpeer::socket::Interface;
 use packetpeer::socket::{
     BindAddr, BindOptions, Interrupt, ReceiveBatch, SocketRef, SystemSockets, Transport, TransportFactory,
     TransportOption,
 };
 use packetpeer::stats::ConnectionCounts;
+use packetpeer::stats::{PeerStats, PollReport, ReceiveDrops, SendDrops, ServerStats, TableSizes};
 use packetpeer::{
-    BindError, CloseReason, ConnectError, GetError, GetIntoError, Interface, Limits, OptionError, Packet, PacketPeer,
-    PacketPeerUdp, PeerId, PeerState, PeerStats, PollError, PollReport, PutError, QueueLimits, ReceiveDrops, SendDrops,
-    ServerConfig, ServerStats, SocketOptions, TableSizes, UdpServer, UnknownPeer, WaitError, WaitOutcome, Waker,
-    WhenFull,
+    CloseReason, Limits, Packet, PacketPeer, PacketPeerUdp, PeerId, PeerState, ServerConfig, SocketOptions, UdpServer,
+    WaitOutcome, Waker,
 };
 
 mod util;

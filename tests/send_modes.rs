@@ -6,11 +6,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use packetpeer::error::PutError;
+use packetpeer::limits::{QueueLimits, WhenFull};
 use packetpeer::sim::Network;
 use packetpeer::socket::{BindOptions, Interrupt, ReceiveBatch, SystemSockets, Transport, TransportFactory};
-use packetpeer::{
-    FlushReport, Limits, PacketPeerUdp, PutError, QueueLimits, SendMode, ServerConfig, UdpServer, WaitOutcome, WhenFull,
-};
+use packetpeer::stats::FlushReport;
+use packetpeer::{Limits, PacketPeerUdp, SendMode, ServerConfig, UdpServer, WaitOutcome};
 
 /// A server in memory, and clients it knows.
 struct Match {

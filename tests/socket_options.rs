@@ -1,6 +1,7 @@
 //! What `SocketOptions` ask of the system, and what it answers.
 
-use packetpeer::{BindError, Limits, ServerConfig, SocketOptions, UdpServer};
+use packetpeer::error::BindError;
+use packetpeer::{Limits, ServerConfig, SocketOptions, UdpServer};
 
 fn server(options: SocketOptions) -> UdpServer {
     UdpServer::with_config(ServerConfig::new().socket(options))
@@ -35,10 +36,12 @@ fn limits_that_make_no_sense_change_nothing() {
     for (name, limits) in [
         ("pending_lifetime", Limits::new().pending_lifetime(Some(none))),
         ("idle_timeout", Limits::new().idle_timeout(Some(none))),
-        ("after_close", Limits::new().after_close(packetpeer::AfterClose::Refuse(none))),
+        ("after_close", Limits::new().after_close(packetpeer::limits::AfterClose::Refuse(none))),
         (
             "max_refused_addresses",
-            Limits::new().after_close(packetpeer::AfterClose::Refuse(Duration::from_secs(1))).max_refused_addresses(0),
+            Limits::new()
+                .after_close(packetpeer::limits::AfterClose::Refuse(Duration::from_secs(1)))
+                .max_refused_addresses(0),
         ),
         ("max_known_per_poll", Limits::new().max_known_per_poll(0)),
         ("max_unknown_per_poll", Limits::new().max_unknown_per_poll(0)),
@@ -70,7 +73,8 @@ fn the_buffer_granted_can_be_read() {
 #[cfg(target_os = "linux")]
 mod linux {
     use super::*;
-    use packetpeer::{PacketPeerUdp, PutError};
+    use packetpeer::PacketPeerUdp;
+    use packetpeer::error::PutError;
     use std::io;
     use std::net::{Ipv4Addr, SocketAddr};
     use std::time::{Duration, Instant};

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use packetpeer::error::ConnectError;
 use packetpeer::sim::{Conditioned, Link, Network};
 use packetpeer::socket::{BindOptions, Interrupt, ReceiveBatch, SystemSockets, Transport, TransportFactory};
-use packetpeer::{ConnectError, PacketPeerUdp, ServerConfig, UdpServer};
+use packetpeer::{PacketPeerUdp, ServerConfig, UdpServer};
 
 mod util;
 

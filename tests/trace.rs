@@ -6,10 +6,11 @@
 
 use std::collections::BTreeMap;
 
+use packetpeer::identity::Switch;
+use packetpeer::limits::AfterClose;
 use packetpeer::sim::{Link, LinkEnd, Network};
-use packetpeer::{
-    AfterClose, CloseReason, Limits, PacketPeerUdp, PeerId, SendMode, ServerConfig, ServerStats, Switch, UdpServer,
-};
+use packetpeer::stats::ServerStats;
+use packetpeer::{CloseReason, Limits, PacketPeerUdp, PeerId, SendMode, ServerConfig, UdpServer};
 
 mod util;
 

@@ -3,11 +3,9 @@
 
 use std::net::SocketAddr;
 
+use packetpeer::error::{BindError, GetError, PollError, PutError, UnknownPeer, WaitError};
 use packetpeer::sim::Network;
-use packetpeer::{
-    BindError, CloseReason, GetError, PacketPeerUdp, PeerId, PeerState, PollError, PutError, ServerConfig, UdpServer,
-    UnknownPeer, WaitError,
-};
+use packetpeer::{CloseReason, PacketPeerUdp, PeerId, PeerState, ServerConfig, UdpServer};
 
 mod util;
 

@@ -4,7 +4,8 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use packetpeer::{CloseReason, PeerId, UdpServer, WaitError, WaitOutcome, Waker};
+use packetpeer::error::WaitError;
+use packetpeer::{CloseReason, PeerId, UdpServer, WaitOutcome, Waker};
 
 mod util;
 

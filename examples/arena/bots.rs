@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
+use packetpeer::PacketPeerUdp;
+use packetpeer::error::{ConnectError, PollError};
 use packetpeer::sim::Conditioned;
 use packetpeer::socket::SystemSockets;
-use packetpeer::{ConnectError, PacketPeerUdp, PollError};
 
 use crate::server::IDLE_TIMEOUT;
 use crate::support::FrameClock;

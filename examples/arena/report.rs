@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use packetpeer::ServerStats;
 use packetpeer::sim::{LinkControl, LinkStats};
+use packetpeer::stats::ServerStats;
 
 use crate::bots::BotsTally;
 use crate::server::{Arena, Frame};

@@ -3,9 +3,10 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use packetpeer::{
-    BindError, IpPrefix, Limits, PacketPeerUdp, PollError, ServerConfig, ServerStats, SocketOptions, UdpServer,
-};
+use packetpeer::error::{BindError, PollError};
+use packetpeer::limits::IpPrefix;
+use packetpeer::stats::ServerStats;
+use packetpeer::{Limits, PacketPeerUdp, ServerConfig, SocketOptions, UdpServer};
 
 use crate::wire::{self, ClientMessage, Input, PLANE, PlayerState, Request, WorldState};
 

@@ -2,7 +2,7 @@
 //! follows.
 #![allow(dead_code, reason = "server and client each use one side")]
 
-use packetpeer::ConnectionId;
+use packetpeer::identity::ConnectionId;
 
 pub(crate) const ID_SIZE: usize = 8;
 

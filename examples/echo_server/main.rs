@@ -14,7 +14,8 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use options::Options;
-use packetpeer::{GetError, PacketPeer, PacketPeerUdp, PeerId, SendMode, ServerConfig, UdpServer};
+use packetpeer::error::GetError;
+use packetpeer::{PacketPeer, PacketPeerUdp, PeerId, SendMode, ServerConfig, UdpServer};
 use support::FrameClock;
 
 fn main() -> Result<(), Box<dyn Error>> {

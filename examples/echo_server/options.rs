@@ -4,7 +4,8 @@
 use std::error::Error;
 use std::time::Duration;
 
-use packetpeer::{AfterClose, IpPrefix, Limits, SocketOptions, WhenFull};
+use packetpeer::limits::{AfterClose, IpPrefix, WhenFull};
+use packetpeer::{Limits, SocketOptions};
 
 use crate::support::{self, OptionValue};
 

@@ -22,7 +22,9 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use in_flight::InFlight;
-use packetpeer::{CloseReason, Limits, PacketPeerUdp, PeerId, PutError, QueueLimits, ServerConfig, UdpServer};
+use packetpeer::error::PutError;
+use packetpeer::limits::QueueLimits;
+use packetpeer::{CloseReason, Limits, PacketPeerUdp, PeerId, ServerConfig, UdpServer};
 use support::FrameClock;
 use wire::Outcome;
 

@@ -3,7 +3,7 @@
 
 pub(crate) mod wire;
 
-use packetpeer::Interface;
+use packetpeer::socket::Interface;
 
 use crate::support::OptionValue;
 

@@ -8,7 +8,8 @@ use std::error::Error;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use packetpeer::{PacketPeer, PutError};
+use packetpeer::PacketPeer;
+use packetpeer::error::PutError;
 
 /// The stream's name and the datagram's number; what follows is made from both.
 pub(crate) const HEADER: usize = 12;

@@ -15,10 +15,9 @@ use std::net::{SocketAddr, SocketAddrV6};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use packetpeer::{
-    CloseReason, Limits, Packet, PacketPeerUdp, PeerId, PeerState, PollError, PollReport, SendMode, ServerConfig,
-    ServerStats, SocketOptions, UdpServer,
-};
+use packetpeer::error::PollError;
+use packetpeer::stats::{PollReport, ServerStats};
+use packetpeer::{CloseReason, Limits, Packet, PacketPeerUdp, PeerId, PeerState, SendMode, ServerConfig, SocketOptions, UdpServer};
 
 use crate::input::Input;
 use crate::wire::{Accepted, Wire};

@@ -4,10 +4,10 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use packetpeer::{
-    BindError, CloseReason, ConnectError, GetError, GetIntoError, Interface, OptionError, PacketPeerUdp, PeerState,
-    PollError, PutError, QueueLimits, WhenFull,
-};
+use packetpeer::error::{BindError, ConnectError, GetError, GetIntoError, OptionError, PollError, PutError};
+use packetpeer::limits::{QueueLimits, WhenFull};
+use packetpeer::socket::Interface;
+use packetpeer::{CloseReason, PacketPeerUdp, PeerState};
 
 use crate::input::Input;
 use crate::wire::{ECONNREFUSED, EHOSTUNREACH, EMFILE, EMSGSIZE, EPERM, Event, FATAL, Fate, NOISE, Trouble, Wire};

@@ -5,7 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use packetpeer::sim::Link;
 use packetpeer::socket::BindAddr;
-use packetpeer::{Interface, IpPrefix, ToBindAddr};
+use packetpeer::limits::IpPrefix;
+use packetpeer::socket::{Interface, ToBindAddr};
 
 /// The entry of the fuzzer.
 pub fn run(data: &[u8]) {

@@ -2,7 +2,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use super::ConnectionId;
+use super::identity::ConnectionId;
 
 /// The first datagram of somebody unknown, as a [filter](crate::UdpServer::set_filter) sees it.
 #[derive(Debug, Clone, Copy)]
@@ -14,7 +14,7 @@ pub struct FirstDatagram<'a> {
     pub bytes: &'a [u8],
     /// The time of the poll that received it: what to judge an expiry by.
     pub received_at: Instant,
-    /// The connection id in it, where the server's [identity](crate::Identity) is one and there is one.
+    /// The connection id in it, where the server's [identity](crate::identity::Identity) is one and there is one.
     pub id: Option<ConnectionId>,
 }
 
@@ -24,14 +24,14 @@ pub struct FirstDatagram<'a> {
 pub enum Verdict {
     /// It may become a pending connection, as far as the limits allow. What happens without a filter.
     Accept,
-    /// Drop it, and count it as [`filtered`](crate::ReceiveDrops#structfield.filtered).
+    /// Drop it, and count it as [`filtered`](crate::stats::ReceiveDrops#structfield.filtered).
     Ignore,
     /// The filter has taken what it wanted; no connection comes of it.
     Consume,
     /// Send back the bytes that the filter has written, and remember nothing.
     ///
     /// They may be no more than were received, so that nobody can use the server to flood somebody else; a longer reply
-    /// is not sent, and the datagram is counted as [`reply_too_long`](crate::ReceiveDrops#structfield.reply_too_long).
+    /// is not sent, and the datagram is counted as [`reply_too_long`](crate::stats::ReceiveDrops#structfield.reply_too_long).
     Reply,
 }
 

@@ -29,12 +29,13 @@ impl fmt::Display for ConnectionId {
 /// How connection ids are read and what follows from them.
 ///
 /// From one address there may be any number of connections, each by an id of its own. So a single port can take all
-/// places, and after [`AfterClose::Refuse`](crate::AfterClose::Refuse) it is the id that is refused, and a new one from
+/// places, and after [`AfterClose::Refuse`](crate::limits::AfterClose::Refuse) it is the id that is refused, and a new one from
 /// the same port is heard at once: keep strangers out by the [filter](crate::UdpServer::set_filter), by something that
 /// they cannot draw themselves.
 ///
 /// ```
-/// use packetpeer::{ConnectionId, ConnectionIds, Identity, OnMove, ServerConfig};
+/// use packetpeer::identity::{ConnectionId, ConnectionIds, Identity, OnMove};
+/// use packetpeer::ServerConfig;
 ///
 /// // The first eight bytes of every datagram.
 /// let ids = ConnectionIds::new(|datagram| {
@@ -60,7 +61,7 @@ type DecideMove = dyn Fn(&MoveAttempt<'_>, &mut Vec<u8>) -> MoveVerdict + Send +
 #[non_exhaustive]
 pub enum WithoutId {
     /// The [filter](crate::UdpServer::set_filter) may consume or answer it, for instance with an id to use; else it is
-    /// dropped and counted as [`no_id`](crate::ReceiveDrops#structfield.no_id). The default.
+    /// dropped and counted as [`no_id`](crate::stats::ReceiveDrops#structfield.no_id). The default.
     #[default]
     Drop,
     /// Its sender is known by address, beside those known by id.
@@ -76,7 +77,7 @@ pub enum WithoutId {
 /// 8.1; payloads are counted, and an empty one as a byte), until the game calls
 /// [`UdpServer::confirm_move`](crate::UdpServer::confirm_move) or the connection is back where it was known to receive
 /// last. What is over that is not sent, and is counted as
-/// [`unconfirmed`](crate::SendDrops#structfield.unconfirmed); what the system would not send is not counted against it.
+/// [`unconfirmed`](crate::stats::SendDrops#structfield.unconfirmed); what the system would not send is not counted against it.
 /// What has no peer, such as [`send_to`](crate::UdpServer::send_to), is the game's own affair.
 #[derive(Clone, Default)]
 #[non_exhaustive]
@@ -85,7 +86,7 @@ pub enum OnMove {
     /// The default: right where ids are 64 random bits and nobody listens in.
     #[default]
     Follow,
-    /// Dropped, and counted as [`move_refused`](crate::ReceiveDrops#structfield.move_refused).
+    /// Dropped, and counted as [`move_refused`](crate::stats::ReceiveDrops#structfield.move_refused).
     Refuse,
     /// A function of the caller's decides; see [`OnMove::ask`].
     Ask(AskOnMove),
@@ -137,7 +138,7 @@ pub enum MoveVerdict {
     /// The same, and the datagram proves that its sender receives at the new address, by what has been sent to nowhere
     /// else: the answer to a [`Challenge`](Self::Challenge). The address is confirmed.
     FollowProved,
-    /// The datagram is dropped, and counted as [`move_refused`](crate::ReceiveDrops#structfield.move_refused).
+    /// The datagram is dropped, and counted as [`move_refused`](crate::stats::ReceiveDrops#structfield.move_refused).
     Refuse,
     /// What was written is sent to the new address, no more bytes than were received; the datagram goes no further.
     Challenge,
@@ -162,7 +163,7 @@ pub struct Moved {
 impl ConnectionIds {
     /// Ids as `read` finds them in a datagram: quick, and without a panic, since it sees what strangers send. If it
     /// panics all the same, so does `poll`; where that is caught, the server goes on, and all that was received in one
-    /// go with the datagram is lost ([`panicked`](crate::ReceiveDrops#structfield.panicked)).
+    /// go with the datagram is lost ([`panicked`](crate::stats::ReceiveDrops#structfield.panicked)).
     pub fn new(read: impl Fn(&[u8]) -> Option<ConnectionId> + Send + Sync + 'static) -> Self {
         Self {
             read: Arc::new(read),

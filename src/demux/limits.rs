@@ -1,8 +1,8 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use super::IpPrefix;
 use crate::error::ConfigError;
+use crate::prefix::IpPrefix;
 use crate::setters::setters;
 
 /// What a server allows; may be changed while it runs, by [`UdpServer::set_limits`](crate::UdpServer::set_limits).
@@ -117,7 +117,7 @@ pub struct Limits {
     /// 1.
     pub max_unknown_per_poll: usize,
     /// Answers that one poll sends for the [filter](crate::UdpServer::set_filter), and for the
-    /// [function that decides on moves](crate::OnMove::ask). Default 2,048. What they would have answered beyond that is
+    /// [function that decides on moves](crate::identity::OnMove::ask). Default 2,048. What they would have answered beyond that is
     /// dropped.
     ///
     /// An answer costs four times what a drop does, and whoever asks may be forged: without it, a flood of questions
@@ -172,7 +172,7 @@ pub enum WhenFull {
 #[non_exhaustive]
 pub enum SendMode {
     /// At once, in `put_packet`. What the system will not take is an error,
-    /// [`PutError::WouldBlock`](crate::PutError::WouldBlock). The default.
+    /// [`PutError::WouldBlock`](crate::error::PutError::WouldBlock). The default.
     #[default]
     Now,
     /// At once, and what the system will not take waits for the next [`flush`](crate::UdpServer::flush),

@@ -2,16 +2,20 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, PoisonError};
 
-use super::address::Key;
+use super::common::Common;
 use super::drop_list::DropList;
+use super::identity::ConnectionId;
+use super::key::Key;
+use super::limits::{QueueLimits, SendMode};
+use super::payload::Payload;
+use super::queue::PacketQueue;
 use super::queue::{Overflow, Room, Weigh};
 use super::tally::OwnTally;
 use super::whereabouts::{NewAddress, OverBudget, Way, Whereabouts};
-use super::{ConnectionId, PacketQueue, Payload, QueueLimits, SendMode, Shared};
 use crate::error::GetIntoError;
-use crate::lifetime::CloseReason;
 use crate::packet::Packet;
 use crate::peer_id::{LocalId, PeerId};
+use crate::peer_state::CloseReason;
 use crate::stats::{DropReason, PeerStats, SendDropReason};
 use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard};
@@ -28,7 +32,7 @@ pub(crate) struct Mailbox {
     first_remote: SocketAddr,
     /// Whether the remote has ever been another; which it is, is in the contents.
     has_moved: AtomicBool,
-    shared: Arc<Shared>,
+    shared: Arc<Common>,
     /// The remote has spoken to the socket that this peer has for itself.
     switched: AtomicBool,
     /// There is no handle any more.
@@ -102,7 +106,7 @@ pub(crate) enum Posted {
 }
 
 impl Mailbox {
-    pub(super) fn new(id: LocalId, connection: Option<ConnectionId>, remote: SocketAddr, shared: Arc<Shared>) -> Self {
+    pub(super) fn new(id: LocalId, connection: Option<ConnectionId>, remote: SocketAddr, shared: Arc<Common>) -> Self {
         Self {
             id,
             connection,
@@ -171,7 +175,7 @@ impl Mailbox {
     }
 
     /// Gives back what memory of the queues was not used since this was asked before. Returns whether there is no more
-    /// of it, and so no need to ask again before the peer is [listed](Shared::list_grown) anew.
+    /// of it, and so no need to ask again before the peer is [listed](Common::list_grown) anew.
     pub(super) fn give_back_memory(&self) -> bool {
         let mut contents = self.contents();
         let Contents { inbox, outbox: Outbox { queue, memory, .. }, .. } = &mut *contents;
@@ -566,7 +570,7 @@ impl Mailbox {
         self.shared.payload(bytes, &self.first_remote)
     }
 
-    pub(crate) fn shared(&self) -> &Shared {
+    pub(crate) fn shared(&self) -> &Common {
         &self.shared
     }
 
@@ -711,7 +715,7 @@ mod models {
     use std::time::Instant;
 
     fn mailbox() -> (Arc<Mailbox>, Receiver<PeerId>) {
-        let (shared, closed) = Shared::new(1, Pool::new(0), SendMode::Now, Instant::now());
+        let (shared, closed) = Common::new(1, Pool::new(0), SendMode::Now, Instant::now());
         let remote = SocketAddr::from((Ipv4Addr::LOCALHOST, 9));
         (Arc::new(Mailbox::new(LocalId { index: 0, generation: 1 }, None, remote, shared)), closed)
     }

@@ -1,7 +1,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use super::prefix::Origin;
+use super::origin::Origin;
 use crate::peer_id::PeerId;
 
 /// Connections that wait to be taken, in the order in which they came.

@@ -1,7 +1,7 @@
 use std::collections::VecDeque;
 use std::ops::Deref;
 
-use super::{QueueLimits, WhenFull};
+use super::limits::{QueueLimits, WhenFull};
 use crate::packet::Packet;
 
 /// Packets that wait, to be taken or to be sent; bounded by count and bytes.

@@ -1,7 +1,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
-use super::address::Key;
+use super::key::Key;
 
 /// Who is refused for a time, because the peer was closed. At most so many: beyond, the one refused first is forgotten.
 #[derive(Debug, Default)]

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use indexmap::IndexMap;
 use indexmap::map::raw_entry_v1::RawEntryApiV1;
 
-use super::Mailbox;
-use super::address::Key;
-use super::prefix::{Crowd, Origin};
+use super::key::Key;
+use super::mailbox::Mailbox;
+use super::origin::{Crowd, Origin};
 use super::silence::{Silence, Tick};
 use super::whereabouts::NewAddress;
 use crate::peer_id::{LocalId, PeerId};

@@ -2,13 +2,12 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
-use super::send::{check_size, send_back};
 use super::waker::{Sleeper, WaitOutcome, Waker};
 use crate::demux::{Mailbox, OverBudget, Posted, SendMode};
 use crate::error::{GetError, GetIntoError, PutError, WaitError};
-use crate::lifetime::CloseReason;
 use crate::packet::Packet;
-use crate::socket::{MAX_PAYLOAD_V4, SharedTransport};
+use crate::peer_state::CloseReason;
+use crate::socket::{MAX_PAYLOAD_V4, SharedTransport, check_size, send_back};
 use crate::stats::PeerStats;
 
 /// When a peer's packets begin to leave by its own socket; see

@@ -5,20 +5,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use super::remote::{check_remote, meant};
-use super::send::send;
 use super::waker::{SocketWait, WaitOutcome, Waker};
-use crate::demux::{PacketQueue, QueueLimits, canonical, is_answerable};
+use crate::address::{canonical, is_answerable};
+use crate::datagram::{Datagram, ReceiveBatch};
+use crate::demux::{PacketQueue, QueueLimits};
 use crate::error::{
     BindError, ConfigError, ConnectError, GetError, GetIntoError, OptionError, PollError, PutError, WaitError,
 };
-use crate::lifetime::{CloseReason, PeerState};
 use crate::notices::Notices;
 use crate::packet::{Packet, Pool};
 use crate::peer_id::PeerId;
+use crate::peer_state::{CloseReason, PeerState};
 use crate::socket::{
-    self, BindAddr, BindOptions, Datagram, Interface, ReceiveBatch, Sink, SocketRef, SystemSockets, ToBindAddr,
-    Transport, TransportFactory, TransportOption,
+    BindAddr, BindOptions, Interface, Sink, SocketRef, SystemSockets, ToBindAddr, Transport, TransportFactory,
+    TransportOption, blocked_by_missing_broadcast_flag, check_remote, meant, receive_all, send,
 };
 use crate::stats::{DropReason, PeerStats, SendDropReason};
 
@@ -137,7 +137,7 @@ impl Standalone {
     pub(super) fn from_std(socket: UdpSocket) -> Result<Self, BindError> {
         let mut peer = Self::new();
         let remote = socket.peer_addr().ok().map(canonical);
-        let transport = peer.factory.adopt(socket).map_err(BindError::from_io)?;
+        let transport = peer.factory.adopt(socket).map_err(BindError::from)?;
         peer.open(transport)?;
         peer.destination = remote;
         peer.source = remote.map_or(Source::Anybody, Source::Connected);
@@ -210,7 +210,7 @@ impl Standalone {
     pub(super) fn poll(&mut self) -> Result<(), PollError> {
         let Socket::Open(open) = &mut self.socket else { return Err(PollError::NotOpen) };
         let now = open.transport.now();
-        let mut intake = Intake {
+        let mut intake = PeerIntake {
             inbox: &mut self.inbox,
             source: &mut self.source,
             destination: &mut self.destination,
@@ -221,12 +221,12 @@ impl Standalone {
         // While a thread ends its variables are gone, and a peer may still be polled by the end of another.
         let room = ROOM.try_with(Cell::take).ok().flatten();
         let mut batch = room.unwrap_or_else(|| ReceiveBatch::new(BATCH, SLOT));
-        let drained = socket::drain(&*open.transport, &mut batch, &mut intake);
+        let left = receive_all(&*open.transport, &mut batch, &mut intake);
         let _ = ROOM.try_with(|room| room.set(Some(batch)));
         if intake.overflowed || self.notices.has_more() {
             self.notices.tell(now, &self.inbox.stats.drops);
         }
-        match drained {
+        match left {
             Ok(_) => Ok(()),
             Err(error) => {
                 self.end(CloseReason::SocketFailed);
@@ -262,8 +262,7 @@ impl Standalone {
         };
         match send(&*open.transport, None, bytes, destination) {
             Err(PutError::PermissionDenied(error))
-                if !self.broadcast
-                    && socket::blocked_by_missing_broadcast_flag(&*open.transport, &error, destination) =>
+                if !self.broadcast && blocked_by_missing_broadcast_flag(&*open.transport, &error, destination) =>
             {
                 Err(PutError::BroadcastNotEnabled)
             }
@@ -415,9 +414,9 @@ impl Standalone {
 
     /// A new socket, which may send to broadcast addresses if this peer may.
     fn socket_by(&self, options: &BindOptions) -> Result<Box<dyn Transport>, BindError> {
-        let transport = self.factory.bind(options).map_err(BindError::from_io)?;
+        let transport = self.factory.bind(options).map_err(BindError::from)?;
         if self.broadcast {
-            transport.set_option(TransportOption::Broadcast(true)).map_err(BindError::from_io)?;
+            transport.set_option(TransportOption::Broadcast(true)).map_err(BindError::from)?;
         }
         Ok(transport)
     }
@@ -425,7 +424,7 @@ impl Standalone {
     /// Starts anew on `transport`: what was left of an earlier socket is gone, so that old packets never pass for new
     /// ones.
     fn open(&mut self, transport: Box<dyn Transport>) -> Result<(), BindError> {
-        let local_addr = canonical(transport.local_addr().map_err(BindError::from_io)?);
+        let local_addr = canonical(transport.local_addr().map_err(BindError::from)?);
         self.destination = self.destination.map(|to| meant(&*transport, to));
         self.inbox.discard();
         self.socket = Socket::Open(Open { transport, local_addr });
@@ -474,7 +473,7 @@ impl Inbox {
 }
 
 /// One poll's way from the socket to the inbox.
-struct Intake<'a> {
+struct PeerIntake<'a> {
     inbox: &'a mut Inbox,
     /// The system filters others only from the time of the connect on.
     source: &'a mut Source,
@@ -485,7 +484,7 @@ struct Intake<'a> {
     overflowed: bool,
 }
 
-impl Sink for Intake<'_> {
+impl Sink for PeerIntake<'_> {
     fn budget(&self) -> usize {
         self.left
     }
@@ -508,7 +507,7 @@ impl Sink for Intake<'_> {
     }
 }
 
-impl Intake<'_> {
+impl PeerIntake<'_> {
     fn sort(&mut self, datagram: &Datagram<'_>) {
         let bytes = datagram.bytes;
         let sender = canonical(datagram.sender);

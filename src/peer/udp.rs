@@ -2,18 +2,17 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
-use super::PacketPeer;
-use super::send::max_payload;
 use super::served::{Served, Switch};
 use super::standalone::Standalone;
 use super::waker::{WaitOutcome, Waker};
 use crate::demux::{ConnectionId, Mailbox, QueueLimits};
 use crate::error::{BindError, ConnectError, GetError, GetIntoError, OptionError, PollError, PutError, WaitError};
-use crate::lifetime::PeerState;
 use crate::packet::Packet;
+use crate::packet_peer::PacketPeer;
 use crate::peer_id::PeerId;
+use crate::peer_state::PeerState;
 use crate::socket::{
-    Interface, MAX_PAYLOAD_V4, SharedTransport, SocketRef, ToBindAddr, TransportFactory, TransportOption,
+    Interface, MAX_PAYLOAD_V4, SharedTransport, SocketRef, ToBindAddr, TransportFactory, TransportOption, max_payload,
 };
 use crate::stats::PeerStats;
 
@@ -143,7 +142,8 @@ impl PacketPeerUdp {
     /// ```
     /// use std::net::{IpAddr, Ipv4Addr};
     /// use std::time::Duration;
-    /// use packetpeer::{Interface, PacketPeerUdp};
+    /// use packetpeer::socket::Interface;
+    /// use packetpeer::PacketPeerUdp;
     ///
     /// let group = IpAddr::from([239, 255, 77, 1]);
     /// let on = Interface::Addr(Ipv4Addr::LOCALHOST);
@@ -201,7 +201,7 @@ impl PacketPeerUdp {
     /// comes. So have a rule in the client: where nothing has come for a time in which something should have, such as two
     /// seconds in a game whose server sends all the time, call this again with the same address, and again after the next
     /// two seconds. The socket keeps its port, and gets the address that the routing table now says. To the server that is
-    /// a new address: a new connection, or, where it goes by [connection ids](crate::Identity), the same one.
+    /// a new address: a new connection, or, where it goes by [connection ids](crate::identity::Identity), the same one.
     ///
     /// # Errors
     ///
@@ -547,7 +547,7 @@ impl PacketPeerUdp {
     }
 
     /// Whether the remote is known to receive where it is. Of a server's peer that is so until it moves, which one known
-    /// by a [connection id](crate::Identity::ConnectionId) does, and again from
+    /// by a [connection id](crate::identity::Identity::ConnectionId) does, and again from
     /// [`UdpServer::confirm_move`](crate::UdpServer::confirm_move) on, or when it is back where it was so last; until
     /// then no more than three times what came from there is sent. Of a stand-alone peer it is always so.
     pub fn is_address_confirmed(&self) -> bool {

@@ -82,7 +82,7 @@ pub struct SocketOptions {
     /// lost, and cut from its answer on.
     ///
     /// The right thing for game packets of up to 1,200 bytes, and a few per cent cheaper; what is larger than the way
-    /// carries is then [`PutError::ExceedsMtu`](crate::PutError::ExceedsMtu), and not fragments that some routers drop.
+    /// carries is then [`PutError::ExceedsMtu`](crate::error::PutError::ExceedsMtu), and not fragments that some routers drop.
     pub dont_fragment: bool,
     /// Whether other servers of this user may listen on the same port, as those of other threads do: the system spreads
     /// the clients over them, and a client stays with one as long as none comes or goes (`SO_REUSEPORT`,

@@ -7,11 +7,14 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::outgoing::Outgoing;
+use crate::datagram::ReceiveBatch;
 use crate::demux::{Demux, Mailbox};
+use crate::error::DedicateError;
 use crate::peer::Switch;
 use crate::peer_id::PeerId;
 use crate::socket::{
-    BindAddr, Drained, Interrupt, ReadySet, ReceiveBatch, SharedTransport, Sink, Transport, TransportOwner, drain,
+    BindAddr, Interrupt, Left, ReadySet, SharedTransport, Sink, Transport, TransportOwner, is_out_of_descriptors,
+    receive_all,
 };
 
 #[derive(Debug, Default)]
@@ -164,11 +167,11 @@ impl DedicatedSockets {
             let token = self.ready[(self.turn % count + step) % count];
             let Some(dedicated) = &self.sockets[token] else { continue };
             let peer = dedicated.mailbox.id();
-            let mut intake = Intake { demux, peer, max, budget };
-            let drained = drain(dedicated.transport.get().io(), batch, &mut intake);
+            let mut intake = OwnSocketIntake { demux, peer, max, budget };
+            let left = receive_all(dedicated.transport.get().io(), batch, &mut intake);
             budget = intake.budget;
-            match drained {
-                Ok(drained) => all_empty &= drained == Drained::Empty,
+            match left {
+                Ok(left) => all_empty &= left == Left::Nothing,
                 // Closed when this poll looks which peers have ended.
                 Err(_) => demux.fail(peer),
             }
@@ -212,7 +215,7 @@ pub(super) fn bind_addr(listens_on: SocketAddr, mailbox: &Mailbox) -> BindAddr {
 }
 
 /// One poll's way from one of these sockets to its peer.
-struct Intake<'a> {
+struct OwnSocketIntake<'a> {
     demux: &'a mut Demux,
     peer: PeerId,
     /// Largest datagram accepted, in bytes.
@@ -220,7 +223,7 @@ struct Intake<'a> {
     budget: usize,
 }
 
-impl Sink for Intake<'_> {
+impl Sink for OwnSocketIntake<'_> {
     fn budget(&self) -> usize {
         self.budget
     }
@@ -240,5 +243,17 @@ impl Sink for Intake<'_> {
 
     fn noise(&mut self) {
         self.demux.count_noise();
+    }
+}
+
+impl DedicateError {
+    pub(super) fn from_io(error: io::Error) -> Self {
+        if is_out_of_descriptors(&error) {
+            return Self::OutOfDescriptors(error);
+        }
+        match error.kind() {
+            io::ErrorKind::AddrInUse | io::ErrorKind::AddrNotAvailable => Self::OutOfPorts(error),
+            _ => Self::Io(error),
+        }
     }
 }

@@ -7,10 +7,9 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::dedicated::DedicatedSockets;
-use crate::demux::{Copied, Mailbox, Payload, Posted, SendMode, Shared, Weigh};
+use crate::demux::{Common, Copied, Mailbox, Payload, Posted, SendMode, Weigh};
 use crate::packet::Packet;
-use crate::peer::reason;
-use crate::socket::{MAX_MESSAGES, SendBatch, SharedTransport, is_blocked};
+use crate::socket::{MAX_MESSAGES, SendBatch, SharedTransport, is_blocked, reason};
 use crate::stats::{FlushReport, SendDropReason};
 
 /// Largest message that is cut into segments, in bytes: what a datagram could carry.
@@ -59,7 +58,7 @@ impl Outgoing {
         &mut self,
         transport: &SharedTransport,
         dedicated: &DedicatedSockets,
-        shared: &Shared,
+        shared: &Common,
         mut recycle: impl FnMut(Packet),
     ) -> FlushReport {
         let mut listed = std::mem::take(&mut self.listed);
@@ -117,7 +116,7 @@ impl Outgoing {
     fn flush_collected(
         &mut self,
         transport: &SharedTransport,
-        shared: &Shared,
+        shared: &Common,
         recycle: &mut impl FnMut(Packet),
     ) -> FlushReport {
         self.load.letters = self.load.letters.max(self.letters.len());
@@ -141,7 +140,7 @@ impl Outgoing {
     }
 
     /// Gives up what still waits, on the way to closing the socket.
-    pub(super) fn give_up(&mut self, shared: &Shared) {
+    pub(super) fn give_up(&mut self, shared: &Common) {
         let mut listed = Vec::new();
         shared.swap_to_flush(&mut listed);
         for mailbox in listed {
@@ -164,7 +163,7 @@ impl Outgoing {
         &mut self,
         transport: &SharedTransport,
         dedicated: &DedicatedSockets,
-        shared: &Arc<Shared>,
+        shared: &Arc<Common>,
         mailboxes: impl Iterator<Item = &'m Arc<Mailbox>>,
         bytes: &[u8],
     ) -> FlushReport {
@@ -200,7 +199,7 @@ impl Outgoing {
     }
 
     /// Sends letters until all are sent or the system takes no more; returns how many are done with, sent or failed.
-    fn send_all(&mut self, transport: &SharedTransport, shared: &Shared) -> (FlushReport, usize) {
+    fn send_all(&mut self, transport: &SharedTransport, shared: &Common) -> (FlushReport, usize) {
         let mut report = FlushReport::default();
         let (mut datagrams, mut bytes) = (0, 0);
         let mut done = 0;
@@ -292,7 +291,7 @@ fn shrink<T>(list: &mut Vec<T>, needed: usize) {
 }
 
 struct Broadcast<'a> {
-    shared: &'a Arc<Shared>,
+    shared: &'a Arc<Common>,
     bytes: &'a [u8],
     /// For those for whom it has to wait, made for the first of them.
     copy: Option<Arc<Copied>>,

@@ -12,7 +12,7 @@ use super::fast_hash::FastHash;
 use super::lane::{Lane, nanos};
 use super::link::{Link, LinkStats};
 use super::schedule::Schedule;
-use crate::demux::canonical;
+use crate::address::canonical;
 use crate::socket::{BindAddr, BindOptions, Interrupt, ReceiveBatch, Transport, TransportFactory};
 
 /// First of the ports given out where the caller leaves the choice (RFC 6335, 6).

@@ -3,7 +3,7 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
-use crate::error::InvalidAddress;
+use crate::error::{BindError, InvalidAddress};
 
 /// Where to bind: every local address, or one.
 ///
@@ -187,6 +187,23 @@ impl fmt::Display for RefusedOption {
 }
 
 impl Error for RefusedOption {}
+
+impl From<io::Error> for BindError {
+    /// What an answer of the system to `bind` and the like means.
+    fn from(error: io::Error) -> Self {
+        let error = match error.downcast::<RefusedOption>() {
+            Ok(RefusedOption { option, error }) => return Self::OptionRefused { option, error },
+            Err(error) => error,
+        };
+        match error.kind() {
+            io::ErrorKind::AddrInUse => Self::AddressInUse(error),
+            io::ErrorKind::PermissionDenied => Self::PermissionDenied(error),
+            io::ErrorKind::AddrNotAvailable => Self::AddressNotAvailable(error),
+            io::ErrorKind::Unsupported => Self::Unsupported(error),
+            _ => Self::Io(error),
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests {

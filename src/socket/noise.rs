@@ -1,7 +1,8 @@
 use std::io;
 use std::net::SocketAddr;
 
-use super::{Transport, sys};
+use super::sys;
+use super::transport::Transport;
 
 /// What an error of `receive` means for the loop that drains a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,7 +1,10 @@
 use std::io;
 use std::time::Duration;
 
-use super::{Interrupt, SocketRef, Transport, sys};
+use super::interrupt::Interrupt;
+use super::sys;
+use super::transport::Transport;
+use super::udp::SocketRef;
 
 /// Asks for many transports at once which of them have something to read: real sockets by one call of the system,
 /// others, such as those of the in-memory network, one by one.

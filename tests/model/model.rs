@@ -9,10 +9,11 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use packetpeer::{
-    AfterClose, CloseReason, ConnectionId, GetError, GetIntoError, Limits, PollReport, ReceiveDrops, SendDrops,
-    ServerStats, Switch, TableSizes,
-};
+use packetpeer::error::{GetError, GetIntoError};
+use packetpeer::identity::{ConnectionId, Switch};
+use packetpeer::limits::AfterClose;
+use packetpeer::stats::{PollReport, ReceiveDrops, SendDrops, ServerStats, TableSizes};
+use packetpeer::{CloseReason, Limits};
 
 use crate::rig::Sent;
 use crate::setup::{Reach, SERVER_IPS, Setup, Style};

@@ -4,10 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use packetpeer::{
-    ConnectionId, ConnectionIds, Identity, Limits, MoveVerdict, OnMove, SendMode, ServerConfig, SocketOptions, Verdict,
-    WithoutId,
-};
+use packetpeer::identity::{ConnectionId, ConnectionIds, Identity, MoveVerdict, OnMove, WithoutId};
+use packetpeer::{Limits, SendMode, ServerConfig, SocketOptions, Verdict};
 
 pub(crate) const SERVER_PORT: u16 = 7777;
 pub(crate) const SERVER_V4: &str = "10.0.0.1:7777";

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use packetpeer::{AfterClose, IpPrefix, Limits, QueueLimits, SendMode, Switch, WhenFull};
+use packetpeer::identity::Switch;
+use packetpeer::limits::{AfterClose, IpPrefix, QueueLimits, WhenFull};
+use packetpeer::{Limits, SendMode};
 
 use crate::setup::{CLIENTS, Ids, Move, Reach, Setup, Style};
 

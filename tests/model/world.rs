@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use packetpeer::error::{BindError, ConnectError, DedicateError, PutError};
+use packetpeer::identity::{ConnectionId, Switch};
 use packetpeer::sim::Network;
-use packetpeer::{
-    BindError, ConnectError, ConnectionId, DedicateError, Limits, PacketPeerUdp, PeerId, PeerStats, PutError,
-    ReceiveDrops, SendDrops, Switch, UdpServer,
-};
+use packetpeer::stats::{PeerStats, ReceiveDrops, SendDrops};
+use packetpeer::{Limits, PacketPeerUdp, PeerId, UdpServer};
 
 use crate::model::{Model, Waiting};
 use crate::rig::Rig;

@@ -1,6 +1,8 @@
 //! Who is who, and where answers come from, with IPv4, IPv6, and addresses that hold on one link only.
 
-use packetpeer::{DedicateError, ServerConfig, SocketOptions, Switch};
+use packetpeer::error::DedicateError;
+use packetpeer::identity::Switch;
+use packetpeer::{ServerConfig, SocketOptions};
 
 use super::hosts::{PATIENCE, at, lay_cable, two_hosts, wait_until_up};
 use super::talk::{admit, assert_counts_add_up, assert_peers_counts_add_up};
@@ -219,7 +221,7 @@ fn where_answers_leave_from_the_address_spoken_to_a_question_to_a_group_is_answe
             let socket = server.socket().unwrap();
             socket2::SockRef::from(&socket).join_multicast_v6(&group.parse().unwrap(), scope(&there)).unwrap();
             let mut client = here.bind(at("::", 0));
-            client.set_multicast_interface(packetpeer::Interface::Index(scope(&here))).unwrap();
+            client.set_multicast_interface(packetpeer::socket::Interface::Index(scope(&here))).unwrap();
             client.set_dest_address(here.on_link("veth0", group, server.local_port().unwrap())).unwrap();
             let mut peer = admit(&mut server, &mut client);
             peer.put_packet(b"me").unwrap();
@@ -234,7 +236,7 @@ fn where_answers_leave_from_the_address_spoken_to_a_question_to_a_group_is_answe
 
             // A socket of its own for one that has asked all, and nothing else yet.
             let mut client = here.bind(at("::", 0));
-            client.set_multicast_interface(packetpeer::Interface::Index(scope(&here))).unwrap();
+            client.set_multicast_interface(packetpeer::socket::Interface::Index(scope(&here))).unwrap();
             client.set_dest_address(here.on_link("veth0", group, server.local_port().unwrap())).unwrap();
             let mut peer = admit(&mut server, &mut client);
             there.enter(|| server.dedicate_socket(&mut peer, Switch::AtOnce)).unwrap();

@@ -2,7 +2,9 @@
 
 use std::io::ErrorKind;
 
-use packetpeer::{PacketPeerUdp, PutError, SendMode, ServerConfig, Switch, UdpServer, WaitOutcome};
+use packetpeer::error::PutError;
+use packetpeer::identity::Switch;
+use packetpeer::{PacketPeerUdp, SendMode, ServerConfig, UdpServer, WaitOutcome};
 
 use super::hosts::{Host, PATIENCE, at, two_hosts};
 use super::talk::{admit, assert_counts_add_up, assert_peers_counts_add_up};
@@ -268,8 +270,8 @@ fn what_the_routing_table_forbids_is_no_missing_broadcast_flag() {
 
         let mut client = PacketPeerUdp::new();
         let connected = client.connect_to_host("203.0.113.7:7777");
-        assert!(matches!(connected, Err(packetpeer::ConnectError::Unreachable(_))), "{connected:?}");
+        assert!(matches!(connected, Err(packetpeer::error::ConnectError::Unreachable(_))), "{connected:?}");
         let connected = client.connect_to_host("198.51.100.255:7777");
-        assert!(matches!(connected, Err(packetpeer::ConnectError::Broadcast)), "{connected:?}");
+        assert!(matches!(connected, Err(packetpeer::error::ConnectError::Broadcast)), "{connected:?}");
     });
 }

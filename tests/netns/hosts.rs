@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 
 use nix::net::if_::if_nametoindex;
 use nix::sched::{CloneFlags, setns};
-use packetpeer::{PacketPeerUdp, ServerConfig, ToBindAddr, UdpServer};
+use packetpeer::socket::ToBindAddr;
+use packetpeer::{PacketPeerUdp, ServerConfig, UdpServer};
 
 use crate::process::{Process, our_example};
 

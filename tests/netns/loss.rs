@@ -2,7 +2,8 @@
 
 use std::ops::RangeInclusive;
 
-use packetpeer::{Limits, QueueLimits, ServerConfig};
+use packetpeer::limits::QueueLimits;
+use packetpeer::{Limits, ServerConfig};
 
 use super::hosts::{Host, at, two_hosts};
 use super::talk::{admit, assert_counts_add_up, assert_peers_counts_add_up};

@@ -22,6 +22,9 @@ const MOST: usize = STREAMS * COUNT / 4 * 3 * (64 + 20 + 8);
 const BEFORE: &str = "20000-24999";
 const AFTER: &str = "25000-32767";
 
+/// The port listened on, in a network of its own, so that nobody else can have it.
+const LISTEN: u16 = 4439;
+
 /// How a NAT chooses the port that it gives a client (RFC 4787, 4.1).
 #[derive(Clone, Copy)]
 enum Mapping {
@@ -199,7 +202,8 @@ impl BehindNat {
 
     /// Starts the two examples of a pair.
     fn start(&self, pair: &str, options: &[&str]) -> (Process, Process) {
-        let listen = ["--listen", "198.51.100.2:0", "--idle-seconds", IDLE, "--seconds", "200"];
+        let listen = format!("198.51.100.2:{LISTEN}");
+        let listen = ["--listen", &listen, "--idle-seconds", IDLE, "--seconds", "200"];
         let mut server = self.server.start(&format!("{pair}_server"), &listen);
         let line = server.wait_for_line("listening on ", PATIENCE).expect("it says where it listens");
         let (streams, count) = (STREAMS.to_string(), COUNT.to_string());
@@ -226,13 +230,25 @@ impl BehindNat {
 
     /// The ports that clients get whom the NAT does not know.
     fn give_out(&self, ports: &str) -> Result<(), String> {
-        let (port, how) = match (self.mapping, ports) {
-            (Mapping::PerDestination, _) => (ports, "random"),
-            (Mapping::PerClient, BEFORE) => ("udp sport & 0x0fff | 0x5000", ""),
-            (Mapping::PerClient, _) => ("udp sport & 0x0fff | 0x7000", ""),
+        // Two ports drawn from one range would be the same now and then, so each destination has a range of its own.
+        let rules = match (self.mapping, ports) {
+            (Mapping::PerClient, BEFORE) => {
+                vec!["ip protocol udp masquerade to :udp sport & 0x0fff | 0x5000".to_owned()]
+            }
+            (Mapping::PerClient, _) => vec!["ip protocol udp masquerade to :udp sport & 0x0fff | 0x7000".to_owned()],
+            (Mapping::PerDestination, BEFORE) => by_destination("20000-22499", "22500-24999"),
+            (Mapping::PerDestination, _) => by_destination("25000-28999", "29000-32767"),
         };
-        let rule = format!("oifname \"veth0\" ip protocol udp masquerade to :{port} {how}");
-        let table = format!("table ip nat {{ chain out {{ type nat hook postrouting priority 100; {rule}; }}; }}");
+        let rules: String = rules.iter().map(|rule| format!("oifname \"veth0\" {rule}; ")).collect();
+        let table = format!("table ip nat {{ chain out {{ type nat hook postrouting priority 100; {rules} }}; }}");
         self.nat.run("nft", &[&format!("flush ruleset; {table}")]).map(drop)
     }
+}
+
+/// The rules of a NAT that draws from one range of ports for what goes to the port listened on, and from another for
+/// the rest.
+fn by_destination(listened_on: &str, others: &str) -> Vec<String> {
+    [("==", listened_on), ("!=", others)]
+        .map(|(is, ports)| format!("udp dport {is} {LISTEN} masquerade to :{ports} random"))
+        .to_vec()
 }

@@ -3,9 +3,9 @@
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
-use packetpeer::{
-    CloseReason, PacketPeerUdp, PeerState, PutError, SendMode, ServerConfig, Switch, UdpServer, WaitOutcome,
-};
+use packetpeer::error::PutError;
+use packetpeer::identity::Switch;
+use packetpeer::{CloseReason, PacketPeerUdp, PeerState, SendMode, ServerConfig, UdpServer, WaitOutcome};
 
 use super::hosts::{Host, at, two_hosts, wait_until_up};
 use super::talk::{admit, assert_counts_add_up, assert_peers_counts_add_up};

@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use packetpeer::{Limits, PacketPeerUdp, QueueLimits, ServerConfig, SocketOptions};
+use packetpeer::limits::QueueLimits;
+use packetpeer::{Limits, PacketPeerUdp, ServerConfig, SocketOptions};
 
 use super::hosts::{Host, at, two_hosts};
 use super::talk::{admit, assert_counts_add_up, assert_peers_counts_add_up};

@@ -3,9 +3,10 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use packetpeer::{
-    FlushReport, PacketPeerUdp, PutError, SendMode, ServerConfig, SocketOptions, Switch, UdpServer, WaitOutcome,
-};
+use packetpeer::error::PutError;
+use packetpeer::identity::Switch;
+use packetpeer::stats::FlushReport;
+use packetpeer::{PacketPeerUdp, SendMode, ServerConfig, SocketOptions, UdpServer, WaitOutcome};
 
 use super::hosts::{Host, PATIENCE, at, two_hosts, two_hosts_and_a_router};
 use super::talk::{admit, assert_counts_add_up, assert_peers_counts_add_up};

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use packetpeer::error::PutError;
 use packetpeer::socket::{
     BindOptions, Interrupt, ReceiveBatch, SendBatch, SocketRef, SystemSockets, Transport, TransportFactory,
 };
-use packetpeer::{PacketPeerUdp, PutError, SendMode, ServerConfig, SocketOptions, UdpServer};
+use packetpeer::{PacketPeerUdp, SendMode, ServerConfig, SocketOptions, UdpServer};
 
 use super::hosts::{Host, at, two_hosts};
 use super::talk::{admit, assert_counts_add_up, assert_peers_counts_add_up};

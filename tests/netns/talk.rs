@@ -1,6 +1,7 @@
 //! What clients and servers on different hosts do in every test.
 
-use packetpeer::{PacketPeerUdp, PeerStats, UdpServer};
+use packetpeer::stats::PeerStats;
+use packetpeer::{PacketPeerUdp, UdpServer};
 
 use crate::util::{accept, texts};
 

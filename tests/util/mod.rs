@@ -9,7 +9,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use packetpeer::sim::{Host, Network};
-use packetpeer::{Limits, Packet, PacketPeerUdp, PollReport, ServerConfig, UdpServer};
+use packetpeer::stats::PollReport;
+use packetpeer::{Limits, Packet, PacketPeerUdp, ServerConfig, UdpServer};
 
 /// Where the server of a [`World`] listens.
 pub(crate) const SERVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)), 7777);

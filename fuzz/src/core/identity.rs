@@ -3,9 +3,8 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use packetpeer::{
-    ConnectionId, ConnectionIds, FirstDatagram, Identity, MoveVerdict, OnMove, UdpServer, Verdict, WithoutId,
-};
+use packetpeer::identity::{ConnectionId, ConnectionIds, Identity, MoveVerdict, OnMove, WithoutId};
+use packetpeer::{FirstDatagram, UdpServer, Verdict};
 
 use super::{REPLY, World};
 use crate::input::Input;

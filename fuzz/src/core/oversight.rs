@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use packetpeer::{CloseReason, PeerId, Switch};
+use packetpeer::identity::Switch;
+use packetpeer::{CloseReason, PeerId};
 
 use super::World;
 use crate::wire::Accepted;

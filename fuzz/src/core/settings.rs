@@ -3,7 +3,8 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::time::Duration;
 
-use packetpeer::{AfterClose, IpPrefix, Limits, QueueLimits, WhenFull};
+use packetpeer::limits::{AfterClose, IpPrefix, QueueLimits, WhenFull};
+use packetpeer::Limits;
 
 use crate::input::Input;
 

@@ -4,10 +4,11 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use packetpeer::{
-    AfterClose, BindError, ConnectError, ConnectionId, FlushReport, GetError, GetIntoError, IpPrefix, OptionError,
-    PacketPeerUdp, PeerId, PeerState, PutError, QueueLimits, SendMode, Switch, WhenFull,
-};
+use packetpeer::error::{BindError, ConnectError, GetError, GetIntoError, OptionError, PutError};
+use packetpeer::identity::{ConnectionId, Switch};
+use packetpeer::limits::{AfterClose, IpPrefix, QueueLimits, WhenFull};
+use packetpeer::stats::FlushReport;
+use packetpeer::{PacketPeerUdp, PeerId, PeerState, SendMode};
 
 use super::settings::{address, change, limits};
 use super::{

@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV
 use std::os::fd::AsRawFd;
 use std::ptr;
 
-use crate::socket::send_batch::{MAX_MESSAGES, MAX_PAYLOADS};
-use crate::socket::{ReceiveBatch, SendBatch};
+use crate::datagram::ReceiveBatch;
+use crate::socket::send_batch::{MAX_MESSAGES, MAX_PAYLOADS, SendBatch};
 
 /// Datagrams a call: more saves nothing that can be measured.
 const AT_ONCE: usize = 64;

@@ -3,7 +3,8 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
-use crate::socket::{ReceiveBatch, SendBatch};
+use crate::datagram::ReceiveBatch;
+use crate::socket::send_batch::SendBatch;
 
 pub(in crate::socket) fn receive(
     socket: &UdpSocket,

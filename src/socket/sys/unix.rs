@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use socket2::Socket;
 
-use crate::socket::Interrupt;
+use crate::socket::interrupt::Interrupt;
 
 /// Dissolves the connection of a socket (`connect(2)` with `AF_UNSPEC`).
 pub(in crate::socket) fn dissolve(socket: &UdpSocket) {

@@ -11,7 +11,7 @@ use socket2::{SockRef, Socket};
 use windows_sys::Win32::NetworkManagement::IpHelper::if_nametoindex;
 use windows_sys::Win32::Networking::WinSock;
 
-use crate::socket::Interrupt;
+use crate::socket::interrupt::Interrupt;
 
 // From mstcpip.h: _WSAIOW(IOC_VENDOR, 12) and _WSAIOW(IOC_VENDOR, 15).
 const SIO_UDP_CONNRESET: u32 = 0x9800_000C;

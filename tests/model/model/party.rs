@@ -5,7 +5,10 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
-use packetpeer::{CloseReason, ConnectionId, PeerStats, QueueLimits, Switch, WhenFull};
+use packetpeer::CloseReason;
+use packetpeer::identity::{ConnectionId, Switch};
+use packetpeer::limits::{QueueLimits, WhenFull};
+use packetpeer::stats::PeerStats;
 
 use super::wire::Inbox;
 

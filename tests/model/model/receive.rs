@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 
-use packetpeer::{ConnectionId, MoveVerdict, Verdict};
+use packetpeer::Verdict;
+use packetpeer::identity::{ConnectionId, MoveVerdict};
 
 use super::party::Bound;
 use super::{Model, Moved, Party, Stage, Waiting, Who, YEAR};

@@ -2,7 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use packetpeer::{FlushReport, SendMode};
+use packetpeer::SendMode;
+use packetpeer::stats::FlushReport;
 
 use super::party::{Bound, Letter};
 use super::{Model, SendDropCounter};

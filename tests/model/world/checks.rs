@@ -3,7 +3,8 @@
 use std::fmt::Debug;
 use std::sync::atomic::Ordering;
 
-use packetpeer::{Limits, PeerId, PeerState, PeerStats, ServerStats};
+use packetpeer::stats::{PeerStats, ServerStats};
+use packetpeer::{Limits, PeerId, PeerState};
 
 use super::{CLIENTS, Handle, Outcome, World};
 use crate::model::{Model, Who};

@@ -14,9 +14,10 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use lab::OptionValue;
+use packetpeer::error::{ConnectError, PollError};
 use packetpeer::sim::{Conditioned, Link};
 use packetpeer::socket::SystemSockets;
-use packetpeer::{ConnectError, Limits, PacketPeerUdp, PollError, ServerConfig, UdpServer};
+use packetpeer::{Limits, PacketPeerUdp, ServerConfig, UdpServer};
 
 /// How late a held datagram may leave: a wait ends early for what clients send, and not for what servers do.
 const PRECISION: Duration = Duration::from_millis(1);

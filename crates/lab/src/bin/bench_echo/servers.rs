@@ -9,9 +9,8 @@ use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, recvmmsg, sendmmsg};
-use packetpeer::{
-    GetError, Limits, PacketPeer, PacketPeerUdp, PeerId, SendMode, ServerConfig, SocketOptions, UdpServer,
-};
+use packetpeer::error::GetError;
+use packetpeer::{Limits, PacketPeer, PacketPeerUdp, PeerId, SendMode, ServerConfig, SocketOptions, UdpServer};
 
 use crate::options::LARGEST;
 

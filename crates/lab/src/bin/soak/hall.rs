@@ -5,10 +5,10 @@ use std::error::Error;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use packetpeer::{
-    AfterClose, ConnectionId, ConnectionIds, Identity, Limits, PacketPeerUdp, PeerId, PollError, ServerConfig,
-    UdpServer,
-};
+use packetpeer::error::PollError;
+use packetpeer::identity::{ConnectionId, ConnectionIds, Identity};
+use packetpeer::limits::AfterClose;
+use packetpeer::{Limits, PacketPeerUdp, PeerId, ServerConfig, UdpServer};
 
 use crate::IDLE;
 use crate::crowd::{GOODBYE, HEADER};

@@ -3,8 +3,9 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
+use super::noise;
+use super::transport::{MAX_PAYLOAD_V4, MAX_PAYLOAD_V6, Transport};
 use crate::error::PutError;
-use crate::socket::{self, MAX_PAYLOAD_V4, MAX_PAYLOAD_V6, Transport};
 use crate::stats::SendDropReason;
 
 /// Largest payload that UDP carries to `to`, in bytes.
@@ -52,8 +53,8 @@ pub(crate) fn send_back(
 fn explain(transport: &dyn Transport, error: io::Error, size: usize, to: SocketAddr) -> PutError {
     use io::ErrorKind as Kind;
     match error.kind() {
-        _ if socket::is_too_large(&error) => PutError::ExceedsMtu { size, limit: transport.path_payload(to) },
-        _ if socket::is_blocked(&error) => PutError::WouldBlock,
+        _ if noise::is_too_large(&error) => PutError::ExceedsMtu { size, limit: transport.path_payload(to) },
+        _ if noise::is_blocked(&error) => PutError::WouldBlock,
         Kind::ConnectionRefused | Kind::ConnectionReset => PutError::Refused,
         Kind::HostUnreachable | Kind::NetworkUnreachable | Kind::NetworkDown | Kind::AddrNotAvailable => {
             PutError::Unreachable(error)
@@ -66,8 +67,8 @@ fn explain(transport: &dyn Transport, error: io::Error, size: usize, to: SocketA
 /// Under which reason a datagram is counted that was part of a larger send.
 pub(crate) fn reason(error: &io::Error) -> SendDropReason {
     match error.kind() {
-        _ if socket::is_too_large(error) => SendDropReason::TooLarge,
-        _ if socket::is_blocked(error) => SendDropReason::WouldBlock,
+        _ if noise::is_too_large(error) => SendDropReason::TooLarge,
+        _ if noise::is_blocked(error) => SendDropReason::WouldBlock,
         _ => SendDropReason::Failed,
     }
 }

@@ -2,9 +2,9 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::demux::canonical;
+use super::transport::Transport;
+use crate::address::canonical;
 use crate::error::ConnectError;
-use crate::socket::Transport;
 
 /// The address that answers to what is sent to `to` come from: an unspecified one means this host, and a scope says
 /// something of the addresses of one link only. Canonical.

@@ -2,7 +2,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 
-use super::Transport;
+use super::transport::Transport;
 
 /// A transport that a server and the handles of its peers send through.
 ///

@@ -1,12 +1,14 @@
 use std::io;
 
-use super::{ReceiveBatch, Transport, Trouble, classify};
+use super::noise::{Trouble, classify};
+use super::transport::Transport;
+use crate::datagram::ReceiveBatch;
 
-/// Errors of the socket that one drain passes over. Each stands for something that was sent; more wait for the next
+/// Errors of the socket that one call passes over. Each stands for something that was sent; more wait for the next
 /// poll.
 const MAX_NOISE: usize = 4096;
 
-/// Who takes what a socket is drained of.
+/// What takes in what a socket has received.
 pub(crate) trait Sink {
     /// How many more datagrams may be taken.
     fn budget(&self) -> usize;
@@ -18,13 +20,13 @@ pub(crate) trait Sink {
     fn noise(&mut self);
 }
 
-/// How far a drain came.
+/// What is left in a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Drained {
-    /// Nothing waits any more.
-    Empty,
-    /// The budget is used up; more may be waiting.
-    OutOfBudget,
+pub(crate) enum Left {
+    /// Nothing: it was seen empty.
+    Nothing,
+    /// Perhaps more: the budget is used up.
+    PerhapsMore,
 }
 
 /// Moves what waits in `transport` to `sink`, until nothing waits or the budget is used up. Noise never ends it.
@@ -32,11 +34,11 @@ pub(crate) enum Drained {
 /// # Errors
 ///
 /// The socket is of no further use.
-pub(crate) fn drain(
+pub(crate) fn receive_all(
     transport: &dyn Transport,
     batch: &mut ReceiveBatch,
     sink: &mut impl Sink,
-) -> Result<Drained, io::Error> {
+) -> Result<Left, io::Error> {
     let mut noise_left = MAX_NOISE;
     while sink.budget() > 0 && noise_left > 0 {
         batch.clear(sink.budget());
@@ -44,9 +46,9 @@ pub(crate) fn drain(
         sink.take(batch);
         match result.as_ref().map_err(classify) {
             // A batch that is not full has already seen the socket empty.
-            Ok(()) if !batch.is_full() => return Ok(Drained::Empty),
+            Ok(()) if !batch.is_full() => return Ok(Left::Nothing),
             Ok(()) => {}
-            Err(Trouble::Empty) => return Ok(Drained::Empty),
+            Err(Trouble::Empty) => return Ok(Left::Nothing),
             Err(Trouble::Truncated) => {
                 sink.truncated();
                 noise_left -= 1;
@@ -60,5 +62,5 @@ pub(crate) fn drain(
             }
         }
     }
-    Ok(Drained::OutOfBudget)
+    Ok(Left::PerhapsMore)
 }

@@ -2,9 +2,11 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
+use super::limits::{Limits, QueueLimits, SendMode, WhenFull};
+use super::mailbox::Mailbox;
+use super::payload::{Copied, Payload};
 use super::queue::Room;
 use super::tally::{Tally, Volume};
-use super::{Copied, Limits, Mailbox, Payload, QueueLimits, SendMode, WhenFull};
 use crate::packet::Pool;
 use crate::peer_id::{LocalId, PeerId};
 use crate::stats::{SendDropReason, SendDrops, ServerStats};
@@ -14,7 +16,7 @@ use crate::sync::{Mutex, MutexGuard};
 
 /// What a server shares with all its peers' handles: counters that handles add to, and the list of handles closed.
 #[derive(Debug)]
-pub(crate) struct Shared {
+pub(crate) struct Common {
     /// The number of the server, which is a part of all its peers' ids.
     server: u32,
     /// A handle that ends tells the next poll by this: no lock, no system call, from whatever thread.
@@ -44,7 +46,7 @@ struct SendLimits {
     max_queued_bytes: AtomicUsize,
 }
 
-impl Shared {
+impl Common {
     pub(super) fn new(
         server: u32,
         pool: Arc<Pool>,

@@ -1,7 +1,7 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use super::Shared;
+use super::common::Common;
 use super::queue::Weigh;
 use crate::packet::Packet;
 
@@ -19,12 +19,12 @@ pub(crate) enum Payload {
 #[derive(Debug)]
 pub(crate) struct Copied {
     packet: Packet,
-    shared: Arc<Shared>,
+    shared: Arc<Common>,
 }
 
 impl Copied {
     /// The caller has counted `packet` as waiting.
-    pub(super) fn new(packet: Packet, shared: Arc<Shared>) -> Self {
+    pub(super) fn new(packet: Packet, shared: Arc<Common>) -> Self {
         Self { packet, shared }
     }
 }

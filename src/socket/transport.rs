@@ -1,0 +1,241 @@
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use super::bind::BindOptions;
+use super::interrupt::Interrupt;
+use super::multicast::Interface;
+use super::send_batch::SendBatch;
+use super::udp::SocketRef;
+use crate::datagram::ReceiveBatch;
+
+/// Largest payload of a UDP datagram over IPv4, in bytes: 65 535 less 8 of UDP and 20 of IP header (RFC 768, RFC 791).
+pub const MAX_PAYLOAD_V4: usize = 65_507;
+
+/// Largest payload of a UDP datagram over IPv6 without jumbograms, in bytes: 65 535 less 8 of UDP header (RFC 8200).
+pub const MAX_PAYLOAD_V6: usize = 65_527;
+
+/// Makes transports: what stands behind `listen`, `bind` and `connect_to_host`.
+///
+/// It is a factory and not a socket because a server may stop and listen again, and a peer may close and bind again.
+pub trait TransportFactory: fmt::Debug + Send + Sync {
+    /// Opens a transport as `options` ask.
+    ///
+    /// # Errors
+    ///
+    /// What the system answers; [`io::ErrorKind::AddrInUse`], [`PermissionDenied`](io::ErrorKind::PermissionDenied),
+    /// [`AddrNotAvailable`](io::ErrorKind::AddrNotAvailable) and [`Unsupported`](io::ErrorKind::Unsupported) are told
+    /// apart by [`BindError`](crate::error::BindError).
+    fn bind(&self, options: &BindOptions) -> io::Result<Box<dyn Transport>>;
+
+    /// What time it is for its transports, before there is one.
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+
+    /// Takes over a socket of the standard library. Only factories of real sockets can.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::Unsupported`] by default; else what the system answers.
+    fn adopt(&self, _socket: std::net::UdpSocket) -> io::Result<Box<dyn Transport>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+/// A bound, non-blocking datagram socket, real or simulated.
+///
+/// Calls never block, but for [`wait`](Self::wait). They may come from several threads at once.
+pub trait Transport: fmt::Debug + Send + Sync {
+    /// Pushes waiting datagrams into `batch` until it is full or none is left.
+    ///
+    /// `Ok` with a batch that is not full says that nothing more waits. Datagrams already pushed count whatever is
+    /// returned.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::WouldBlock`] where nothing waits. Any other error is sorted by the caller. The socket is of no
+    /// further use, so that the server or the peer ends, after [`InvalidInput`](io::ErrorKind::InvalidInput),
+    /// [`NotConnected`](io::ErrorKind::NotConnected) or [`BrokenPipe`](io::ErrorKind::BrokenPipe), of which a transport of
+    /// one's own returns one in order to end, and after what a system says of a descriptor that is no socket. What a
+    /// remote can cause, and whatever is not known, is noise: it is counted, and the next datagram is asked for.
+    fn receive(&self, batch: &mut ReceiveBatch) -> io::Result<()>;
+
+    /// Sends one datagram, possibly an empty one, to `to`. On a connected transport `to` is the connected address.
+    ///
+    /// # Errors
+    ///
+    /// What the system answers; [`io::ErrorKind::WouldBlock`], or the number of ENOBUFS, where its queue is full.
+    fn send_to(&self, bytes: &[u8], to: SocketAddr) -> io::Result<()>;
+
+    /// As [`send_to`](Self::send_to), from `from`, an address of this host. A transport that knows only one address, or
+    /// was not asked for [`pin_reply_address`](BindOptions#structfield.pin_reply_address), may ignore it.
+    ///
+    /// # Errors
+    ///
+    /// As [`send_to`](Self::send_to).
+    fn send_from(&self, _from: IpAddr, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
+        self.send_to(bytes, to)
+    }
+
+    /// Sends the messages of `batch` in order; returns how many of their datagrams the system accepted before one failed.
+    /// These are counted as sent, and only what comes after them is tried again, be it the rest of a message.
+    ///
+    /// A transport whose system counts messages has the number of datagrams from
+    /// [`SendBatch::datagrams_in`](SendBatch::datagrams_in).
+    ///
+    /// # Errors
+    ///
+    /// That of the first datagram. One that comes later comes again, as that of the first, when what is left is sent.
+    fn send_batch(&self, batch: &SendBatch<'_>) -> io::Result<usize> {
+        send_one_by_one(self, batch)
+    }
+
+    /// How many datagrams one message of a [`SendBatch`] may consist of: 1 where the system cannot cut a message into
+    /// segments. May fall while running, where a network device turns out not to do it.
+    fn max_segments(&self) -> usize {
+        1
+    }
+
+    /// Fixes the remote: from now on only its datagrams are received. Returns the address that these come from
+    /// (`getpeername(2)`), which is not `remote` where that is [unspecified](Self::this_host), or has a scope that says
+    /// nothing.
+    ///
+    /// # Errors
+    ///
+    /// What the system answers, for instance that there is no route.
+    fn connect(&mut self, remote: SocketAddr) -> io::Result<SocketAddr>;
+
+    /// The address this transport is bound to.
+    ///
+    /// # Errors
+    ///
+    /// What the system answers.
+    fn local_addr(&self) -> io::Result<SocketAddr>;
+
+    /// Whether the transport's address family can carry a datagram to `to`.
+    fn reaches(&self, _to: SocketAddr) -> bool {
+        true
+    }
+
+    /// What an unspecified address, `0.0.0.0` or `[::]`, means as a destination: this host. Returns the address, with the
+    /// port of `to`, from which a server there answers.
+    ///
+    /// As Linux has it, it is the address that this transport is bound to, if it is bound to one, and else the loopback
+    /// address; `[::]` means the one of IPv4 where there is no IPv6. A transport that wraps another passes it on.
+    fn this_host(&self, to: SocketAddr) -> SocketAddr {
+        this_host(self, to)
+    }
+
+    /// Whether `to` is a broadcast address, as far as the system tells: nobody answers from there. By default only
+    /// 255.255.255.255 is one. A transport that wraps another passes it on.
+    fn is_broadcast(&self, to: SocketAddr) -> bool {
+        to.ip().to_canonical() == Ipv4Addr::BROADCAST
+    }
+
+    /// What time it is for those who use this transport: the clock of [`UdpServer::poll`](crate::UdpServer::poll).
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+
+    /// Whether [`now`](Self::now) is a clock that stands still until somebody moves it; waiting would then never end,
+    /// so nobody waits.
+    fn is_virtual(&self) -> bool {
+        false
+    }
+
+    /// Blocks until a datagram waits, `interrupt` is raised, or `timeout` is over (`None` = never).
+    /// Returns whether a datagram waits. A transport in virtual time answers at once.
+    ///
+    /// # Errors
+    ///
+    /// What the system answers.
+    fn wait(&self, timeout: Option<Duration>, interrupt: Option<&Interrupt>) -> io::Result<bool>;
+
+    /// Changes one option of the transport.
+    ///
+    /// # Errors
+    ///
+    /// What the system answers; [`io::ErrorKind::Unsupported`] where the transport knows no such option.
+    fn set_option(&self, _option: TransportOption) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Largest payload in bytes that the way to `to` carries in one piece, as far as the system knows and tells.
+    fn path_payload(&self, _to: SocketAddr) -> Option<usize> {
+        None
+    }
+
+    /// Bytes the system granted for datagrams that wait to be received, where that is known.
+    fn receive_buffer_size(&self) -> Option<usize> {
+        None
+    }
+
+    /// Datagrams that the kernel has dropped since the bind because the receive buffer was full, where it tells.
+    fn kernel_drops(&self) -> Option<u64> {
+        None
+    }
+
+    /// Whether waiting for [`socket`](Self::socket) is waiting for this transport: not so where it holds datagrams back
+    /// itself.
+    fn waits_by_socket(&self) -> bool {
+        self.socket().is_some()
+    }
+
+    /// The real socket behind this transport, if there is one.
+    fn socket(&self) -> Option<SocketRef<'_>> {
+        None
+    }
+}
+
+/// What [`Transport::this_host`] says.
+pub(super) fn this_host(transport: &(impl Transport + ?Sized), to: SocketAddr) -> SocketAddr {
+    let may_be_v6 = to.ip().to_canonical().is_ipv6();
+    let is_one = |bound: &SocketAddr| !bound.ip().is_unspecified() && !bound.ip().is_multicast();
+    // A server at 0.0.0.0 hears no IPv6.
+    let bound = transport.local_addr().ok().filter(is_one).filter(|bound| bound.is_ipv4() || may_be_v6);
+    if let Some(mut bound) = bound {
+        bound.set_port(to.port());
+        return bound;
+    }
+    let v6 = SocketAddr::from((Ipv6Addr::LOCALHOST, to.port()));
+    if may_be_v6 && transport.reaches(v6) { v6 } else { (Ipv4Addr::LOCALHOST, to.port()).into() }
+}
+
+/// A [`Transport::send_batch`] for transports that send one datagram per call.
+pub(super) fn send_one_by_one(transport: &(impl Transport + ?Sized), batch: &SendBatch<'_>) -> io::Result<usize> {
+    let mut sent = 0;
+    for message in batch.messages() {
+        for datagram in message.datagrams {
+            let result = match message.from {
+                Some(from) => transport.send_from(from, datagram, message.to),
+                None => transport.send_to(datagram, message.to),
+            };
+            match result {
+                Ok(()) => sent += 1,
+                Err(_) if sent > 0 => return Ok(sent),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(sent)
+}
+
+/// One option of a [`Transport`], with its new value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TransportOption {
+    /// Whether sending to a broadcast address is allowed (`SO_BROADCAST`).
+    Broadcast(bool),
+    /// Receive what is sent to a multicast group (`IP_ADD_MEMBERSHIP`, `IPV6_JOIN_GROUP`).
+    JoinGroup(IpAddr, Interface),
+    /// No longer receive what is sent to a multicast group.
+    LeaveGroup(IpAddr, Interface),
+    /// The interface multicast datagrams leave by (`IP_MULTICAST_IF`, `IPV6_MULTICAST_IF`).
+    MulticastInterface(Interface),
+    /// How many hops multicast datagrams travel (`IP_MULTICAST_TTL`, `IPV6_MULTICAST_HOPS`).
+    MulticastTtl(u8),
+    /// Whether multicast datagrams are also delivered on this host (`IP_MULTICAST_LOOP`, `IPV6_MULTICAST_LOOP`).
+    MulticastLoop(bool),
+}
