@@ -60,7 +60,7 @@ pub(crate) use mailbox::{Common, Mailbox};
 pub(crate) use outbox::Posted;
 pub(crate) use payload::{Copied, Payload};
 pub(crate) use poll::Budgets;
-pub(crate) use queue::{Bound, PacketQueue, Weigh};
+pub(crate) use queue::{PacketQueue, Weigh};
 pub(crate) use roster::{Demux, NotConnected};
 pub(crate) use send_counters::SendCounters;
 pub(crate) use whereabouts::OverBudget;

@@ -8,7 +8,7 @@ use super::payload::{Copied, CountCopies, Payload};
 use super::queue::Room;
 use super::send_counters::SendCounters;
 use super::tally::{Tally, Volume};
-use crate::packet::Pool;
+use crate::packet::PacketPool;
 use crate::peer_id::{LocalId, PeerId};
 use crate::stats::ServerStats;
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
@@ -28,7 +28,7 @@ pub(crate) struct Common<M> {
     /// What they left when they went.
     unread: Tally,
     sends: SendCounters,
-    pool: Arc<Pool>,
+    pool: PacketPool,
     send_mode: SendMode,
     send_limits: SendLimits,
     /// Peers that have something to send, each once.
@@ -51,7 +51,7 @@ struct SendLimits {
 impl<M> Common<M> {
     pub(super) fn new(
         server: u32,
-        pool: Arc<Pool>,
+        pool: PacketPool,
         send_mode: SendMode,
         epoch: Instant,
     ) -> (Arc<Self>, Receiver<PeerId>) {
@@ -120,13 +120,13 @@ impl<M> Common<M> {
         self.send_mode
     }
 
-    pub(super) fn pool(&self) -> &Arc<Pool> {
+    pub(super) fn pool(&self) -> &PacketPool {
         &self.pool
     }
 
     /// Bytes for one peer, in memory of the pool.
     pub(super) fn payload(&self, bytes: &[u8], to: &SocketAddr) -> Payload {
-        Payload::Own(self.pool.packet(bytes, to, self.epoch))
+        Payload::Own(self.pool.copy(bytes, to, self.epoch))
     }
 
     pub(crate) fn list_to_flush(&self, mailbox: Arc<M>) {
@@ -194,7 +194,7 @@ impl<M: Debug + Send + Sync + 'static> Common<M> {
         }
         self.sends.count_queued_copy(bytes.len());
         let nobody = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-        let packet = self.pool.packet(bytes, &nobody, self.epoch);
+        let packet = self.pool.copy(bytes, &nobody, self.epoch);
         Some(Arc::new(Copied::new(packet, Arc::<Self>::clone(self))))
     }
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::contents::Contents;
 use super::limits::QueueLimits;
 use super::mailbox::Mailbox;
-use super::queue::{Overflow, PacketQueue, Room};
+use super::queue::{Overflow, PacketQueue, Room, Weigh};
 use crate::error::GetIntoError;
 use crate::packet::Packet;
 use crate::stats::DropReason;
@@ -27,7 +27,7 @@ impl Mailbox {
         limits: &QueueLimits,
         room: Room,
     ) -> Option<Overflow> {
-        let len = packet.len();
+        let len = packet.size();
         let mut contents = self.contents();
         contents.received += 1;
         contents.received_bytes += len as u64;
@@ -96,7 +96,7 @@ impl Mailbox {
         }
         let mut contents = self.contents();
         match contents.inbox.front() {
-            Some(packet) if packet.len() > room => Err(GetIntoError::BufferTooSmall { size: packet.len(), room }),
+            Some(packet) if packet.size() > room => Err(GetIntoError::BufferTooSmall { size: packet.size(), room }),
             _ => Ok(self.take_from(&mut contents)),
         }
     }
@@ -113,7 +113,7 @@ impl Mailbox {
     fn take_from(&self, contents: &mut Contents) -> Option<Packet> {
         let packet = contents.inbox.pop()?;
         self.publish_waiting(contents);
-        self.shared.count_delivered(packet.len());
+        self.shared.count_delivered(packet.size());
         Some(packet)
     }
 }

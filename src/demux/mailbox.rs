@@ -284,14 +284,14 @@ mod models {
     use super::*;
     use crate::demux::limits::{QueueLimits, SendMode};
     use crate::demux::queue::Room;
-    use crate::packet::{Packet, Pool};
+    use crate::packet::{Packet, PacketPool};
     use crate::sync::mpsc::Receiver;
     use loom::thread;
     use std::net::Ipv4Addr;
     use std::time::Instant;
 
     fn mailbox() -> (Arc<Mailbox>, Receiver<PeerId>) {
-        let (shared, closed) = Common::new(1, Pool::new(0), SendMode::Now, Instant::now());
+        let (shared, closed) = Common::new(1, PacketPool::new(0), SendMode::Now, Instant::now());
         let remote = SocketAddr::from((Ipv4Addr::LOCALHOST, 9));
         (Arc::new(Mailbox::new(LocalId { index: 0, generation: 1 }, None, remote, shared)), closed)
     }

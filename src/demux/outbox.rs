@@ -30,7 +30,7 @@ impl Mailbox {
     pub(crate) fn post(self: &Arc<Self>, payload: Payload) -> Posted {
         let limits = self.shared.send_queue_limits();
         let (room, len, weight) = match &payload {
-            Payload::Own(packet) => (self.shared.send_room(), packet.len(), packet.len()),
+            Payload::Own(packet) => (self.shared.send_room(), packet.size(), packet.size()),
             // It has its room already, once for all its peers.
             Payload::Shared(_) => (Room::any(), payload.len(), 0),
         };

@@ -36,7 +36,7 @@ impl Copied {
 
 impl Drop for Copied {
     fn drop(&mut self) {
-        self.counted_by.count_copy_gone(self.packet.len());
+        self.counted_by.count_copy_gone(self.packet.size());
     }
 }
 
@@ -45,8 +45,8 @@ impl Deref for Payload {
 
     fn deref(&self) -> &[u8] {
         match self {
-            Self::Own(packet) => packet,
-            Self::Shared(copied) => &copied.packet,
+            Self::Own(packet) => packet.whole(),
+            Self::Shared(copied) => copied.packet.whole(),
         }
     }
 }
@@ -54,8 +54,12 @@ impl Deref for Payload {
 impl Weigh for Payload {
     fn weight(&self) -> usize {
         match self {
-            Self::Own(packet) => packet.len(),
+            Self::Own(packet) => packet.size(),
             Self::Shared(_) => 0,
         }
+    }
+
+    fn size(&self) -> usize {
+        self.len()
     }
 }

@@ -21,7 +21,7 @@ use super::table::Table;
 use super::time::{Time, far_after};
 use crate::address::canonical;
 use crate::error::UnknownPeer;
-use crate::packet::{Pool, Stash};
+use crate::packet::{PacketPool, Stash};
 use crate::peer_id::PeerId;
 use crate::peer_state::CloseReason;
 use crate::stats::DropReason;
@@ -66,7 +66,7 @@ pub(crate) enum NotConnected {
 impl Demux {
     pub(crate) fn new(limits: Limits, identity: Identity, send_mode: SendMode, now: Instant) -> Self {
         let server = PeerId::next_server();
-        let (shared, closed) = Common::new(server, Pool::new(limits.max_queued_bytes), send_mode, now);
+        let (shared, closed) = Common::new(server, PacketPool::new(limits.max_queued_bytes), send_mode, now);
         shared.set_limits(&limits);
         Self {
             limits,
@@ -78,7 +78,7 @@ impl Demux {
             news: News::default(),
             ready: ReadyList::default(),
             give_back: GiveBack::default(),
-            stash: Stash::of(Arc::clone(shared.pool())),
+            stash: Stash::of(shared.pool().clone()),
             shared,
             closed: Mutex::new(closed),
             time: Time::starting_at(now),
