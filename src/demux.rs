@@ -968,7 +968,8 @@ impl Demux {
         match reason {
             CloseReason::Closed => self.stats.connections.closed += 1,
             CloseReason::Idle => self.stats.connections.idle += 1,
-            CloseReason::ServerStopped | CloseReason::SocketFailed => {}
+            // The server's end, or a reason of another transport's.
+            _ => {}
         }
         self.tell_ended(id, reason);
         if mailbox.is_ready() {

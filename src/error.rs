@@ -15,7 +15,8 @@
 //! | `ERR_UNAVAILABLE` | `listen`, `bind`: not permitted | [`BindError::PermissionDenied`] |
 //! | `ERR_UNAVAILABLE` | `listen`, `bind`: no such interface | [`BindError::AddressNotAvailable`] |
 //! | `ERR_CANT_CREATE` | `listen`, `bind` | [`BindError::Unsupported`], [`BindError::Io`] |
-//! | `ERR_UNCONFIGURED` | `poll` when not listening | [`PollError::NotOpen`] |
+//! | `ERR_UNCONFIGURED` | `poll` when not listening | [`PollError::NotOpen`]; of a peer that has ended, [`PollError::Ended`] |
+//! | `ERR_BUSY` | `put_packet` while a stream connects | [`PutError::NotReady`] |
 //! | `FAILED` | `poll`: any receive error | counted as noise, or [`PollError::SocketFailed`] where the socket is unusable |
 //! | `ERR_LOCKED` | `connect_to_host`, multicast on a server's peer | [`ConnectError::ServersPeer`], [`OptionError::ServersPeer`] |
 //! | `OK` (ignored) | `set_dest_address`, `set_broadcast_enabled` on a server's peer | the same two |
