@@ -155,8 +155,7 @@ impl UdpServer {
         let transport = TransportOwner::new(transport, pins_reply_address).map_err(BindError::from)?;
         let now = transport.get().io().now();
         self.demux.tell_time(now);
-        // One byte more than is accepted: what fills it is too long.
-        let batch = ReceiveBatch::new(BATCH, self.config.max_packet_size + 1);
+        let batch = ReceiveBatch::for_payloads(BATCH, self.config.max_packet_size);
         self.listening = Some(Listening { transport, batch, polled_at: now });
         self.warn_of_a_small_buffer();
         Ok(())
