@@ -13,11 +13,12 @@ use std::error::Error;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use packetpeer::error::{GetError, PollError, PutError};
 use packetpeer::identity::ConnectionId;
-use packetpeer::{Packet, PacketPeer, PacketPeerUdp};
+use packetpeer::stats::{PeerStats, PollReport};
+use packetpeer::{Packet, PacketPeer, PacketPeerUdp, PeerId, PeerState};
 use support::streams::{Stream, Summary};
 use wire::Said;
 
@@ -62,6 +63,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
 }
 
 /// A connection that is known by its id: a layer that puts the id in front of each packet, and takes it off again.
+#[derive(Debug)]
 struct Connection {
     id: ConnectionId,
     server: SocketAddr,
@@ -98,8 +100,16 @@ fn connected(server: SocketAddr) -> Result<PacketPeerUdp, Box<dyn Error>> {
 }
 
 impl PacketPeer for Connection {
-    fn poll(&mut self) -> Result<(), PollError> {
-        self.socket.poll()
+    fn id(&self) -> PeerId {
+        self.socket.id()
+    }
+
+    fn poll_at(&mut self, now: Instant) -> Result<PollReport, PollError> {
+        self.socket.poll_at(now)
+    }
+
+    fn now(&self) -> Instant {
+        self.socket.now()
     }
 
     fn get_packet(&mut self) -> Result<Option<Packet>, GetError> {
@@ -123,11 +133,31 @@ impl PacketPeer for Connection {
         self.socket.put_packet(&wire::write(self.id, Said::Data(bytes)))
     }
 
+    fn can_put(&self, len: usize) -> bool {
+        self.socket.can_put(wire::HEADER + len)
+    }
+
     fn available_packet_count(&self) -> usize {
         self.socket.available_packet_count()
     }
 
     fn max_packet_size(&self) -> usize {
         self.socket.max_packet_size() - wire::HEADER
+    }
+
+    fn state(&self) -> PeerState {
+        self.socket.state()
+    }
+
+    fn close(&mut self) {
+        self.socket.close();
+    }
+
+    fn remote_addr(&self) -> Option<SocketAddr> {
+        self.socket.remote_addr()
+    }
+
+    fn stats(&self) -> PeerStats {
+        self.socket.stats()
     }
 }

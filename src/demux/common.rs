@@ -7,6 +7,7 @@ use super::mailbox::Mailbox;
 use super::payload::{Copied, Payload};
 use super::queue::Room;
 use super::tally::{Tally, Volume};
+use crate::clock::Clock;
 use crate::packet::Pool;
 use crate::peer_id::{LocalId, PeerId};
 use crate::stats::{SendDropReason, SendDrops, ServerStats};
@@ -35,6 +36,8 @@ pub(crate) struct Common {
     grown: Mutex<Vec<LocalId>>,
     /// Some time or other, for packets that have not been received.
     epoch: Instant,
+    /// For handles, which layers above ask for the time. Nothing in here reads it.
+    clock: Clock,
 }
 
 /// What handles have to know of the server's limits. A put while they change may meet some new and some old ones.
@@ -52,6 +55,7 @@ impl Common {
         pool: Arc<Pool>,
         send_mode: SendMode,
         epoch: Instant,
+        clock: Clock,
     ) -> (Arc<Self>, Receiver<PeerId>) {
         let (closed, receiver) = channel();
         let shared = Self {
@@ -62,12 +66,17 @@ impl Common {
             to_flush: Mutex::default(),
             grown: Mutex::default(),
             epoch,
+            clock,
             closed,
             delivered: Tally::default(),
             unread: Tally::default(),
             sends: SendCounters::default(),
         };
         (Arc::new(shared), receiver)
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     pub(super) fn server(&self) -> u32 {

@@ -296,6 +296,29 @@ impl Mailbox {
         Posted::Queued
     }
 
+    /// Whether a put of `size` bytes finds room: where it has to wait, and at an address that is not confirmed.
+    #[inline]
+    pub(crate) fn can_put(&self, size: usize) -> bool {
+        let mode = self.shared.send_mode();
+        (mode == SendMode::Now && !self.has_moved()) || self.has_room_for(size, mode)
+    }
+
+    fn has_room_for(&self, size: usize, mode: SendMode) -> bool {
+        let mut contents = self.contents();
+        let has_to_wait = match mode {
+            SendMode::Now => false,
+            SendMode::QueueWhenBlocked => contents.outbox.listed,
+            SendMode::OnFlush => true,
+        };
+        let none = PacketQueue::default();
+        let queue = contents.outbox.queue.as_deref().unwrap_or(&none);
+        if has_to_wait && !queue.fits(size, &self.shared.send_queue_limits(), self.shared.send_room()) {
+            return false;
+        }
+        let waits = (queue.bytes(), queue.len());
+        contents.whereabouts().is_none_or(|whereabouts| whereabouts.has_room(size, waits))
+    }
+
     /// The part of [`Mailbox::post`] where something has to be dropped. Returns whether `payload` waits now.
     #[cold]
     fn post_with_care(&self, contents: &mut Contents, payload: Payload, limits: &QueueLimits, room: Room) -> bool {
@@ -698,7 +721,7 @@ mod models {
     use std::time::Instant;
 
     fn mailbox() -> (Arc<Mailbox>, Receiver<PeerId>) {
-        let (shared, closed) = Common::new(1, Pool::new(0), SendMode::Now, Instant::now());
+        let (shared, closed) = Common::new(1, Pool::new(0), SendMode::Now, Instant::now(), Clock::system());
         let remote = SocketAddr::from((Ipv4Addr::LOCALHOST, 9));
         (Arc::new(Mailbox::new(LocalId { index: 0, generation: 1 }, None, remote, shared)), closed)
     }

@@ -4,7 +4,7 @@ use crate::address::canonical;
 use crate::datagram::ReceiveBatch;
 use crate::demux::{Demux, Sorted};
 use crate::error::PutError;
-use crate::socket::{Sink, Transport, send};
+use crate::socket::{Sink, Transport, drop_reason, send};
 
 /// One poll's way from the socket to the core.
 pub(super) struct PortIntake<'a> {
@@ -59,9 +59,10 @@ pub(super) fn send_stateless(
         Some(_) if to.port() == 0 => Err(PutError::NoPort),
         Some(transport) => send(transport, from, bytes, canonical(to)),
     };
-    demux.count_send(match &result {
-        Ok(()) => Ok(bytes.len()),
-        Err(error) => Err(error.into()),
-    });
+    match result.as_ref().map_err(drop_reason) {
+        Ok(()) => demux.count_send(Ok(bytes.len())),
+        Err(Some(reason)) => demux.count_send(Err(reason)),
+        Err(None) => {}
+    }
     result
 }

@@ -7,6 +7,7 @@ use super::dedicated::{DedicatedSockets, bind_addr};
 use super::intake::{PortIntake, send_stateless};
 use super::outgoing::Outgoing;
 use crate::address::canonical;
+use crate::clock::Clock;
 use crate::datagram::ReceiveBatch;
 use crate::demux::{ConnectionId, Demux, Filter, FirstDatagram, Limits, Moved, NotConnected, Verdict};
 use crate::error::{BindError, ConfigError, ConnectError, DedicateError, PollError, PutError, UnknownPeer, WaitError};
@@ -96,10 +97,11 @@ impl UdpServer {
     /// [network](crate::sim::Network).
     pub fn with_transport(config: ServerConfig, factory: impl TransportFactory + 'static) -> Self {
         let ServerConfig { limits, socket, send_mode, identity } = config;
+        let factory: Arc<dyn TransportFactory> = Arc::new(factory);
         Self {
             config: socket,
-            demux: Demux::new(limits, identity, send_mode, factory.now()),
-            factory: Arc::new(factory),
+            demux: Demux::new(limits, identity, send_mode, factory.now(), clock_of(&factory)),
+            factory,
             listening: None,
             wait: SocketWait::default(),
             outgoing: Outgoing::default(),
@@ -818,4 +820,10 @@ fn transport_for_broadcast<'a>(
         return Err(PutError::TooLarge { size, limit });
     }
     listening.map(|listening| listening.transport.get()).ok_or(PutError::NotListening)
+}
+
+/// The clock by which a factory's transports go.
+fn clock_of(factory: &Arc<dyn TransportFactory>) -> Clock {
+    let factory = Arc::clone(factory);
+    Clock::new(move || factory.now())
 }
