@@ -3,7 +3,6 @@
 use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Instant;
 
 use super::source::Source;
@@ -11,7 +10,7 @@ use crate::address::canonical;
 use crate::datagram::{Datagram, ReceiveBatch};
 use crate::demux::{PacketQueue, QueueLimits};
 use crate::notices::Notices;
-use crate::packet::{Packet, Pool};
+use crate::packet::{Packet, PacketPool};
 use crate::socket::{Left, MAX_PAYLOAD_V6, Sink, Transport, receive_all};
 use crate::stats::{DropReason, PeerStats, PollReport};
 
@@ -34,7 +33,7 @@ pub(super) struct Inbox {
     pub(super) limits: QueueLimits,
     pub(super) max_per_poll: usize,
     pub(super) stats: PeerStats,
-    pool: Arc<Pool>,
+    pool: PacketPool,
     notices: Notices,
     /// The latest time that a poll was given.
     polled_at: Option<Instant>,
@@ -48,7 +47,7 @@ impl Default for Inbox {
             limits,
             max_per_poll: MAX_PER_POLL,
             stats: PeerStats::default(),
-            pool: Pool::new(limits.bytes),
+            pool: PacketPool::new(limits.bytes),
             notices: Notices::new(),
             polled_at: None,
         }
@@ -152,7 +151,7 @@ impl Intake<'_> {
     }
 
     fn queue(&mut self, sender: SocketAddr, bytes: &[u8]) {
-        let packet = self.inbox.pool.packet(bytes, &sender, self.now);
+        let packet = self.inbox.pool.copy(bytes, &sender, self.now);
         let lost = self.inbox.queue.push(packet, &self.inbox.limits);
         self.report.queued += usize::from(lost.is_none_or(|lost| !lost.refused));
         if let Some(lost) = lost {

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::link::{DropReason, Link, LinkStats};
+use super::link::{Link, LinkDrop, LinkStats};
 use super::random::Random;
 
 /// Payload and overhead under way on one link, at most, in bytes.
@@ -14,7 +14,7 @@ const NANOS_A_SECOND: u128 = 1_000_000_000;
 /// A [`Link`] at work: decides what becomes of each datagram, and when it arrives. It holds none of them, and reads no
 /// clock; times are nanoseconds from a beginning of the owner's.
 #[derive(Debug)]
-pub(super) struct Lane {
+pub(super) struct LinkState {
     link: Link,
     is_perfect: bool,
     // The link's times, in nanoseconds.
@@ -32,7 +32,7 @@ pub(super) struct Lane {
     under_way: usize,
 }
 
-/// One generator an impairment.
+/// One generator per impairment.
 #[derive(Debug)]
 struct Dice {
     loss: Random,
@@ -78,7 +78,7 @@ impl Passage {
     }
 }
 
-impl Lane {
+impl LinkState {
     /// A link whose chances are those of `seed` and the numbers that name it.
     pub(super) fn new(link: Link, seed: u64, name: &[u64]) -> Self {
         let base = Random::derived(seed, name).next();
@@ -94,7 +94,7 @@ impl Lane {
             duplicate: die(7),
             copy_jitter: die(8),
         };
-        let mut lane = Self {
+        let mut state = Self {
             link: Link::PERFECT,
             is_perfect: true,
             latency: 0,
@@ -107,8 +107,8 @@ impl Lane {
             last_due: 0,
             under_way: 0,
         };
-        lane.set_link(link, 0);
-        lane
+        state.set_link(link, 0);
+        state
     }
 
     /// Changes the link for what comes from now on. What is under way keeps its time, and may be overtaken; what waits
@@ -166,19 +166,19 @@ impl Lane {
         self.under_way -= cost(len);
     }
 
-    fn decide(&mut self, now: u64, len: usize) -> Result<Passage, DropReason> {
+    fn decide(&mut self, now: u64, len: usize) -> Result<Passage, LinkDrop> {
         if self.link.black_out {
-            return Err(DropReason::BlackOut);
+            return Err(LinkDrop::BlackOut);
         }
         if self.link.max_payload.is_some_and(|max| len > max) {
-            return Err(DropReason::TooLarge);
+            return Err(LinkDrop::TooLarge);
         }
         if self.under_way + cost(len) > MAX_UNDER_WAY {
-            return Err(DropReason::QueueFull);
+            return Err(LinkDrop::QueueFull);
         }
-        let sent = self.send_at_rate(now, len).ok_or(DropReason::QueueFull)?;
+        let sent = self.send_at_rate(now, len).ok_or(LinkDrop::QueueFull)?;
         if self.is_lost() {
-            return Err(DropReason::Lost);
+            return Err(LinkDrop::Lost);
         }
         let bits = len as u64 * 8;
         let is_corrupt = self.dice.corrupt.chance(self.link.corrupt_ppm) && bits > 0;
