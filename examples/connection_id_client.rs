@@ -114,18 +114,18 @@ impl PacketPeer for Connection {
 
     fn get_packet(&mut self) -> Result<Option<Packet>, GetError> {
         loop {
-            let Some(packet) = self.socket.get_packet()? else { return Ok(None) };
-            let payload = match wire::read(&packet) {
-                Some((id, Said::Data(payload))) if id == self.id => payload,
+            let Some(mut packet) = self.socket.get_packet()? else { return Ok(None) };
+            match wire::read(&packet) {
+                Some((id, Said::Data(_))) if id == self.id => _ = packet.strip_front(wire::HEADER),
                 // The server wants to see that we receive here. Should the answer be lost, it asks again.
                 Some((id, Said::Token(_))) if id == self.id => {
                     let _ = self.socket.put_packet(&packet);
                     continue;
                 }
                 // Under another id it is not for us; left as it is, no stream takes it for its own.
-                _ => &packet,
-            };
-            return Ok(Some(Packet::new(payload.to_vec(), packet.sender(), packet.received_at())));
+                _ => {}
+            }
+            return Ok(Some(packet));
         }
     }
 

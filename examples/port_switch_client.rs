@@ -134,12 +134,13 @@ impl PacketPeer for Switcher {
     }
 
     fn get_packet(&mut self) -> Result<Option<Packet>, GetError> {
-        while let Some(packet) = self.socket.get_packet()? {
+        while let Some(mut packet) = self.socket.get_packet()? {
             self.last_heard = packet.received_at();
             match Answer::read(&packet) {
-                Some(Answer::Echo(payload)) => {
+                Some(Answer::Echo(_)) => {
                     self.heard_there += usize::from(packet.sender() != self.first);
-                    return Ok(Some(Packet::new(payload.to_vec(), packet.sender(), packet.received_at())));
+                    let _ = packet.strip_front(wire::HEADER);
+                    return Ok(Some(packet));
                 }
                 Some(Answer::ChangePort(port)) if !self.stays => self.change_port(port),
                 _ => {}
