@@ -25,7 +25,8 @@ use crate::stats::{PeerStats, PollReport};
 /// /// Answers what has arrived; returns how much that was. What could not be answered now is left to the next frame.
 /// fn echo(peer: &mut dyn PacketPeer) -> Result<usize, GetError> {
 ///     let mut answered = 0;
-///     while peer.can_put(LONGEST) {
+///     // One that has ended takes nothing more, and is read until it says why.
+///     while peer.can_put(LONGEST) || peer.close_reason().is_some() {
 ///         let Some(packet) = peer.get_packet()? else { break };
 ///         answered += usize::from(peer.put_packet(&packet).is_ok());
 ///     }
@@ -52,10 +53,12 @@ use crate::stats::{PeerStats, PollReport};
 /// - **Counts are bounds.** A layer that drops, joins or splits packets does not know what it will hand out before it has
 ///   done so: its [`available_packet_count`](Self::available_packet_count) is that of the peer beneath plus what it holds.
 /// - **Sizes.** A header or a trailer makes [`max_packet_size`](Self::max_packet_size) smaller by its length, and is added
-///   to the length that [`can_put`](Self::can_put) asks beneath. A trailer is cut off without moving a byte.
+///   to the length that [`can_put`](Self::can_put) asks beneath. Both come off in place:
+///   [`strip_front`](Packet::strip_front), [`strip_back`](Packet::strip_back).
 ///
-/// What a layer receives and cannot make sense of it drops, counts, and goes on: a remote must not be able to cause an
-/// error in `get_packet`.
+/// What a layer receives and cannot make sense of, it drops and counts as
+/// [`undecodable`](crate::stats::ReceiveDrops#structfield.undecodable), and goes on: a remote must not be able to cause an
+/// error in `get_packet`, but by what ends the connection for good.
 ///
 /// `Debug`, `Send` and `Sync` are required because a peer is a component or a resource of an engine, is logged, and
 /// moves between threads, also as a `Box<dyn PacketPeer>`.
@@ -86,7 +89,8 @@ pub trait PacketPeer: fmt::Debug + Send + Sync {
     /// the in-memory [network](crate::sim::Network). It stays the same clock when the peer has ended.
     fn now(&self) -> Instant;
 
-    /// Takes the packet that has waited longest. `Ok(None)` = nothing now.
+    /// Takes the packet that has waited longest. `Ok(None)` = nothing now, also while the connection is still
+    /// [being made](PeerState::Connecting).
     ///
     /// # Errors
     ///
@@ -108,7 +112,7 @@ pub trait PacketPeer: fmt::Debug + Send + Sync {
     /// stream; of datagrams it is not, since the system does not tell whether its own queue is full.
     ///
     /// `false` also for what can never be put: a peer that has ended, or more bytes than
-    /// [`max_packet_size`](Self::max_packet_size).
+    /// [`max_packet_size`](Self::max_packet_size). So do not wait for room without looking at the [`state`](Self::state).
     fn can_put(&self, len: usize) -> bool;
 
     /// Packets that wait to be taken by [`get_packet`](Self::get_packet) without a further poll: at most, since a layer may
