@@ -2,39 +2,27 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::address::canonical;
 use crate::datagram::ReceiveBatch;
-use crate::demux::{Demux, Sorted};
+use crate::demux::{Budgets, Demux};
 use crate::error::PutError;
-use crate::socket::{Sink, Transport, drop_reason, send};
+use crate::socket::{Sink, Transport, send, send_drop_reason};
 
 /// One poll's way from the socket to the core.
 pub(super) struct PortIntake<'a> {
     pub(super) transport: &'a dyn Transport,
     pub(super) demux: &'a mut Demux,
-    pub(super) max_packet_size: usize,
-    pub(super) known_left: usize,
-    pub(super) unknown_left: usize,
+    pub(super) budgets: Budgets,
 }
 
 impl Sink for PortIntake<'_> {
     fn budget(&self) -> usize {
-        // Whose a datagram is shows only when it has been taken.
-        self.known_left.min(self.unknown_left)
+        self.budgets.least()
     }
 
     fn take(&mut self, batch: &ReceiveBatch) {
-        self.demux.look_up(batch);
-        for (place, arrived) in batch.arrived().enumerate() {
-            let cut = arrived.is_cut() || arrived.bytes.len() > self.max_packet_size;
-            match self.demux.sort(place, &arrived, cut) {
-                Sorted::Known => self.known_left -= 1,
-                Sorted::Unknown => self.unknown_left -= 1,
-                Sorted::Answer => {
-                    self.unknown_left -= 1;
-                    let (from, reply) = (*arrived.local(), self.demux.reply());
-                    let _ = send_stateless(Some(self.transport), self.demux, from, reply, *arrived.sender());
-                }
-            }
-        }
+        let transport = self.transport;
+        self.demux.take_batch(batch, &mut self.budgets, |reply| {
+            send(transport, reply.from, reply.bytes, reply.to).map_err(|error| send_drop_reason(&error))
+        });
     }
 
     fn truncated(&mut self) {
@@ -59,10 +47,9 @@ pub(super) fn send_stateless(
         Some(_) if to.port() == 0 => Err(PutError::NoPort),
         Some(transport) => send(transport, from, bytes, canonical(to)),
     };
-    match result.as_ref().map_err(drop_reason) {
-        Ok(()) => demux.count_send(Ok(bytes.len())),
-        Err(Some(reason)) => demux.count_send(Err(reason)),
-        Err(None) => {}
-    }
+    demux.count_send(match &result {
+        Ok(()) => Ok(bytes.len()),
+        Err(error) => Err(send_drop_reason(error)),
+    });
     result
 }

@@ -98,3 +98,8 @@ pub(crate) fn drop_reason(error: &PutError) -> Option<SendDropReason> {
         | PutError::Io(_) => Reason::Failed,
     })
 }
+
+/// The same of a send that no queue stands in front of: there is always a reason.
+pub(crate) fn send_drop_reason(error: &PutError) -> SendDropReason {
+    drop_reason(error).unwrap_or(SendDropReason::Failed)
+}
