@@ -169,7 +169,8 @@ impl PacketPeerUdp {
     ///   there, what waits counted in (an empty packet as a byte or two).
     ///
     /// Whether the system's own queue is full is not known before something is put:
-    /// [`WouldBlock`](PutError::WouldBlock) may come all the same. Does no input or output.
+    /// [`WouldBlock`](PutError::WouldBlock) may come all the same, or [`QueueFull`](PutError::QueueFull) for a packet larger
+    /// than the whole send queue in the mode [`QueueWhenBlocked`](crate::SendMode::QueueWhenBlocked). Does no input or output.
     pub fn can_put(&self, len: usize) -> bool {
         if len > self.max_packet_size() {
             return false;
