@@ -8,6 +8,7 @@ use super::intake::{PortIntake, send_stateless};
 use super::outgoing::Outgoing;
 use super::routes::Routes;
 use crate::address::canonical;
+use crate::clock::Clock;
 use crate::datagram::ReceiveBatch;
 use crate::demux::{Budgets, ConnectionId, Demux, Filter, FirstDatagram, Limits, Moved, NotConnected, Verdict};
 use crate::error::{BindError, ConfigError, ConnectError, DedicateError, PollError, PutError, UnknownPeer, WaitError};
@@ -97,10 +98,11 @@ impl UdpServer {
     /// [network](crate::sim::Network).
     pub fn with_transport(config: ServerConfig, factory: impl TransportFactory + 'static) -> Self {
         let ServerConfig { limits, socket, send_mode, identity } = config;
+        let factory: Arc<dyn TransportFactory> = Arc::new(factory);
         Self {
             config: socket,
-            demux: Demux::new(limits, identity, send_mode, factory.now()),
-            factory: Arc::new(factory),
+            demux: Demux::new(limits, identity, send_mode, factory.now(), clock_of(&factory)),
+            factory,
             listening: None,
             wait: SocketWait::default(),
             outgoing: Outgoing::default(),
@@ -156,8 +158,7 @@ impl UdpServer {
         let transport = TransportOwner::new(transport, pins_reply_address).map_err(BindError::from)?;
         let now = transport.get().io().now();
         self.demux.tell_time(now);
-        // One byte more than is accepted: what fills it is too long.
-        let batch = ReceiveBatch::new(BATCH, self.config.max_packet_size + 1);
+        let batch = ReceiveBatch::for_payloads(BATCH, self.config.max_packet_size);
         self.listening = Some(Listening { transport, batch, polled_at: now });
         self.warn_of_a_small_buffer();
         Ok(())
@@ -820,4 +821,10 @@ fn transport_for_broadcast<'a>(
         return Err(PutError::TooLarge { size, limit });
     }
     listening.map(|listening| listening.transport.get()).ok_or(PutError::NotListening)
+}
+
+/// The clock by which a factory's transports go.
+fn clock_of(factory: &Arc<dyn TransportFactory>) -> Clock {
+    let factory = Arc::clone(factory);
+    Clock::new(move || factory.now())
 }
