@@ -39,7 +39,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     )?;
 
     let idle = Duration::try_from_secs_f64(idle_seconds).map_err(|why| format!("--idle-seconds: {why}"))?;
-    let mut server = UdpServer::with_config(ServerConfig::new().limits(Limits::new().idle_timeout(Some(idle))));
+    let mut server = UdpServer::with_config(ServerConfig::new().limits(Limits::new().idle_timeout(Some(idle))))?;
     let stop = support::ctrl_c()?;
     server.listen(&listen)?;
     println!("listening on {}", server.local_addr().ok_or("not listening")?);
@@ -71,7 +71,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         for id in ready.drain(..) {
             streams.get_mut(&id).map(echo);
         }
-        server.ended(&mut ended);
+        server.take_ended(&mut ended);
         for (id, reason) in ended.drain(..) {
             // The poll that found it has closed its socket.
             let Some(stream) = streams.remove(&id) else { continue };

@@ -34,7 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .idle_timeout(Some(idle))
         // What a stream's goodbye has overtaken on its way must not begin another one.
         .after_close(AfterClose::Refuse(idle));
-    let mut server = UdpServer::with_config(ServerConfig::new().limits(limits));
+    let mut server = UdpServer::with_config(ServerConfig::new().limits(limits))?;
     let stop = support::ctrl_c()?;
     server.listen(&listen)?;
     println!("listening on {}", server.local_addr().ok_or("not listening")?);
@@ -55,7 +55,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             streams.get_mut(&id).map(echo);
         }
         // Whatever ended a stream, it is told here, once.
-        server.ended(&mut ended);
+        server.take_ended(&mut ended);
         for (id, reason) in ended.drain(..) {
             let Some(stream) = streams.remove(&id) else { continue };
             println!("{} ended after {} datagrams: {reason}", address(&stream), stream.stats().received);

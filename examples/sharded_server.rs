@@ -15,7 +15,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use packetpeer::error::BindError;
 use packetpeer::stats::ServerStats;
 use packetpeer::{Limits, PacketPeerUdp, PeerId, ServerConfig, SocketOptions, UdpServer};
 
@@ -48,13 +47,13 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// The first shard may be given port 0; the others take the port that it got.
-fn open(listen: SocketAddr, shards: usize) -> Result<Vec<UdpServer>, BindError> {
+fn open(listen: SocketAddr, shards: usize) -> Result<Vec<UdpServer>, Box<dyn Error>> {
     let config = ServerConfig::new()
         .limits(Limits::new().max_pending_connections(256).max_pending_per_ip(256).max_peers_per_ip(None))
         .socket(SocketOptions::new().share_port(true));
     let mut servers: Vec<UdpServer> = Vec::new();
     for _ in 0..shards.max(1) {
-        let mut server = UdpServer::with_config(config.clone());
+        let mut server = UdpServer::with_config(config.clone())?;
         server.listen(servers.first().and_then(UdpServer::local_addr).unwrap_or(listen))?;
         servers.push(server);
     }

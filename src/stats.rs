@@ -350,13 +350,13 @@ pub struct PollReport {
     pub new_connections: usize,
     /// Datagrams that the filter took for itself or answered.
     pub consumed: usize,
-    /// Connections that go on at another address. Which, is in [`UdpServer::moved`](crate::UdpServer::moved).
+    /// Connections that go on at another address. Which, is in [`UdpServer::take_moved`](crate::UdpServer::take_moved).
     pub moved: usize,
     /// Peers that ended because their handle was closed or dropped. Which, is in
-    /// [`UdpServer::ended`](crate::UdpServer::ended).
+    /// [`UdpServer::take_ended`](crate::UdpServer::take_ended).
     pub closed: usize,
     /// Peers that ended because nothing came from them for the idle timeout. Which, is in
-    /// [`UdpServer::ended`](crate::UdpServer::ended).
+    /// [`UdpServer::take_ended`](crate::UdpServer::take_ended).
     pub idle: usize,
     /// Pending connections that nobody took in time.
     pub expired: usize,

@@ -22,7 +22,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let Options { listen, hz, seconds, send_on_flush, limits, socket } = Options::from_command_line()?;
     let send_mode = if send_on_flush { SendMode::OnFlush } else { SendMode::Now };
 
-    let mut server = UdpServer::with_config(ServerConfig::new().limits(limits).socket(socket).send_mode(send_mode));
+    let mut server = UdpServer::with_config(ServerConfig::new().limits(limits).socket(socket).send_mode(send_mode))?;
     let stop = support::ctrl_c()?;
     server.listen(&listen)?;
     println!("listening on {}", server.local_addr().ok_or("not listening")?);

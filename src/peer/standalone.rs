@@ -2,7 +2,6 @@ use std::cell::Cell;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use super::waker::{SocketWait, WaitOutcome, Waker};
@@ -112,10 +111,9 @@ impl Standalone {
     }
 
     pub(super) fn with_factory(factory: Arc<dyn TransportFactory>) -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
         let limits = QueueLimits::default();
         Self {
-            id: PeerId::stand_alone(NEXT.fetch_add(1, Ordering::Relaxed)),
+            id: PeerId::stand_alone(),
             factory,
             socket: Socket::Unbound,
             inbox: Inbox {
@@ -340,7 +338,7 @@ impl Standalone {
     pub(super) fn set_receive_buffer(&mut self, bytes: Option<usize>) -> Result<(), OptionError> {
         if bytes == Some(0) {
             let needs = "at least 1, or None for the system's";
-            return Err(OptionError::InvalidConfig(ConfigError { name: "receive_buffer", needs }));
+            return Err(OptionError::InvalidConfig(ConfigError::new("receive_buffer", needs)));
         }
         self.receive_buffer = bytes;
         Ok(())
