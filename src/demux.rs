@@ -38,8 +38,8 @@ pub use identity::{ConnectionId, ConnectionIds, Identity, MoveAttempt, MoveVerdi
 pub use limits::{AfterClose, Limits, QueueLimits, SendMode, WhenFull};
 pub(crate) use mailbox::{Bell, Mailbox, Posted};
 pub(crate) use payload::{Copied, Payload};
-pub(crate) use queue::{Bound, PacketQueue, Weigh};
 use queue::{Overflow, Room};
+pub(crate) use queue::{PacketQueue, Weigh};
 pub(crate) use whereabouts::OverBudget;
 
 use crate::address::{canonical, is_answerable};

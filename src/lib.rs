@@ -286,6 +286,7 @@
 mod readme {}
 
 mod address;
+mod counters;
 mod datagram;
 mod demux;
 pub mod error;

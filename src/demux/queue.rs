@@ -3,6 +3,7 @@ use std::ops::Deref;
 
 use super::limits::{QueueLimits, WhenFull};
 use crate::packet::Packet;
+use crate::stats::{DropReason, SendDropReason};
 
 /// Packets that wait, to be taken or to be sent; bounded by count and bytes.
 #[derive(Debug)]
@@ -22,6 +23,26 @@ pub(crate) enum Bound {
     Bytes,
     /// That of all queues together.
     ServerBytes,
+}
+
+impl From<Bound> for DropReason {
+    fn from(bound: Bound) -> Self {
+        match bound {
+            Bound::Packets => Self::QueuePackets,
+            Bound::Bytes => Self::QueueBytes,
+            Bound::ServerBytes => Self::ServerBytes,
+        }
+    }
+}
+
+impl From<Bound> for SendDropReason {
+    fn from(bound: Bound) -> Self {
+        match bound {
+            Bound::Packets => Self::QueuePackets,
+            Bound::Bytes => Self::QueueBytes,
+            Bound::ServerBytes => Self::ServerBytes,
+        }
+    }
 }
 
 /// What a packet counts for in the bytes of all queues together.

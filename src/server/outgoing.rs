@@ -68,14 +68,14 @@ impl Outgoing {
         listed.retain(|mailbox| {
             let Some(own) = dedicated.route(mailbox) else { return true };
             report.failed += self.collect(Arc::clone(mailbox), own);
-            report.add(self.flush_collected(own, shared, &mut recycle));
+            report += self.flush_collected(own, shared, &mut recycle);
             false
         });
         for mailbox in listed.drain(..) {
             report.failed += self.collect(mailbox, transport);
         }
         self.listed = listed;
-        report.add(self.flush_collected(transport, shared, &mut recycle));
+        report += self.flush_collected(transport, shared, &mut recycle);
         self.give_back_memory();
         report
     }

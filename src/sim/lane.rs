@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::link::{DropReason, Link, LinkStats};
+use super::link::{Link, LinkDrop, LinkStats};
 use super::random::Random;
 
 /// Payload and overhead under way on one link, at most, in bytes.
@@ -166,19 +166,19 @@ impl Lane {
         self.under_way -= cost(len);
     }
 
-    fn decide(&mut self, now: u64, len: usize) -> Result<Passage, DropReason> {
+    fn decide(&mut self, now: u64, len: usize) -> Result<Passage, LinkDrop> {
         if self.link.black_out {
-            return Err(DropReason::BlackOut);
+            return Err(LinkDrop::BlackOut);
         }
         if self.link.max_payload.is_some_and(|max| len > max) {
-            return Err(DropReason::TooLarge);
+            return Err(LinkDrop::TooLarge);
         }
         if self.under_way + cost(len) > MAX_UNDER_WAY {
-            return Err(DropReason::QueueFull);
+            return Err(LinkDrop::QueueFull);
         }
-        let sent = self.send_at_rate(now, len).ok_or(DropReason::QueueFull)?;
+        let sent = self.send_at_rate(now, len).ok_or(LinkDrop::QueueFull)?;
         if self.is_lost() {
-            return Err(DropReason::Lost);
+            return Err(LinkDrop::Lost);
         }
         let bits = len as u64 * 8;
         let is_corrupt = self.dice.corrupt.chance(self.link.corrupt_ppm) && bits > 0;

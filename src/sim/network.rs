@@ -347,7 +347,7 @@ impl Wires {
     fn link_stats(&self, from: LinkEnd, to: LinkEnd) -> LinkStats {
         let mut sum = LinkStats::default();
         for (_, wire) in self.lanes.iter().filter(|(ends, _)| ends.are(from, to)) {
-            sum.merge(&wire.stats);
+            sum += wire.stats;
         }
         sum
     }
