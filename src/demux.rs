@@ -45,7 +45,7 @@ pub(crate) use whereabouts::OverBudget;
 use crate::address::{canonical, is_answerable};
 use crate::datagram::{Arrived, ReceiveBatch};
 use crate::error::UnknownPeer;
-use crate::packet::{Packet, Pool, Stash};
+use crate::packet::{Packet, PacketPool, Stash};
 use crate::peer_id::{LocalId, PeerId};
 use crate::peer_state::CloseReason;
 use crate::stats::{DropReason, PollReport, ReceiveDrops, SendDropReason, ServerStats, TableSizes};
@@ -227,7 +227,7 @@ enum Meeting {
 impl Demux {
     pub(crate) fn new(limits: Limits, identity: Identity, send_mode: SendMode, now: Instant) -> Self {
         let server = PeerId::next_server();
-        let (shared, closed) = Common::new(server, Pool::new(limits.max_queued_bytes), send_mode, now);
+        let (shared, closed) = Common::new(server, PacketPool::new(limits.max_queued_bytes), send_mode, now);
         shared.set_limits(&limits);
         Self {
             limits,
@@ -251,7 +251,7 @@ impl Demux {
             ended_ready_room: 0,
             grown: VecDeque::new(),
             grown_room: 0,
-            stash: Stash::of(Arc::clone(shared.pool())),
+            stash: Stash::of(shared.pool().clone()),
             shared,
             queued: Volume::default(),
             room: Room::default(),

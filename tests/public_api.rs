@@ -21,8 +21,8 @@ use packetpeer::stats::{
     ConnectionCounts, PeerStats, PollReport, ReceiveDrops, SendDrops, ServerStats, Stat, StatKind, TableSizes,
 };
 use packetpeer::{
-    CloseReason, Limits, Packet, PacketPeer, PacketPeerUdp, PeerId, PeerState, ServerConfig, SocketOptions, UdpServer,
-    WaitOutcome, Waker,
+    CloseReason, Limits, Packet, PacketPeer, PacketPeerUdp, PacketPool, PeerId, PeerState, ServerConfig, SocketOptions,
+    UdpServer, WaitOutcome, Waker,
 };
 
 mod util;
@@ -42,6 +42,7 @@ const _: () = {
     is_shareable::<PeerState>();
     is_shareable::<CloseReason>();
     is_shareable::<Packet>();
+    is_shareable::<PacketPool>();
     is_shareable::<TableSizes>();
     is_shareable::<Interface>();
     is_shareable::<WaitOutcome>();
