@@ -1,9 +1,12 @@
 //! [`UdpServer`]: one socket, sorted into one handle per peer.
 
+mod broadcast;
 mod config;
 mod dedicated;
 mod intake;
 mod outgoing;
+mod route;
+mod routes;
 mod udp_server;
 
 pub use config::{ServerConfig, SocketOptions};

@@ -186,13 +186,25 @@
 
 mod buffers;
 mod conditioned;
+mod conditioned_transport;
+mod endpoints;
 mod fast_hash;
-mod lane;
+mod holding_link;
+mod host;
+mod host_transport;
 mod link;
+mod link_control;
+mod link_end;
+mod link_state;
 mod network;
+mod network_state;
+mod place;
 mod random;
 mod schedule;
 
-pub use conditioned::{Conditioned, LinkControl};
+pub use conditioned::Conditioned;
+pub use host::Host;
 pub use link::{BurstLoss, Link, LinkStats};
-pub use network::{Host, LinkEnd, Network};
+pub use link_control::LinkControl;
+pub use link_end::LinkEnd;
+pub use network::Network;

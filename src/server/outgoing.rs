@@ -1,13 +1,12 @@
-//! Sending what waits: a flush, and a broadcast.
+//! Sending what waits, by one socket at a time.
 
-use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::dedicated::DedicatedSockets;
-use crate::demux::{Common, Copied, Mailbox, Payload, Posted, SendMode, Weigh};
+use super::route::Route;
+use crate::demux::{Common, Mailbox, Payload, Weigh};
 use crate::packet::Packet;
 use crate::socket::{MAX_MESSAGES, SendBatch, SharedTransport, is_blocked, reason};
 use crate::stats::{FlushReport, SendDropReason};
@@ -52,32 +51,18 @@ struct Letter {
 }
 
 impl Outgoing {
-    /// Sends all that peers have put and that waits. What the system will not take now goes on waiting. The memory of
-    /// what was sent goes to `recycle`.
-    pub(super) fn flush(
-        &mut self,
-        transport: &SharedTransport,
-        dedicated: &DedicatedSockets,
-        shared: &Common,
-        mut recycle: impl FnMut(Packet),
-    ) -> FlushReport {
+    /// Begins a flush: those for whom something waits. They come back by [`end_flush`](Self::end_flush).
+    pub(super) fn begin_flush(&mut self, shared: &Common) -> Vec<Arc<Mailbox>> {
         let mut listed = std::mem::take(&mut self.listed);
         shared.swap_to_flush(&mut listed);
         self.load.peers = self.load.peers.max(listed.len());
-        let mut report = FlushReport::default();
-        listed.retain(|mailbox| {
-            let Some(own) = dedicated.route(mailbox) else { return true };
-            report.failed += self.collect(Arc::clone(mailbox), own);
-            report += self.flush_collected(own, shared, &mut recycle);
-            false
-        });
-        for mailbox in listed.drain(..) {
-            report.failed += self.collect(mailbox, transport);
-        }
+        listed
+    }
+
+    /// Ends a flush: the list is empty by now, and its memory is used again.
+    pub(super) fn end_flush(&mut self, listed: Vec<Arc<Mailbox>>) {
         self.listed = listed;
-        report += self.flush_collected(transport, shared, &mut recycle);
         self.give_back_memory();
-        report
     }
 
     /// Gives back what is several times as much memory as was needed for long.
@@ -97,30 +82,28 @@ impl Outgoing {
         if !mailbox.is_sending() {
             return false;
         }
-        let shared = mailbox.shared();
-        shared.take_off_list(mailbox);
-        self.collect(Arc::clone(mailbox), own);
-        self.flush_collected(own, shared, &mut drop);
+        let route = Route { transport: own, shared: mailbox.shared() };
+        route.shared.take_off_list(mailbox);
+        self.collect(Arc::clone(mailbox), route);
+        self.send_collected(route, &mut drop);
         mailbox.is_sending()
     }
 
-    /// Takes what a peer has put. Returns how many datagrams may not go to where it is.
-    fn collect(&mut self, mailbox: Arc<Mailbox>, transport: &SharedTransport) -> usize {
+    /// Takes what a peer has put, to be [sent](Self::send_collected) by `route`. Returns how many datagrams may not go
+    /// to where it is.
+    pub(super) fn collect(&mut self, mailbox: Arc<Mailbox>, route: Route<'_>) -> usize {
         let (peer, letters) = (self.peers.len(), &mut self.letters);
         let refused = mailbox.take_to_send(|payload| letters.push(Letter { peer, payload }));
-        let from = reply_address(transport, &mailbox);
+        let from = route.reply_address(&mailbox);
         self.peers.push(Addressee { mailbox, from, one_by_one: false });
         refused
     }
 
-    fn flush_collected(
-        &mut self,
-        transport: &SharedTransport,
-        shared: &Common,
-        recycle: &mut impl FnMut(Packet),
-    ) -> FlushReport {
+    /// Sends all that was collected. What the system will not take now goes on waiting; the memory of what was sent
+    /// goes to `recycle`.
+    pub(super) fn send_collected(&mut self, route: Route<'_>, recycle: &mut impl FnMut(Packet)) -> FlushReport {
         self.load.letters = self.load.letters.max(self.letters.len());
-        let (report, done) = self.send_all(transport, shared);
+        let (report, done) = self.send_all(route);
         for Letter { peer, payload } in self.letters.drain(done..).rev() {
             self.peers[peer].mailbox.send_later(payload);
         }
@@ -132,7 +115,7 @@ impl Outgoing {
                 recycle(packet);
             }
         }
-        shared.sends().count_unqueued(done as u64, bytes);
+        route.shared.sends().count_unqueued(done as u64, bytes);
         for Addressee { mailbox, .. } in self.peers.drain(..) {
             mailbox.flushed();
         }
@@ -157,59 +140,19 @@ impl Outgoing {
         }
     }
 
-    /// Sends `bytes` to each of `mailboxes`, at once or, where it has to wait, by a copy that is made once, for all. The
-    /// report is of this broadcast alone.
-    pub(super) fn broadcast<'m>(
-        &mut self,
-        transport: &SharedTransport,
-        dedicated: &DedicatedSockets,
-        shared: &Arc<Common>,
-        mailboxes: impl Iterator<Item = &'m Arc<Mailbox>>,
-        bytes: &[u8],
-    ) -> FlushReport {
-        if shared.send_mode() == SendMode::QueueWhenBlocked {
-            // What has waited so far goes before it.
-            self.flush(transport, dedicated, shared, drop);
-        }
-        let mut broadcast = Broadcast { shared, bytes, copy: None, report: FlushReport::default() };
-        let mut blocked = false;
-        let mut next = SmallVec::<[&Arc<Mailbox>; MAX_MESSAGES]>::new();
-        for mailbox in mailboxes {
-            mailbox.count_broadcast();
-            if broadcast.has_to_wait(mailbox) {
-                broadcast.post(mailbox);
-                continue;
-            }
-            if !mailbox.charge(bytes.len()) {
-                broadcast.refuse(mailbox, SendDropReason::Unconfirmed);
-                continue;
-            }
-            if let Some(own) = dedicated.route(mailbox) {
-                broadcast.send(own, &[mailbox], &mut false);
-                continue;
-            }
-            next.push(mailbox);
-            if next.len() == MAX_MESSAGES {
-                broadcast.send(transport, &next, &mut blocked);
-                next.clear();
-            }
-        }
-        broadcast.send(transport, &next, &mut blocked);
-        broadcast.report
-    }
-
     /// Sends letters until all are sent or the system takes no more; returns how many are done with, sent or failed.
-    fn send_all(&mut self, transport: &SharedTransport, shared: &Common) -> (FlushReport, usize) {
+    fn send_all(&mut self, route: Route<'_>) -> (FlushReport, usize) {
         let mut report = FlushReport::default();
         let (mut datagrams, mut bytes) = (0, 0);
         let mut done = 0;
+        let io = route.transport.io();
         while done < self.letters.len() {
             let mut ends = Ends::new();
             let result = {
                 // Filled where it stands: it is large.
                 let mut batch = SendBatch::default();
-                self.fill_batch(&mut batch, &mut ends, done, transport.io().max_segments());
-                transport.io().send_batch(&batch)
+                self.fill_batch(&mut batch, &mut ends, done, io.max_segments());
+                io.send_batch(&batch)
             };
             match result {
                 Ok(0) => break,
@@ -236,7 +179,7 @@ impl Outgoing {
                 }
             }
         }
-        shared.sends().count_sent_by_server(datagrams, bytes);
+        route.shared.sends().count_sent_by_server(datagrams, bytes);
         report.waiting = self.letters.len() - done;
         (report, done)
     }
@@ -288,93 +231,6 @@ fn shrink<T>(list: &mut Vec<T>, needed: usize) {
     if list.capacity() > 4 * needed + 64 {
         list.shrink_to(2 * needed);
     }
-}
-
-struct Broadcast<'a> {
-    shared: &'a Arc<Common>,
-    bytes: &'a [u8],
-    /// For those for whom it has to wait, made for the first of them.
-    copy: Option<Arc<Copied>>,
-    report: FlushReport,
-}
-
-impl Broadcast<'_> {
-    /// Whether it may not be sent to this peer at once.
-    fn has_to_wait(&self, mailbox: &Mailbox) -> bool {
-        match self.shared.send_mode() {
-            SendMode::Now => false,
-            SendMode::QueueWhenBlocked => mailbox.is_sending(),
-            SendMode::OnFlush => true,
-        }
-    }
-
-    /// Lets it wait for the next flush, if there is room for its copy and in this peer's queue.
-    fn post(&mut self, mailbox: &Arc<Mailbox>) {
-        if self.copy.is_none() {
-            self.copy = self.shared.copy(self.bytes);
-        }
-        match self.copy.as_ref().map(|copy| mailbox.post(Payload::Shared(Arc::clone(copy)))) {
-            Some(Posted::Queued) => self.report.waiting += 1,
-            // Counted there.
-            Some(Posted::Full) => self.report.failed += 1,
-            Some(Posted::Ended(_)) => self.refuse(mailbox, SendDropReason::NotOpen),
-            None => self.refuse(mailbox, SendDropReason::ServerBytes),
-        }
-    }
-
-    #[cold]
-    fn refuse(&mut self, mailbox: &Mailbox, reason: SendDropReason) {
-        self.shared.sends().count_other_puts(1);
-        mailbox.count_unsent(reason);
-        self.report.failed += 1;
-    }
-
-    /// Sends to each of `mailboxes`, as many as one call takes. When the system takes no more, it is `blocked` and not
-    /// asked again.
-    fn send(&mut self, transport: &SharedTransport, mut mailboxes: &[&Arc<Mailbox>], blocked: &mut bool) {
-        while let Some((first, others)) = mailboxes.split_first() {
-            let result = if *blocked { Ok(0) } else { self.send_batch(transport, mailboxes) };
-            let reason = match result {
-                Ok(sent @ 1..) => {
-                    self.count_sent(&mailboxes[..sent]);
-                    mailboxes = &mailboxes[sent..];
-                    continue;
-                }
-                Ok(0) => SendDropReason::WouldBlock,
-                Err(error) => reason(&error),
-            };
-            *blocked = reason == SendDropReason::WouldBlock;
-            first.refund(self.bytes.len());
-            if *blocked && self.shared.send_mode() == SendMode::QueueWhenBlocked {
-                self.post(first);
-            } else {
-                self.refuse(first, reason);
-            }
-            mailboxes = others;
-        }
-    }
-
-    fn send_batch(&self, transport: &SharedTransport, mailboxes: &[&Arc<Mailbox>]) -> io::Result<usize> {
-        let mut batch = SendBatch::default();
-        for mailbox in mailboxes {
-            batch.begin(mailbox.remote(), reply_address(transport, mailbox), self.bytes);
-        }
-        transport.io().send_batch(&batch)
-    }
-
-    fn count_sent(&mut self, mailboxes: &[&Arc<Mailbox>]) {
-        let len = self.bytes.len();
-        mailboxes.iter().for_each(|mailbox| mailbox.count_flushed(len));
-        let sends = self.shared.sends();
-        sends.count_other_puts(mailboxes.len() as u64);
-        sends.count_sent_by_server(mailboxes.len() as u64, (mailboxes.len() * len) as u64);
-        self.report.sent += mailboxes.len();
-    }
-}
-
-/// Which of this host's addresses a datagram to a peer is to leave from, where several are possible.
-fn reply_address(transport: &SharedTransport, mailbox: &Mailbox) -> Option<IpAddr> {
-    if transport.pins_reply_address() { mailbox.local() } else { None }
 }
 
 /// Where the letters of each message of a batch end.

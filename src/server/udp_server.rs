@@ -6,6 +6,7 @@ use super::config::{ServerConfig, SocketOptions};
 use super::dedicated::{DedicatedSockets, bind_addr};
 use super::intake::{PortIntake, send_stateless};
 use super::outgoing::Outgoing;
+use super::routes::Routes;
 use crate::address::canonical;
 use crate::datagram::ReceiveBatch;
 use crate::demux::{ConnectionId, Demux, Filter, FirstDatagram, Limits, Moved, NotConnected, Verdict};
@@ -258,7 +259,8 @@ impl UdpServer {
     pub fn flush(&mut self) -> Result<FlushReport, PollError> {
         let transport = self.listening.as_ref().ok_or(PollError::NotOpen)?.transport.get();
         let (shared, recycle) = self.demux.for_flush();
-        Ok(self.outgoing.flush(transport, &self.dedicated, shared, recycle))
+        let routes = Routes { transport, dedicated: &self.dedicated, shared };
+        Ok(routes.flush(&mut self.outgoing, recycle))
     }
 
     /// Sends `bytes` to every peer, as [`put_packet`](PacketPeerUdp::put_packet) on each would, but with one copy of the
@@ -279,7 +281,8 @@ impl UdpServer {
     pub fn broadcast(&mut self, bytes: &[u8]) -> Result<FlushReport, PutError> {
         let transport = transport_for_broadcast(self.listening.as_ref(), bytes)?;
         let mailboxes = self.demux.mailboxes();
-        Ok(self.outgoing.broadcast(transport, &self.dedicated, self.demux.shared(), mailboxes, bytes))
+        let routes = Routes { transport, dedicated: &self.dedicated, shared: self.demux.shared() };
+        Ok(routes.broadcast(&mut self.outgoing, mailboxes, bytes))
     }
 
     /// As [`broadcast`](Self::broadcast), to the peers named: once for each time that a peer is named. Those that have
@@ -291,7 +294,8 @@ impl UdpServer {
     pub fn broadcast_to(&mut self, ids: &[PeerId], bytes: &[u8]) -> Result<FlushReport, PutError> {
         let transport = transport_for_broadcast(self.listening.as_ref(), bytes)?;
         let mailboxes = ids.iter().filter_map(|&id| self.demux.mailbox(id));
-        Ok(self.outgoing.broadcast(transport, &self.dedicated, self.demux.shared(), mailboxes, bytes))
+        let routes = Routes { transport, dedicated: &self.dedicated, shared: self.demux.shared() };
+        Ok(routes.broadcast(&mut self.outgoing, mailboxes, bytes))
     }
 
     /// The connection that has been pending longest, as a peer; it has received its first packets already. `None` where

@@ -5,15 +5,15 @@ use std::collections::BinaryHeap;
 #[derive(Debug)]
 pub(super) struct Schedule<T> {
     /// Small, since they are moved about.
-    entries: BinaryHeap<Reverse<Entry>>,
-    /// By the index that the entries have.
+    appointments: BinaryHeap<Reverse<Appointment>>,
+    /// By the index that the appointments have.
     values: Vec<Option<T>>,
     vacant: Vec<usize>,
     added: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Entry {
+struct Appointment {
     /// In nanoseconds.
     due: u64,
     number: u64,
@@ -30,7 +30,7 @@ pub(super) struct Taken<T> {
 
 impl<T> Schedule<T> {
     pub(super) fn new() -> Self {
-        Self { entries: BinaryHeap::new(), values: Vec::new(), vacant: Vec::new(), added: 0 }
+        Self { appointments: BinaryHeap::new(), values: Vec::new(), vacant: Vec::new(), added: 0 }
     }
 
     pub(super) fn add(&mut self, due: u64, value: T) {
@@ -52,7 +52,7 @@ impl<T> Schedule<T> {
                 self.values.len() - 1
             }
         };
-        self.entries.push(Reverse(Entry { due, number, index }));
+        self.appointments.push(Reverse(Appointment { due, number, index }));
     }
 
     /// Takes the next, if it is due.
@@ -63,7 +63,7 @@ impl<T> Schedule<T> {
 
     /// Takes the next, due or not.
     pub(super) fn take_next(&mut self) -> Option<Taken<T>> {
-        let Reverse(Entry { due, number, index }) = self.entries.pop()?;
+        let Reverse(Appointment { due, number, index }) = self.appointments.pop()?;
         let value = self.values[index].take()?;
         self.vacant.push(index);
         Some(Taken { due, number, value })
@@ -71,15 +71,15 @@ impl<T> Schedule<T> {
 
     /// When the next is due.
     pub(super) fn next_due(&self) -> Option<u64> {
-        self.entries.peek().map(|Reverse(entry)| entry.due)
+        self.appointments.peek().map(|Reverse(next)| next.due)
     }
 
     pub(super) fn len(&self) -> usize {
-        self.entries.len()
+        self.appointments.len()
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.appointments.is_empty()
     }
 }
 
@@ -98,9 +98,9 @@ mod tests {
         let first = schedule.take_due(2).unwrap();
         assert_eq!(first.value, 'a');
         schedule.put_back(first);
-        let taken: String = std::iter::from_fn(|| schedule.take_due(2)).map(|entry| entry.value).collect();
+        let taken: String = std::iter::from_fn(|| schedule.take_due(2)).map(|taken| taken.value).collect();
         assert_eq!(taken, "abc");
-        assert_eq!(schedule.take_next().map(|entry| entry.value), Some('d'));
+        assert_eq!(schedule.take_next().map(|taken| taken.value), Some('d'));
         assert!(schedule.is_empty());
     }
 }

@@ -33,6 +33,7 @@ pub(crate) fn send(
 }
 
 /// The same to somebody whom the transport is known to reach: they have been heard by it.
+// On the path of every put that leaves at once, where instructions were counted: one call less.
 #[inline]
 pub(crate) fn send_back(
     transport: &dyn Transport,
@@ -49,6 +50,7 @@ pub(crate) fn send_back(
 }
 
 /// What an error of the system means for a datagram of `size` bytes to `to`.
+// Cold: nearly all that is put is sent, and that path stays short.
 #[cold]
 fn explain(transport: &dyn Transport, error: io::Error, size: usize, to: SocketAddr) -> PutError {
     use io::ErrorKind as Kind;

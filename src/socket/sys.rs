@@ -6,8 +6,8 @@
 //! - `adopt(&UdpSocket)`: the same for a socket somebody else has bound, best effort;
 //! - `bind_exclusively(&Socket)`, `reuse_address(&Socket)`: whether others may bind the same port;
 //! - `dissolve(&UdpSocket)`: undoes a connect;
-//! - `wait(&UdpSocket, Option<&Interrupt>, Option<Duration>)`: blocks until there is something to read;
-//! - `PollSet`: the same for many sockets;
+//! - `Watched`, `watch(&socket)`, `poll(&mut [Watched], milliseconds)`: which of several sockets have something to read;
+//!   `poll_set` makes of these, for every system, `wait` for one socket and `PollSet` for many;
 //! - `bind_device(&Socket, name)`: one network device only;
 //! - `set_dont_fragment(&Socket, v6)`, `share_port(&Socket)`;
 //! - `set_traffic_class(&Socket, v6, class)`: `IP_TOS`, `IPV6_TCLASS`;
@@ -31,6 +31,7 @@
 #[cfg(all(any(target_os = "linux", target_os = "android"), not(packetpeer_portable)))]
 #[allow(unsafe_code)]
 mod linux;
+mod poll_set;
 #[cfg(not(all(any(target_os = "linux", target_os = "android"), not(packetpeer_portable))))]
 mod portable;
 #[cfg(unix)]
@@ -42,6 +43,7 @@ mod windows;
 
 #[cfg(all(any(target_os = "linux", target_os = "android"), not(packetpeer_portable)))]
 pub(super) use linux::*;
+pub(super) use poll_set::*;
 #[cfg(not(all(any(target_os = "linux", target_os = "android"), not(packetpeer_portable))))]
 pub(super) use portable::*;
 #[cfg(unix)]

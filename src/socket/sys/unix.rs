@@ -4,11 +4,8 @@ use std::ffi::CString;
 use std::io;
 use std::net::UdpSocket;
 use std::os::fd::{AsRawFd, RawFd};
-use std::time::{Duration, Instant};
 
 use socket2::Socket;
-
-use crate::socket::interrupt::Interrupt;
 
 /// Dissolves the connection of a socket (`connect(2)` with `AF_UNSPEC`).
 pub(in crate::socket) fn dissolve(socket: &UdpSocket) {
@@ -121,102 +118,20 @@ pub(super) fn set_int(socket: RawFd, level: libc::c_int, option: libc::c_int, va
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Returns whether `socket` is readable.
-pub(in crate::socket) fn wait(
-    socket: &UdpSocket,
-    interrupt: Option<&Interrupt>,
-    timeout: Option<Duration>,
-) -> io::Result<bool> {
-    let mut watched =
-        [watch(socket.as_raw_fd()), watch(interrupt.map_or(-1, |interrupt| interrupt.reader().as_raw_fd()))];
-    poll(&mut watched, timeout)?;
-    Ok(watched[0].revents != 0)
+/// What poll(2) takes for a socket, and what it has answered.
+pub(super) type Watched = libc::pollfd;
+
+/// The caller holds the socket for as long as it polls the result.
+pub(super) fn watch(socket: &impl AsRawFd) -> Watched {
+    Watched { fd: socket.as_raw_fd(), events: libc::POLLIN, revents: 0 }
 }
 
-/// Sockets of which one call asks which are readable.
-#[derive(Default)]
-pub(in crate::socket) struct PollSet {
-    watched: Vec<libc::pollfd>,
-}
-
-impl std::fmt::Debug for PollSet {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.watched.iter().map(|watched| watched.fd)).finish()
-    }
-}
-
-impl PollSet {
-    pub(in crate::socket) fn push(&mut self, socket: &UdpSocket) {
-        self.watched.push(watch(socket.as_raw_fd()));
-    }
-
-    pub(in crate::socket) fn swap_remove(&mut self, place: usize) {
-        self.watched.swap_remove(place);
-    }
-
-    /// Appends to `ready` the places of those that are readable now.
-    pub(in crate::socket) fn check(&mut self, ready: &mut Vec<usize>) -> io::Result<()> {
-        if self.watched.is_empty() {
-            return Ok(());
-        }
-        poll(&mut self.watched, Some(Duration::ZERO))?;
-        let places = self.watched.iter().enumerate().filter(|(_, watched)| watched.revents != 0);
-        ready.extend(places.map(|(place, _)| place));
-        Ok(())
-    }
-
-    /// As [`wait`], for `socket` and all of the set.
-    pub(in crate::socket) fn wait(
-        &mut self,
-        socket: &UdpSocket,
-        interrupt: Option<&Interrupt>,
-        timeout: Option<Duration>,
-    ) -> io::Result<bool> {
-        let own = self.watched.len();
-        self.push(socket);
-        if let Some(interrupt) = interrupt {
-            self.watched.push(watch(interrupt.reader().as_raw_fd()));
-        }
-        let result = poll(&mut self.watched, timeout);
-        let readable = self.watched[..=own].iter().any(|watched| watched.revents != 0);
-        self.watched.truncate(own);
-        result.map(|()| readable)
-    }
-}
-
-fn watch(fd: RawFd) -> libc::pollfd {
-    libc::pollfd { fd, events: libc::POLLIN, revents: 0 }
-}
-
-/// Waits until one of `watched` is readable or the time is over.
-fn poll(watched: &mut [libc::pollfd], timeout: Option<Duration>) -> io::Result<()> {
-    let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-    loop {
-        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        // SAFETY: `watched` is a slice of initialised `pollfd`s, exclusively borrowed for the call, and the count
-        // passed is its length. The callers hold the sockets whose descriptors it names, so they are open; a negative
-        // one is ignored by poll(2).
-        let ready = unsafe { libc::poll(watched.as_mut_ptr(), watched.len() as libc::nfds_t, poll_timeout(left)) };
-        if ready > 0 {
-            return Ok(());
-        }
-        // An early return of poll, from rounding or from a time-out longer than it can express, is not the end.
-        if ready == 0 && left.is_some_and(|left| left.is_zero()) {
-            return Ok(());
-        }
-        if ready < 0 {
-            let error = io::Error::last_os_error();
-            if error.kind() != io::ErrorKind::Interrupted {
-                return Err(error);
-            }
-        }
-    }
-}
-
-/// Milliseconds for poll(2), rounded up so that waiting for half a millisecond does not spin.
-fn poll_timeout(left: Option<Duration>) -> libc::c_int {
-    let Some(left) = left else { return -1 };
-    libc::c_int::try_from(left.as_nanos().div_ceil(1_000_000)).unwrap_or(libc::c_int::MAX)
+/// Calls poll(2) once, for so many milliseconds or, where that is negative, for ever; returns how many are readable.
+pub(super) fn poll(watched: &mut [Watched], milliseconds: i32) -> io::Result<usize> {
+    // SAFETY: `watched` is a slice of initialised `pollfd`s, exclusively borrowed for the call, and the count passed is
+    // its length. The callers hold the sockets whose descriptors it names, so they are open.
+    let ready = unsafe { libc::poll(watched.as_mut_ptr(), watched.len() as libc::nfds_t, milliseconds) };
+    usize::try_from(ready).map_err(|_| io::Error::last_os_error())
 }
 
 #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd", target_vendor = "apple"))]

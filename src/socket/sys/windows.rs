@@ -5,13 +5,10 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::windows::io::{AsRawSocket, RawSocket};
 use std::ptr;
-use std::time::{Duration, Instant};
 
 use socket2::{SockRef, Socket};
 use windows_sys::Win32::NetworkManagement::IpHelper::if_nametoindex;
 use windows_sys::Win32::Networking::WinSock;
-
-use crate::socket::interrupt::Interrupt;
 
 // From mstcpip.h: _WSAIOW(IOC_VENDOR, 12) and _WSAIOW(IOC_VENDOR, 15).
 const SIO_UDP_CONNRESET: u32 = 0x9800_000C;
@@ -100,92 +97,21 @@ pub(in crate::socket) fn set_traffic_class(_socket: &Socket, _v6: bool, _class: 
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// Returns whether `socket` is readable.
-pub(in crate::socket) fn wait(
-    socket: &UdpSocket,
-    interrupt: Option<&Interrupt>,
-    timeout: Option<Duration>,
-) -> io::Result<bool> {
-    PollSet::default().wait(socket, interrupt, timeout)
+/// What WSAPoll takes for a socket, and what it has answered.
+pub(super) type Watched = WinSock::WSAPOLLFD;
+
+/// The caller holds the socket for as long as it polls the result.
+pub(super) fn watch(socket: &impl AsRawSocket) -> Watched {
+    Watched { fd: socket.as_raw_socket() as WinSock::SOCKET, events: WinSock::POLLRDNORM, revents: 0 }
 }
 
-/// Sockets of which one call asks which are readable.
-#[derive(Default)]
-pub(in crate::socket) struct PollSet {
-    watched: Vec<WinSock::WSAPOLLFD>,
-}
-
-impl std::fmt::Debug for PollSet {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.watched.iter().map(|watched| watched.fd)).finish()
-    }
-}
-
-impl PollSet {
-    pub(in crate::socket) fn push(&mut self, socket: &UdpSocket) {
-        self.watched.push(watch(socket.as_raw_socket()));
-    }
-
-    pub(in crate::socket) fn swap_remove(&mut self, place: usize) {
-        self.watched.swap_remove(place);
-    }
-
-    /// Appends to `ready` the places of those that are readable now.
-    pub(in crate::socket) fn check(&mut self, ready: &mut Vec<usize>) -> io::Result<()> {
-        if self.watched.is_empty() {
-            return Ok(());
-        }
-        poll(&mut self.watched, Some(Duration::ZERO))?;
-        let places = self.watched.iter().enumerate().filter(|(_, watched)| watched.revents != 0);
-        ready.extend(places.map(|(place, _)| place));
-        Ok(())
-    }
-
-    /// As [`wait`], for `socket` and all of the set.
-    pub(in crate::socket) fn wait(
-        &mut self,
-        socket: &UdpSocket,
-        interrupt: Option<&Interrupt>,
-        timeout: Option<Duration>,
-    ) -> io::Result<bool> {
-        let own = self.watched.len();
-        self.push(socket);
-        if let Some(interrupt) = interrupt {
-            self.watched.push(watch(interrupt.reader().as_raw_socket()));
-        }
-        let result = poll(&mut self.watched, timeout);
-        let readable = self.watched[..=own].iter().any(|watched| watched.revents != 0);
-        self.watched.truncate(own);
-        result.map(|()| readable)
-    }
-}
-
-fn watch(socket: RawSocket) -> WinSock::WSAPOLLFD {
-    WinSock::WSAPOLLFD { fd: socket as WinSock::SOCKET, events: WinSock::POLLRDNORM, revents: 0 }
-}
-
-/// Waits until one of `watched` is readable or the time is over.
-fn poll(watched: &mut [WinSock::WSAPOLLFD], timeout: Option<Duration>) -> io::Result<()> {
-    let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+/// Calls WSAPoll once, for so many milliseconds or, where that is negative, for ever; returns how many are readable.
+pub(super) fn poll(watched: &mut [Watched], milliseconds: i32) -> io::Result<usize> {
     let count = u32::try_from(watched.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
-    loop {
-        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        // SAFETY: `watched` is a slice of initialised WSAPOLLFDs, exclusively borrowed for the call, and the count
-        // passed is its length. The callers hold the sockets that it names, so they are open.
-        let ready = unsafe { WinSock::WSAPoll(watched.as_mut_ptr(), count, poll_timeout(left)) };
-        if ready < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        if ready > 0 || left.is_some_and(|left| left.is_zero()) {
-            return Ok(());
-        }
-    }
-}
-
-/// Milliseconds for WSAPoll, rounded up so that waiting for half a millisecond does not spin.
-fn poll_timeout(left: Option<Duration>) -> i32 {
-    let Some(left) = left else { return -1 };
-    i32::try_from(left.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX)
+    // SAFETY: `watched` is a slice of initialised WSAPOLLFDs, exclusively borrowed for the call, and the count passed
+    // is its length. The callers hold the sockets that it names, so they are open.
+    let ready = unsafe { WinSock::WSAPoll(watched.as_mut_ptr(), count, milliseconds) };
+    usize::try_from(ready).map_err(|_| io::Error::last_os_error())
 }
 
 /// Windows reads an address in 0.0.0.0/8 as an interface index.

@@ -14,7 +14,7 @@ const NANOS_A_SECOND: u128 = 1_000_000_000;
 /// A [`Link`] at work: decides what becomes of each datagram, and when it arrives. It holds none of them, and reads no
 /// clock; times are nanoseconds from a beginning of the owner's.
 #[derive(Debug)]
-pub(super) struct Lane {
+pub(super) struct LinkState {
     link: Link,
     is_perfect: bool,
     // The link's times, in nanoseconds.
@@ -32,7 +32,7 @@ pub(super) struct Lane {
     under_way: usize,
 }
 
-/// One generator an impairment.
+/// One generator per impairment.
 #[derive(Debug)]
 struct Dice {
     loss: Random,
@@ -78,7 +78,7 @@ impl Passage {
     }
 }
 
-impl Lane {
+impl LinkState {
     /// A link whose chances are those of `seed` and the numbers that name it.
     pub(super) fn new(link: Link, seed: u64, name: &[u64]) -> Self {
         let base = Random::derived(seed, name).next();
@@ -94,7 +94,7 @@ impl Lane {
             duplicate: die(7),
             copy_jitter: die(8),
         };
-        let mut lane = Self {
+        let mut state = Self {
             link: Link::PERFECT,
             is_perfect: true,
             latency: 0,
@@ -107,8 +107,8 @@ impl Lane {
             last_due: 0,
             under_way: 0,
         };
-        lane.set_link(link, 0);
-        lane
+        state.set_link(link, 0);
+        state
     }
 
     /// Changes the link for what comes from now on. What is under way keeps its time, and may be overtaken; what waits
