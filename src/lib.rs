@@ -286,6 +286,7 @@
 mod readme {}
 
 mod address;
+mod clock;
 mod counters;
 mod datagram;
 mod demux;

@@ -19,6 +19,7 @@ mod sys;
 mod transport;
 mod udp;
 
+pub use crate::clock::Clock;
 pub use crate::datagram::{Datagram, ReceiveBatch};
 pub use bind::{BindAddr, BindOptions, ToBindAddr};
 pub(crate) use intake::{Left, Sink, receive_all};
@@ -27,7 +28,7 @@ pub use multicast::Interface;
 pub(crate) use noise::{blocked_by_missing_broadcast_flag, is_blocked, is_out_of_descriptors};
 pub(crate) use ready_set::ReadySet;
 pub(crate) use remote::{check_remote, meant};
-pub(crate) use send::{check_size, max_payload, reason, send, send_back};
+pub(crate) use send::{check_size, drop_reason, max_payload, reason, send, send_back, send_drop_reason};
 pub(crate) use send_batch::MAX_MESSAGES;
 pub use send_batch::{Message, SendBatch};
 pub(crate) use shared_transport::{SharedTransport, TransportOwner};

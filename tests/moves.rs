@@ -214,6 +214,33 @@ fn a_put_that_may_not_go_to_a_new_address_says_so() {
     assert_put_equation_holds(&world, &anna, 5);
 }
 
+/// What waits is charged when it leaves, and so counts before.
+#[test]
+fn can_put_knows_how_much_may_go_to_a_new_address() {
+    for mode in MODES {
+        let mut world = World::with_config(config(ids()).send_mode(mode));
+        let (_home, mut anna) = anna_at_home(&mut world);
+        assert!(anna.can_put(65_507));
+        let mut away = socket(&world.network, AWAY);
+        say(&mut away, ANNA, 100);
+        world.poll();
+        assert!(anna.can_put(300) && !anna.can_put(301), "{mode:?}");
+        anna.put_packet(&[7; 200]).unwrap();
+        assert!(anna.can_put(99) && !anna.can_put(101), "{mode:?}");
+        world.server.flush().unwrap();
+        assert!(anna.can_put(100) && !anna.can_put(101), "{mode:?}");
+
+        let empty = (0..200).take_while(|_| anna.can_put(0) && anna.put_packet(b"").is_ok()).count();
+        world.server.flush().unwrap();
+        assert!(anna.can_put(0) == (empty < 100) && (50..=100).contains(&empty), "{mode:?}: {empty} empty ones");
+        assert_eq!(sizes(&mut away).len(), 1 + empty, "{mode:?}");
+        assert_eq!(anna.stats().send_drops.total(), 0, "{mode:?}");
+
+        assert_eq!(world.server.confirm_move(anna.id(), addr(AWAY)), Ok(true));
+        assert!(anna.can_put(65_507), "{mode:?}");
+    }
+}
+
 /// A broadcast goes on to the others.
 #[test]
 fn a_broadcast_leaves_out_whom_it_would_send_too_much() {

@@ -206,6 +206,7 @@ fn a_dead_socket_ends_a_stand_alone_peer_and_it_can_be_bound_again() {
             other => panic!("{kind:?} gave {other:?}"),
         }
         assert_eq!(peer.state(), PeerState::Ended(CloseReason::SocketFailed));
+        assert!(matches!(peer.poll(), Err(PollError::Ended(CloseReason::SocketFailed))));
         assert_eq!(peer.get_packet().unwrap_err(), GetError::Ended(CloseReason::SocketFailed));
         peer.bind(5000).unwrap();
         assert!(poll_texts(&mut peer).is_empty());

@@ -81,6 +81,11 @@ const _: () = {
     is_peer::<PacketPeerUdp>();
     is_peer::<dyn PacketPeer>();
     is_peer::<dyn PacketPeer + Send + Sync>();
+    is_peer::<Box<dyn PacketPeer>>();
+    is_peer::<&mut dyn PacketPeer>();
+    is_peer::<Box<PacketPeerUdp>>();
+    // A resource or a component, whatever is beneath.
+    is_shareable::<Box<dyn PacketPeer>>();
 };
 
 const fn is_error<T: Error + Any + Send + Sync>() {}

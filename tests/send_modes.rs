@@ -136,6 +136,30 @@ impl Transport for Moody<Box<dyn Transport>> {
     }
 }
 
+#[test]
+fn can_put_says_when_a_packet_would_have_to_wait_and_has_no_room() {
+    let limits = Limits::new().send_queue(QueueLimits::new().packets(2).bytes(10));
+    let mut game = Match::with_limits(SendMode::QueueWhenBlocked, 1, limits);
+    assert!(game.peers[0].can_put(1000), "at once, past the queue");
+    game.moods.lock().unwrap().takes = Some(0);
+    for packet in [&b"one"[..], b"two"] {
+        assert!(game.peers[0].can_put(3));
+        game.peers[0].put_packet(packet).unwrap();
+    }
+    assert!(!game.peers[0].can_put(0));
+    assert!(matches!(game.peers[0].put_packet(b""), Err(PutError::QueueFull)));
+
+    game.moods.lock().unwrap().takes = Some(1);
+    game.server.flush().unwrap();
+    assert!(game.peers[0].can_put(7) && !game.peers[0].can_put(8));
+    game.moods.lock().unwrap().takes = None;
+    game.server.flush().unwrap();
+    assert!(game.peers[0].can_put(1000));
+    assert_eq!(game.received(0), [b"one", b"two"]);
+    assert_eq!(game.peers[0].stats().send_drops.total(), 1, "the one that was put without a yes");
+    game.put_counts_add_up(3);
+}
+
 /// Sent, failed, waiting.
 fn counts(report: FlushReport) -> (usize, usize, usize) {
     (report.sent, report.failed, report.waiting)

@@ -8,6 +8,7 @@ use super::payload::{Copied, CountCopies, Payload};
 use super::queue::Room;
 use super::send_counters::SendCounters;
 use super::tally::{Tally, Volume};
+use crate::clock::Clock;
 use crate::packet::PacketPool;
 use crate::peer_id::{LocalId, PeerId};
 use crate::stats::ServerStats;
@@ -37,6 +38,8 @@ pub(crate) struct Common<M> {
     grown: Mutex<Vec<LocalId>>,
     /// Some time or other, for packets that have not been received.
     epoch: Instant,
+    /// For handles, which layers above ask for the time. Nothing in here reads it.
+    clock: Clock,
 }
 
 /// What handles have to know of the server's limits. A put while they change may meet some new and some old ones.
@@ -54,6 +57,7 @@ impl<M> Common<M> {
         pool: PacketPool,
         send_mode: SendMode,
         epoch: Instant,
+        clock: Clock,
     ) -> (Arc<Self>, Receiver<PeerId>) {
         let (closed, receiver) = channel();
         let shared = Self {
@@ -64,12 +68,17 @@ impl<M> Common<M> {
             to_flush: Mutex::default(),
             grown: Mutex::default(),
             epoch,
+            clock,
             closed,
             delivered: Tally::default(),
             unread: Tally::default(),
             sends: SendCounters::default(),
         };
         (Arc::new(shared), receiver)
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     pub(super) fn server(&self) -> u32 {

@@ -20,6 +20,7 @@ use super::replies::Replies;
 use super::table::Table;
 use super::time::{Time, far_after};
 use crate::address::canonical;
+use crate::clock::Clock;
 use crate::error::UnknownPeer;
 use crate::packet::{PacketPool, Stash};
 use crate::peer_id::PeerId;
@@ -64,9 +65,9 @@ pub(crate) enum NotConnected {
 }
 
 impl Demux {
-    pub(crate) fn new(limits: Limits, identity: Identity, send_mode: SendMode, now: Instant) -> Self {
+    pub(crate) fn new(limits: Limits, identity: Identity, send_mode: SendMode, now: Instant, clock: Clock) -> Self {
         let server = PeerId::next_server();
-        let (shared, closed) = Common::new(server, PacketPool::new(limits.max_queued_bytes), send_mode, now);
+        let (shared, closed) = Common::new(server, PacketPool::new(limits.max_queued_bytes), send_mode, now, clock);
         shared.set_limits(&limits);
         Self {
             limits,
@@ -188,7 +189,8 @@ impl Demux {
         match reason {
             CloseReason::Closed => self.ledger.stats.connections.closed += 1,
             CloseReason::Idle => self.ledger.stats.connections.idle += 1,
-            CloseReason::ServerStopped | CloseReason::SocketFailed => {}
+            // The server's end, or a reason of another transport's.
+            _ => {}
         }
         self.news.tell_ended(id, reason, self.most_ended());
         self.ready.note_ended(id, &mailbox);

@@ -4,7 +4,7 @@ use crate::address::canonical;
 use crate::datagram::ReceiveBatch;
 use crate::demux::{Budgets, Demux};
 use crate::error::PutError;
-use crate::socket::{Sink, Transport, send};
+use crate::socket::{Sink, Transport, send, send_drop_reason};
 
 /// One poll's way from the socket to the core.
 pub(super) struct PortIntake<'a> {
@@ -21,7 +21,7 @@ impl Sink for PortIntake<'_> {
     fn take(&mut self, batch: &ReceiveBatch) {
         let transport = self.transport;
         self.demux.take_batch(batch, &mut self.budgets, |reply| {
-            send(transport, reply.from, reply.bytes, reply.to).map_err(|error| (&error).into())
+            send(transport, reply.from, reply.bytes, reply.to).map_err(|error| send_drop_reason(&error))
         });
     }
 
@@ -49,7 +49,7 @@ pub(super) fn send_stateless(
     };
     demux.count_send(match &result {
         Ok(()) => Ok(bytes.len()),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(send_drop_reason(error)),
     });
     result
 }

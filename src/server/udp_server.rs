@@ -8,6 +8,7 @@ use super::intake::{PortIntake, send_stateless};
 use super::outgoing::Outgoing;
 use super::routes::Routes;
 use crate::address::canonical;
+use crate::clock::Clock;
 use crate::datagram::ReceiveBatch;
 use crate::demux::{Budgets, ConnectionId, Demux, Filter, FirstDatagram, Limits, Moved, NotConnected, Verdict};
 use crate::error::{BindError, ConfigError, ConnectError, DedicateError, PollError, PutError, UnknownPeer, WaitError};
@@ -117,7 +118,7 @@ impl UdpServer {
         Self {
             config: socket.clone(),
             next_config: socket,
-            demux: Demux::new(limits, identity, send_mode, factory.now()),
+            demux: Demux::new(limits, identity, send_mode, factory.now(), clock_of(&factory)),
             factory,
             listening: None,
             wait: SocketWait::default(),
@@ -168,8 +169,7 @@ impl UdpServer {
         let now = transport.get().io().now();
         self.config.clone_from(&self.next_config);
         self.demux.tell_time(now);
-        // One byte more than is accepted: what fills it is too long.
-        let batch = ReceiveBatch::new(BATCH, self.config.max_packet_size + 1);
+        let batch = ReceiveBatch::for_payloads(BATCH, self.config.max_packet_size);
         self.listening = Some(Listening { transport, batch, polled_at: now });
         self.warn_of_a_small_buffer();
         Ok(())
@@ -850,4 +850,10 @@ fn transport_for_broadcast<'a>(
         return Err(PutError::TooLarge { size, limit });
     }
     listening.map(|listening| listening.transport.get()).ok_or(PutError::NotListening)
+}
+
+/// The clock by which a factory's transports go.
+fn clock_of(factory: &Arc<dyn TransportFactory>) -> Clock {
+    let factory = Arc::clone(factory);
+    Clock::new(move || factory.now())
 }

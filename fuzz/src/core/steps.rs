@@ -557,6 +557,7 @@ impl World {
         }
         let Some(Handle { peer, .. }) = self.handles.first_mut() else { return };
         assert!(matches!(peer.set_queue_limits(QueueLimits::new()), Err(OptionError::ServersPeer)));
+        assert!(matches!(peer.set_max_per_poll(1), Err(OptionError::ServersPeer)));
         assert!(matches!(peer.bind(0), Err(BindError::ServersPeer)));
         assert!(matches!(peer.connect_to_host("127.0.0.1:9"), Err(ConnectError::ServersPeer)));
         assert!(peer.poll().is_ok());
