@@ -16,7 +16,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use packetpeer::stats::ServerStats;
-use packetpeer::{Limits, PacketPeerUdp, PeerId, ServerConfig, SocketOptions, UdpServer};
+use packetpeer::{Limits, Peers, ServerConfig, SocketOptions, UdpServer};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut listen = SocketAddr::from(([127, 0, 0, 1], 4433));
@@ -62,14 +62,12 @@ fn open(listen: SocketAddr, shards: usize) -> Result<Vec<UdpServer>, Box<dyn Err
 
 struct Shard {
     server: UdpServer,
-    /// By [`PeerId::index`].
-    peers: Vec<Option<PacketPeerUdp>>,
-    ready: Vec<PeerId>,
+    peers: Peers<UdpServer>,
 }
 
 impl Shard {
     fn new(server: UdpServer) -> Self {
-        Self { server, peers: Vec::new(), ready: Vec::new() }
+        Self { server, peers: Peers::new() }
     }
 
     fn run(mut self, stop: &AtomicBool) -> ServerStats {
@@ -80,15 +78,8 @@ impl Shard {
     fn frame(&mut self) -> Result<(), Box<dyn Error>> {
         self.server.wait(Some(Duration::from_millis(20)))?;
         self.server.poll()?;
-        while let Some(peer) = self.server.take_connection() {
-            let index = peer.id().index();
-            self.peers.resize_with(self.peers.len().max(index + 1), || None);
-            self.peers[index] = Some(peer);
-        }
-        self.ready.clear();
-        self.server.ready(&mut self.ready);
-        for id in &self.ready {
-            let Some(peer) = &mut self.peers[id.index()] else { continue };
+        self.peers.update(&mut self.server, |_, _| Some(()), |_, _, (), _| {});
+        while let Some((_, peer, ())) = self.peers.next_ready() {
             while let Some(packet) = peer.get_packet()? {
                 // What cannot be sent now is lost, as datagrams are; the counters say so.
                 let _ = peer.put_packet(&packet);

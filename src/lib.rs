@@ -294,9 +294,11 @@ pub mod error;
 mod notices;
 mod packet;
 mod packet_peer;
+mod packet_server;
 mod peer;
 mod peer_id;
 mod peer_state;
+mod peers;
 mod prefix;
 mod server;
 mod setters;
@@ -308,9 +310,11 @@ mod sync;
 pub use demux::{FirstDatagram, Limits, SendMode, Verdict};
 pub use packet::{Packet, PacketPool};
 pub use packet_peer::PacketPeer;
+pub use packet_server::PacketServer;
 pub use peer::{PacketPeerUdp, WaitOutcome, Waker};
 pub use peer_id::PeerId;
 pub use peer_state::{CloseReason, PeerState};
+pub use peers::Peers;
 pub use server::{ServerConfig, SocketOptions, UdpServer};
 
 /// By what a server knows a sender again, and what it does when one moves: [`ServerConfig::identity`].

@@ -18,7 +18,7 @@ use packetpeer::identity::{ConnectionId, ConnectionIds, Identity};
 use packetpeer::limits::AfterClose;
 use packetpeer::sim::Network;
 use packetpeer::socket::{BindAddr, BindOptions, Interrupt, ReceiveBatch, Transport, TransportFactory};
-use packetpeer::{Limits, PacketPeerUdp, PeerId, SendMode, ServerConfig, SocketOptions, UdpServer};
+use packetpeer::{Limits, PacketPeerUdp, PeerId, Peers, SendMode, ServerConfig, SocketOptions, UdpServer};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -232,6 +232,33 @@ fn echo_in_memory(size: usize, mode: SendMode, way: Way, takes: [usize; 3]) {
     let stats = game.server.stats();
     assert_eq!(stats.delivered, stats.sent + stats.send_queued + stats.send_drops.total(), "{stats}");
     assert_eq!(stats.sent, wire.sent.load(Relaxed) as u64);
+}
+
+#[test]
+fn a_steady_state_through_the_container_of_handles_allocates_nothing() {
+    const PEERS: usize = 1000;
+    const SPEAKERS: usize = 500;
+    let wire = Arc::new(Wire::new(PEERS, 64));
+    let mut server = UdpServer::with_transport(config(SendMode::Now, PEERS), Wires(Arc::clone(&wire))).unwrap();
+    server.listen(1).unwrap();
+    let mut peers: Peers<UdpServer, usize> = Peers::new();
+    for frame in 0..36 {
+        wire.arrive(SPEAKERS, usize::MAX);
+        let allocations = allocations(|| {
+            server.poll().unwrap();
+            peers.update(&mut server, |_, _| Some(0), |_, _, _, _| panic!("nobody leaves"));
+            while let Some((_, peer, heard)) = peers.next_ready() {
+                while let Some(packet) = peer.get_packet().unwrap() {
+                    *heard += 1;
+                    peer.put_packet(&packet).unwrap();
+                }
+            }
+        });
+        if frame >= 12 {
+            assert_eq!(allocations, 0, "frame {frame}");
+        }
+    }
+    assert_eq!(peers.iter().map(|(_, _, heard)| heard).sum::<usize>(), 36 * SPEAKERS);
 }
 
 #[test]

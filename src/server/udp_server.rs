@@ -80,12 +80,6 @@ struct Listening {
     polled_at: Instant,
 }
 
-impl Listening {
-    fn now(&self) -> Instant {
-        self.transport.get().io().now()
-    }
-}
-
 impl UdpServer {
     /// A server that does not listen yet, with the default [`ServerConfig`].
     pub fn new() -> Self {
@@ -196,7 +190,7 @@ impl UdpServer {
     /// [`PollError::NotOpen`] when not listening. [`PollError::SocketFailed`] when the socket is of no further use: it
     /// has been closed and all peers have ended.
     pub fn poll(&mut self) -> Result<PollReport, PollError> {
-        let now = self.listening.as_ref().ok_or(PollError::NotOpen)?.now();
+        let now = self.now();
         self.poll_by(now, now)
     }
 
@@ -207,8 +201,7 @@ impl UdpServer {
     ///
     /// As [`poll`](Self::poll).
     pub fn poll_at(&mut self, now: Instant) -> Result<PollReport, PollError> {
-        let by_transport = self.listening.as_ref().ok_or(PollError::NotOpen)?.now();
-        self.poll_by(now, by_transport)
+        self.poll_by(now, self.now())
     }
 
     /// Polls at `now`, which by the transport's clock is `by_transport`.
@@ -305,7 +298,7 @@ impl UdpServer {
     /// The idle timeout counts from now, as with [`connect`](Self::connect), and not from its last packet.
     #[must_use = "dropping the handle ends the connection"]
     pub fn take_connection(&mut self) -> Option<PacketPeerUdp> {
-        let (transport, now) = (self.listening.as_ref()?.transport.share(), self.now());
+        let (transport, now) = (self.listening.as_ref()?.transport.share(), self.time_of_polls());
         self.demux.take(now).map(|mailbox| PacketPeerUdp::served(mailbox, transport))
     }
 
@@ -461,7 +454,7 @@ impl UdpServer {
             // The list would grow for ever where handles put and are dropped, and nobody flushes or polls.
             let _ = self.flush();
         }
-        let now = self.now();
+        let now = self.time_of_polls();
         match self.demux.connect(addr, id, now) {
             Ok(mailbox) => Ok(PacketPeerUdp::served(mailbox, transport)),
             Err(NotConnected::Known(id)) => Err(ConnectError::AlreadyKnown(id)),
@@ -470,9 +463,8 @@ impl UdpServer {
     }
 
     /// What time it is between two polls: that of the last, and what has passed since by the transport's clock.
-    fn now(&self) -> Instant {
-        let passed =
-            self.listening.as_ref().map(|listening| listening.now().saturating_duration_since(listening.polled_at));
+    fn time_of_polls(&self) -> Instant {
+        let passed = self.listening.as_ref().map(|listening| self.now().saturating_duration_since(listening.polled_at));
         let last = self.demux.now();
         last.checked_add(passed.unwrap_or_default()).unwrap_or(last)
     }
@@ -585,7 +577,7 @@ impl UdpServer {
     ///
     /// [`UnknownPeer`] where it has ended already, its handle is gone, or it is another server's.
     pub fn close(&mut self, id: PeerId) -> Result<(), UnknownPeer> {
-        let now = self.now();
+        let now = self.time_of_polls();
         self.demux.close(id, now)?;
         self.dedicated.release_ended(&self.demux, &mut self.outgoing);
         Ok(())
@@ -609,6 +601,13 @@ impl UdpServer {
         if let Some(listening) = self.listening.take() {
             listening.transport.close();
         }
+    }
+
+    /// What time it is by the clock of the transport, at which [`poll`](Self::poll) polls: the system's, or that of an
+    /// in-memory network. It tells when the server does not listen too, and takes no notice of the times that
+    /// [`poll_at`](Self::poll_at) was given.
+    pub fn now(&self) -> Instant {
+        self.listening.as_ref().map_or_else(|| self.factory.now(), |listening| listening.transport.get().io().now())
     }
 
     /// Blocks until a datagram has come, a [`Waker`] wakes, or `timeout` is over (`None` = never): for servers that
