@@ -80,7 +80,7 @@ fn anna_at_home(world: &mut World) -> (PacketPeerUdp, PacketPeerUdp) {
 
 fn moved(world: &mut World) -> Vec<Moved> {
     let mut moved = Vec::new();
-    world.server.moved(&mut moved);
+    world.server.take_moved(&mut moved);
     moved
 }
 
@@ -530,7 +530,7 @@ impl Transport for Gated {
 fn gated_world(mode: SendMode) -> (World, Gate) {
     let network = Network::new();
     let gate = Gate { host: network.host(SERVER.ip()), takes: Arc::new(usize::MAX.into()), is_broken: Arc::default() };
-    let mut server = UdpServer::with_transport(config(ids()).send_mode(mode), gate.clone());
+    let mut server = UdpServer::with_transport(config(ids()).send_mode(mode), gate.clone()).unwrap();
     server.listen(SERVER).unwrap();
     (World { network, server }, gate)
 }
@@ -750,7 +750,7 @@ mod reply_address {
 
     fn pinned(listen: &str, limits: Limits) -> Pinned {
         let socket = SocketOptions::new().pin_reply_address(true);
-        let mut server = UdpServer::with_config(config(ids()).socket(socket).limits(limits));
+        let mut server = UdpServer::with_config(config(ids()).socket(socket).limits(limits)).unwrap();
         server.listen(listen).unwrap();
         let home = client(&server, "127.0.0.2");
         say(&mut server, &home);

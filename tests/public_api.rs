@@ -39,6 +39,9 @@ const _: () = {
     is_shareable::<WhenFull>();
     is_shareable::<PacketPeerUdp>();
     is_shareable::<PeerId>();
+    is_shareable::<packetpeer::identity::PeerIds>();
+    is_shareable::<packetpeer::Peers<UdpServer, u32>>();
+    is_shareable::<Box<dyn packetpeer::PacketServer<Peer = PacketPeerUdp>>>();
     is_shareable::<PeerState>();
     is_shareable::<CloseReason>();
     is_shareable::<Packet>();

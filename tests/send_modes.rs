@@ -30,7 +30,7 @@ impl Match {
         let network = Network::new();
         let moods = Arc::new(Mutex::new(Moods::default()));
         let host = Moody { inner: network.host([10, 0, 0, 1]), moods: Arc::clone(&moods) };
-        let mut server = UdpServer::with_transport(ServerConfig::new().limits(limits).send_mode(mode), host);
+        let mut server = UdpServer::with_transport(ServerConfig::new().limits(limits).send_mode(mode), host).unwrap();
         server.listen(7000).unwrap();
         let mut new = Self { server, peers: Vec::new(), clients: Vec::new(), moods };
         for last in 0..clients {
@@ -475,7 +475,7 @@ fn a_system_without_buffers_is_one_whose_queue_is_full() {
 #[test]
 fn real_datagrams_of_all_sizes_arrive_whole_and_in_order() {
     for listen in ["127.0.0.1:0", "*:0"] {
-        let mut server = UdpServer::with_config(ServerConfig::new().send_mode(SendMode::OnFlush));
+        let mut server = UdpServer::with_config(ServerConfig::new().send_mode(SendMode::OnFlush)).unwrap();
         server.listen(listen).unwrap();
         let address = SocketAddr::new(IpAddr::from([127, 0, 0, 1]), server.local_port().unwrap());
         let mut clients: Vec<_> = (0..3)
@@ -642,7 +642,7 @@ fn a_wait_does_not_sleep_through_the_end_of_a_jam() {
     for mode in [SendMode::OnFlush, SendMode::QueueWhenBlocked] {
         let moods = Arc::new(Mutex::new(Moods::default()));
         let sockets = Moody { inner: SystemSockets, moods: Arc::clone(&moods) };
-        let mut server = UdpServer::with_transport(ServerConfig::new().send_mode(mode), sockets);
+        let mut server = UdpServer::with_transport(ServerConfig::new().send_mode(mode), sockets).unwrap();
         server.listen("127.0.0.1:0").unwrap();
         let client = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();

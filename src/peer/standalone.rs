@@ -1,7 +1,6 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use super::inbox::Inbox;
@@ -53,9 +52,8 @@ impl Standalone {
     }
 
     pub(super) fn with_factory(factory: Arc<dyn TransportFactory>) -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
         Self {
-            id: PeerId::stand_alone(NEXT.fetch_add(1, Ordering::Relaxed)),
+            id: PeerId::stand_alone(),
             factory,
             socket: Socket::Unbound,
             inbox: Inbox::default(),
@@ -401,7 +399,7 @@ impl fmt::Debug for Standalone {
 
 /// Refuses a value that makes no sense, where it is given.
 fn check(makes_sense: bool, name: &'static str, needs: &'static str) -> Result<(), OptionError> {
-    if makes_sense { Ok(()) } else { Err(OptionError::InvalidConfig(ConfigError { name, needs })) }
+    if makes_sense { Ok(()) } else { Err(OptionError::InvalidConfig(ConfigError::new(name, needs))) }
 }
 
 fn multicast(group: IpAddr) -> Result<IpAddr, OptionError> {

@@ -57,7 +57,10 @@ const NAP: Duration = Duration::from_millis(1);
 #[derive(Debug)]
 #[doc(alias = "UDPServer")]
 pub struct UdpServer {
+    /// Those of the socket listened on, and of peers' own.
     config: SocketOptions,
+    /// Those of the next one.
+    next_config: SocketOptions,
     factory: Arc<dyn TransportFactory>,
     demux: Demux,
     listening: Option<Listening>,
@@ -77,30 +80,38 @@ struct Listening {
     polled_at: Instant,
 }
 
-impl Listening {
-    fn now(&self) -> Instant {
-        self.transport.get().io().now()
-    }
-}
-
 impl UdpServer {
     /// A server that does not listen yet, with the default [`ServerConfig`].
     pub fn new() -> Self {
-        Self::with_config(ServerConfig::default())
+        Self::made_of(ServerConfig::default(), Arc::new(SystemSockets))
     }
 
     /// A server that does not listen yet.
-    pub fn with_config(config: ServerConfig) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// A value of the configuration makes no sense.
+    pub fn with_config(config: ServerConfig) -> Result<Self, ConfigError> {
         Self::with_transport(config, SystemSockets)
     }
 
     /// A server whose sockets come from `factory`, for instance from a host of the in-memory
     /// [network](crate::sim::Network).
-    pub fn with_transport(config: ServerConfig, factory: impl TransportFactory + 'static) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// A value of the configuration makes no sense.
+    pub fn with_transport(config: ServerConfig, factory: impl TransportFactory + 'static) -> Result<Self, ConfigError> {
+        config.check()?;
+        Ok(Self::made_of(config, Arc::new(factory)))
+    }
+
+    /// Of a configuration that has been checked.
+    fn made_of(config: ServerConfig, factory: Arc<dyn TransportFactory>) -> Self {
         let ServerConfig { limits, socket, send_mode, identity } = config;
-        let factory: Arc<dyn TransportFactory> = Arc::new(factory);
         Self {
-            config: socket,
+            config: socket.clone(),
+            next_config: socket,
             demux: Demux::new(limits, identity, send_mode, factory.now(), clock_of(&factory)),
             factory,
             listening: None,
@@ -124,8 +135,7 @@ impl UdpServer {
         if self.is_listening() {
             return Err(BindError::AlreadyOpen);
         }
-        self.check_config()?;
-        let options = self.config.bind_options(addr.to_bind_addr()?);
+        let options = self.next_config.bind_options(addr.to_bind_addr()?);
         let transport = self.factory.bind(&options).map_err(BindError::from)?;
         self.listen_by(transport, options.pin_reply_address)
     }
@@ -141,7 +151,6 @@ impl UdpServer {
         if self.is_listening() {
             return Err(BindError::AlreadyOpen);
         }
-        self.check_config()?;
         if socket.peer_addr().is_ok() {
             return Err(BindError::Connected);
         }
@@ -149,14 +158,10 @@ impl UdpServer {
         self.listen_by(transport, false)
     }
 
-    fn check_config(&self) -> Result<(), ConfigError> {
-        self.limits().check()?;
-        self.config.check()
-    }
-
     fn listen_by(&mut self, transport: Box<dyn Transport>, pins_reply_address: bool) -> Result<(), BindError> {
         let transport = TransportOwner::new(transport, pins_reply_address).map_err(BindError::from)?;
         let now = transport.get().io().now();
+        self.config.clone_from(&self.next_config);
         self.demux.tell_time(now);
         let batch = ReceiveBatch::for_payloads(BATCH, self.config.max_packet_size);
         self.listening = Some(Listening { transport, batch, polled_at: now });
@@ -185,7 +190,7 @@ impl UdpServer {
     /// [`PollError::NotOpen`] when not listening. [`PollError::SocketFailed`] when the socket is of no further use: it
     /// has been closed and all peers have ended.
     pub fn poll(&mut self) -> Result<PollReport, PollError> {
-        let now = self.listening.as_ref().ok_or(PollError::NotOpen)?.now();
+        let now = self.now();
         self.poll_by(now, now)
     }
 
@@ -196,8 +201,7 @@ impl UdpServer {
     ///
     /// As [`poll`](Self::poll).
     pub fn poll_at(&mut self, now: Instant) -> Result<PollReport, PollError> {
-        let by_transport = self.listening.as_ref().ok_or(PollError::NotOpen)?.now();
-        self.poll_by(now, by_transport)
+        self.poll_by(now, self.now())
     }
 
     /// Polls at `now`, which by the transport's clock is `by_transport`.
@@ -294,7 +298,7 @@ impl UdpServer {
     /// The idle timeout counts from now, as with [`connect`](Self::connect), and not from its last packet.
     #[must_use = "dropping the handle ends the connection"]
     pub fn take_connection(&mut self) -> Option<PacketPeerUdp> {
-        let (transport, now) = (self.listening.as_ref()?.transport.share(), self.now());
+        let (transport, now) = (self.listening.as_ref()?.transport.share(), self.time_of_polls());
         self.demux.take(now).map(|mailbox| PacketPeerUdp::served(mailbox, transport))
     }
 
@@ -325,13 +329,13 @@ impl UdpServer {
     /// # let mut ended = Vec::new();
     /// server.poll()?;
     /// ended.clear();
-    /// server.ended(&mut ended);
+    /// server.take_ended(&mut ended);
     /// for (id, reason) in &ended {
     ///     println!("{} left: {reason}", names.remove(id).unwrap_or_default());
     /// }
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn ended(&mut self, ended: &mut Vec<(PeerId, CloseReason)>) {
+    pub fn take_ended(&mut self, ended: &mut Vec<(PeerId, CloseReason)>) {
         self.demux.ended(ended);
     }
 
@@ -343,7 +347,7 @@ impl UdpServer {
     /// However often a connection has moved within a poll, it is told once, with where it was first and where it is
     /// now. One that moves while it is pending is not told, since nobody knows its id; whether it is confirmed,
     /// [`is_address_confirmed`](PacketPeerUdp::is_address_confirmed) says when it has been taken.
-    pub fn moved(&mut self, moved: &mut Vec<Moved>) {
+    pub fn take_moved(&mut self, moved: &mut Vec<Moved>) {
         self.demux.moved(moved);
     }
 
@@ -352,7 +356,7 @@ impl UdpServer {
     /// The first address of a connection counts as confirmed: admission is up to the [filter](Self::set_filter).
     ///
     /// What confirms an address is something random that was sent there, and to nowhere else, and has come back. So draw
-    /// something new for each move [told](Self::moved), and take no answer to an older one. The example
+    /// something new for each move [told](Self::take_moved), and take no answer to an older one. The example
     /// `connection_id_server` does that.
     ///
     /// ```
@@ -365,7 +369,7 @@ impl UdpServer {
     /// # let mut moved = Vec::new();
     /// # fn random() -> [u8; 8] { [7; 8] }
     /// server.poll()?;
-    /// server.moved(&mut moved);
+    /// server.take_moved(&mut moved);
     /// for moved in moved.drain(..).filter(|moved| !moved.confirmed) {
     ///     asked.insert(moved.peer, random());
     /// }
@@ -450,7 +454,7 @@ impl UdpServer {
             // The list would grow for ever where handles put and are dropped, and nobody flushes or polls.
             let _ = self.flush();
         }
-        let now = self.now();
+        let now = self.time_of_polls();
         match self.demux.connect(addr, id, now) {
             Ok(mailbox) => Ok(PacketPeerUdp::served(mailbox, transport)),
             Err(NotConnected::Known(id)) => Err(ConnectError::AlreadyKnown(id)),
@@ -459,9 +463,8 @@ impl UdpServer {
     }
 
     /// What time it is between two polls: that of the last, and what has passed since by the transport's clock.
-    fn now(&self) -> Instant {
-        let passed =
-            self.listening.as_ref().map(|listening| listening.now().saturating_duration_since(listening.polled_at));
+    fn time_of_polls(&self) -> Instant {
+        let passed = self.listening.as_ref().map(|listening| self.now().saturating_duration_since(listening.polled_at));
         let last = self.demux.now();
         last.checked_add(passed.unwrap_or_default()).unwrap_or(last)
     }
@@ -574,7 +577,7 @@ impl UdpServer {
     ///
     /// [`UnknownPeer`] where it has ended already, its handle is gone, or it is another server's.
     pub fn close(&mut self, id: PeerId) -> Result<(), UnknownPeer> {
-        let now = self.now();
+        let now = self.time_of_polls();
         self.demux.close(id, now)?;
         self.dedicated.release_ended(&self.demux, &mut self.outgoing);
         Ok(())
@@ -598,6 +601,13 @@ impl UdpServer {
         if let Some(listening) = self.listening.take() {
             listening.transport.close();
         }
+    }
+
+    /// What time it is by the clock of the transport, at which [`poll`](Self::poll) polls: the system's, or that of an
+    /// in-memory network. It tells when the server does not listen too, and takes no notice of the times that
+    /// [`poll_at`](Self::poll_at) was given.
+    pub fn now(&self) -> Instant {
+        self.listening.as_ref().map_or_else(|| self.factory.now(), |listening| listening.transport.get().io().now())
     }
 
     /// Blocks until a datagram has come, a [`Waker`] wakes, or `timeout` is over (`None` = never): for servers that
@@ -673,6 +683,24 @@ impl UdpServer {
     /// The limits in force.
     pub fn limits(&self) -> &Limits {
         self.demux.limits()
+    }
+
+    /// Changes how the next [`listen`](Self::listen) opens the socket, all of it: to change some, start from those that
+    /// [are set](Self::socket_options). An open socket, and those that peers have for themselves, stay as they are.
+    ///
+    /// # Errors
+    ///
+    /// A value that makes no sense; the options stay as they were. That the system refuses one, `listen` says:
+    /// [`BindError::OptionRefused`].
+    pub fn set_socket_options(&mut self, options: SocketOptions) -> Result<(), ConfigError> {
+        options.check()?;
+        self.next_config = options;
+        Ok(())
+    }
+
+    /// The options set last: those of the next [`listen`](Self::listen).
+    pub fn socket_options(&self) -> &SocketOptions {
+        &self.next_config
     }
 
     /// [`Limits::max_pending_connections`].
