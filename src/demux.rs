@@ -43,6 +43,7 @@ use queue::{Overflow, Room};
 pub(crate) use whereabouts::OverBudget;
 
 use crate::address::{canonical, is_answerable};
+use crate::clock::Clock;
 use crate::datagram::{Arrived, ReceiveBatch};
 use crate::error::UnknownPeer;
 use crate::packet::{Packet, Pool, Stash};
@@ -225,9 +226,10 @@ enum Meeting {
 }
 
 impl Demux {
-    pub(crate) fn new(limits: Limits, identity: Identity, send_mode: SendMode, now: Instant) -> Self {
+    pub(crate) fn new(limits: Limits, identity: Identity, send_mode: SendMode, clock: Clock) -> Self {
+        let now = clock.now();
         let server = PeerId::next_server();
-        let (shared, closed) = Common::new(server, Pool::new(limits.max_queued_bytes), send_mode, now);
+        let (shared, closed) = Common::new(server, Pool::new(limits.max_queued_bytes), send_mode, clock);
         shared.set_limits(&limits);
         Self {
             limits,

@@ -286,6 +286,7 @@
 mod readme {}
 
 mod address;
+mod clock;
 mod datagram;
 mod demux;
 pub mod error;

@@ -7,6 +7,7 @@ use super::mailbox::Mailbox;
 use super::payload::{Copied, Payload};
 use super::queue::Room;
 use super::tally::{Tally, Volume};
+use crate::clock::Clock;
 use crate::packet::Pool;
 use crate::peer_id::{LocalId, PeerId};
 use crate::stats::{SendDropReason, SendDrops, ServerStats};
@@ -33,6 +34,8 @@ pub(crate) struct Common {
     to_flush: Mutex<Vec<Arc<Mailbox>>>,
     /// Peers whose queues have begun to take memory since the server looked, each once.
     grown: Mutex<Vec<LocalId>>,
+    /// The transport's, which handles tell even when the server has stopped.
+    clock: Clock,
     /// Some time or other, for packets that have not been received.
     epoch: Instant,
 }
@@ -44,6 +47,8 @@ struct SendLimits {
     bytes: AtomicUsize,
     drop_oldest: AtomicBool,
     max_queued_bytes: AtomicUsize,
+    /// What every remote can be sent in one datagram.
+    max_payload: AtomicUsize,
 }
 
 impl Common {
@@ -51,7 +56,7 @@ impl Common {
         server: u32,
         pool: Arc<Pool>,
         send_mode: SendMode,
-        epoch: Instant,
+        clock: Clock,
     ) -> (Arc<Self>, Receiver<PeerId>) {
         let (closed, receiver) = channel();
         let shared = Self {
@@ -61,7 +66,8 @@ impl Common {
             send_limits: SendLimits::default(),
             to_flush: Mutex::default(),
             grown: Mutex::default(),
-            epoch,
+            epoch: clock.now(),
+            clock,
             closed,
             delivered: Tally::default(),
             unread: Tally::default(),
@@ -112,6 +118,20 @@ impl Common {
     /// How many bytes more may wait to be sent to all peers together.
     pub(super) fn send_room(&self) -> Room {
         Room::left(self.send_limits.max_queued_bytes.load(Relaxed), self.sends.waiting().0.bytes)
+    }
+
+    /// Tells what every remote can be sent in one datagram, in bytes, by the transport that the server now has.
+    pub(crate) fn set_max_payload(&self, bytes: usize) {
+        self.send_limits.max_payload.store(bytes, Relaxed);
+    }
+
+    /// What every remote can be sent in one datagram, in bytes; some perhaps more.
+    pub(crate) fn max_payload(&self) -> usize {
+        self.send_limits.max_payload.load(Relaxed)
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     pub(crate) fn send_mode(&self) -> SendMode {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::waker::{SocketWait, WaitOutcome, Waker};
 use crate::address::{canonical, is_answerable};
+use crate::clock::Clock;
 use crate::datagram::{Datagram, ReceiveBatch};
 use crate::demux::{PacketQueue, QueueLimits};
 use crate::error::{
@@ -17,8 +18,8 @@ use crate::packet::{Packet, Pool};
 use crate::peer_id::PeerId;
 use crate::peer_state::{CloseReason, PeerState};
 use crate::socket::{
-    BindAddr, BindOptions, Interface, Sink, SocketRef, SystemSockets, ToBindAddr, Transport, TransportFactory,
-    TransportOption, blocked_by_missing_broadcast_flag, check_remote, meant, receive_all, send,
+    BindAddr, BindOptions, Interface, MaxPayload, Sink, SocketRef, SystemSockets, ToBindAddr, Transport,
+    TransportFactory, TransportOption, blocked_by_missing_broadcast_flag, check_remote, meant, receive_all, send,
 };
 use crate::stats::{DropReason, PeerStats, SendDropReason};
 
@@ -40,6 +41,7 @@ thread_local! {
 pub(super) struct Standalone {
     id: PeerId,
     factory: Arc<dyn TransportFactory>,
+    clock: Clock,
     socket: Socket,
     inbox: Inbox,
     destination: Option<SocketAddr>,
@@ -96,6 +98,7 @@ enum Socket {
 struct Open {
     transport: Box<dyn Transport>,
     local_addr: SocketAddr,
+    max_payload: MaxPayload,
 }
 
 /// What has been received and not yet taken, and the counters.
@@ -116,6 +119,7 @@ impl Standalone {
         let limits = QueueLimits::default();
         Self {
             id: PeerId::stand_alone(NEXT.fetch_add(1, Ordering::Relaxed)),
+            clock: factory.clock(),
             factory,
             socket: Socket::Unbound,
             inbox: Inbox {
@@ -209,7 +213,7 @@ impl Standalone {
 
     pub(super) fn poll(&mut self) -> Result<(), PollError> {
         let Socket::Open(open) = &mut self.socket else { return Err(PollError::NotOpen) };
-        let now = open.transport.now();
+        let now = self.clock.now();
         let mut intake = PeerIntake {
             inbox: &mut self.inbox,
             source: &mut self.source,
@@ -260,7 +264,7 @@ impl Standalone {
         let (Socket::Open(open), Some(destination)) = (&self.socket, self.destination) else {
             return Err(PutError::NoDestination);
         };
-        match send(&*open.transport, None, bytes, destination) {
+        match send(&*open.transport, open.max_payload, bytes, destination, None) {
             Err(PutError::PermissionDenied(error))
                 if !self.broadcast && blocked_by_missing_broadcast_flag(&*open.transport, &error, destination) =>
             {
@@ -370,6 +374,17 @@ impl Standalone {
         self.destination
     }
 
+    /// To the destination; without a socket or a destination, what is certain.
+    pub(super) fn max_packet_size(&self) -> usize {
+        let max = if let Socket::Open(open) = &self.socket { open.max_payload } else { MaxPayload::of_udp() };
+        self.destination.map_or(max.to_all(), |to| max.to(to))
+    }
+
+    /// What time it is for this peer, whether it has a socket or not.
+    pub(super) fn clock_now(&self) -> Instant {
+        self.clock.now()
+    }
+
     pub(super) fn local_addr(&self) -> Option<SocketAddr> {
         if let Socket::Open(open) = &self.socket { Some(open.local_addr) } else { None }
     }
@@ -427,7 +442,8 @@ impl Standalone {
         let local_addr = canonical(transport.local_addr().map_err(BindError::from)?);
         self.destination = self.destination.map(|to| meant(&*transport, to));
         self.inbox.discard();
-        self.socket = Socket::Open(Open { transport, local_addr });
+        let max_payload = MaxPayload::of(&*transport);
+        self.socket = Socket::Open(Open { transport, local_addr, max_payload });
         Ok(())
     }
 

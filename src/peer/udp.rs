@@ -1,6 +1,6 @@
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::sync::{Arc, OnceLock, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::served::{Served, Switch};
 use super::standalone::Standalone;
@@ -11,9 +11,7 @@ use crate::packet::Packet;
 use crate::packet_peer::PacketPeer;
 use crate::peer_id::PeerId;
 use crate::peer_state::PeerState;
-use crate::socket::{
-    Interface, MAX_PAYLOAD_V4, SharedTransport, SocketRef, ToBindAddr, TransportFactory, TransportOption, max_payload,
-};
+use crate::socket::{Interface, SharedTransport, SocketRef, ToBindAddr, TransportFactory, TransportOption};
 use crate::stats::PeerStats;
 
 /// One end of a UDP conversation: a peer taken from a [`UdpServer`](crate::UdpServer), or a socket of its own.
@@ -244,6 +242,18 @@ impl PacketPeerUdp {
         match &mut self.kind {
             Kind::Served(_) => Ok(()),
             Kind::Standalone(peer) => peer.poll(),
+        }
+    }
+
+    /// What time it is where this peer's packets come from: that of the system for real sockets, and the virtual one on the
+    /// in-memory [network](crate::sim::Network). For layers above, so that their timers go by the clock by which the peer is
+    /// polled.
+    ///
+    /// A server's peer has the server's clock, also after the server has stopped.
+    pub fn now(&self) -> Instant {
+        match &self.kind {
+            Kind::Served(peer) => peer.clock_now(),
+            Kind::Standalone(peer) => peer.clock_now(),
         }
     }
 
@@ -581,10 +591,14 @@ impl PacketPeerUdp {
         }
     }
 
-    /// Largest packet that can be sent to the remote, in bytes: 65 507 over IPv4, 65 527 over IPv6. Above some 1 200
-    /// the network may have to cut it in pieces, and loses all where it loses one.
+    /// Largest packet that can be sent to the remote, in bytes: 65,507 over IPv4, 65,527 over IPv6, or what the socket's
+    /// [transport](crate::socket::Transport::max_payload) says. Above some 1,200 the network may have to cut it in
+    /// pieces, and loses all where it loses one.
     pub fn max_packet_size(&self) -> usize {
-        self.remote_addr().map_or(MAX_PAYLOAD_V4, max_payload)
+        match &self.kind {
+            Kind::Served(peer) => peer.max_packet_size(),
+            Kind::Standalone(peer) => peer.max_packet_size(),
+        }
     }
 
     /// The socket of a stand-alone peer, to set options the crate does not know or to wait for it beside others.

@@ -4,11 +4,11 @@ use crate::address::canonical;
 use crate::datagram::ReceiveBatch;
 use crate::demux::{Demux, Sorted};
 use crate::error::PutError;
-use crate::socket::{Sink, Transport, send};
+use crate::socket::{SharedTransport, Sink, send};
 
 /// One poll's way from the socket to the core.
 pub(super) struct PortIntake<'a> {
-    pub(super) transport: &'a dyn Transport,
+    pub(super) transport: &'a SharedTransport,
     pub(super) demux: &'a mut Demux,
     pub(super) max_packet_size: usize,
     pub(super) known_left: usize,
@@ -48,7 +48,7 @@ impl Sink for PortIntake<'_> {
 
 /// Sends a datagram that is no peer's, and counts it.
 pub(super) fn send_stateless(
-    transport: Option<&dyn Transport>,
+    transport: Option<&SharedTransport>,
     demux: &Demux,
     from: Option<IpAddr>,
     bytes: &[u8],
@@ -57,7 +57,7 @@ pub(super) fn send_stateless(
     let result = match transport {
         None => Err(PutError::NotListening),
         Some(_) if to.port() == 0 => Err(PutError::NoPort),
-        Some(transport) => send(transport, from, bytes, canonical(to)),
+        Some(transport) => send(transport.io(), transport.max_payload(), bytes, canonical(to), from),
     };
     demux.count_send(match &result {
         Ok(()) => Ok(bytes.len()),

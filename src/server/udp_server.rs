@@ -8,6 +8,7 @@ use super::intake::{PortIntake, send_stateless};
 use super::outgoing::Outgoing;
 use super::routes::Routes;
 use crate::address::canonical;
+use crate::clock::Clock;
 use crate::datagram::ReceiveBatch;
 use crate::demux::{ConnectionId, Demux, Filter, FirstDatagram, Limits, Moved, NotConnected, Verdict};
 use crate::error::{BindError, ConfigError, ConnectError, DedicateError, PollError, PutError, UnknownPeer, WaitError};
@@ -16,7 +17,7 @@ use crate::peer::{PacketPeerUdp, SocketWait, Switch, WaitOutcome, Waker};
 use crate::peer_id::PeerId;
 use crate::peer_state::CloseReason;
 use crate::socket::{
-    Left, MAX_PAYLOAD_V4, SharedTransport, SocketRef, SystemSockets, ToBindAddr, Transport, TransportFactory,
+    Left, MaxPayload, SharedTransport, SocketRef, SystemSockets, ToBindAddr, Transport, TransportFactory,
     TransportOwner, check_remote, meant, receive_all,
 };
 use crate::stats::{FlushReport, PollReport, ServerStats, TableSizes};
@@ -58,6 +59,7 @@ const NAP: Duration = Duration::from_millis(1);
 pub struct UdpServer {
     config: SocketOptions,
     factory: Arc<dyn TransportFactory>,
+    clock: Clock,
     demux: Demux,
     listening: Option<Listening>,
     wait: SocketWait,
@@ -76,12 +78,6 @@ struct Listening {
     polled_at: Instant,
 }
 
-impl Listening {
-    fn now(&self) -> Instant {
-        self.transport.get().io().now()
-    }
-}
-
 impl UdpServer {
     /// A server that does not listen yet, with the default [`ServerConfig`].
     pub fn new() -> Self {
@@ -97,9 +93,11 @@ impl UdpServer {
     /// [network](crate::sim::Network).
     pub fn with_transport(config: ServerConfig, factory: impl TransportFactory + 'static) -> Self {
         let ServerConfig { limits, socket, send_mode, identity } = config;
+        let clock = factory.clock();
         Self {
             config: socket,
-            demux: Demux::new(limits, identity, send_mode, factory.now()),
+            demux: Demux::new(limits, identity, send_mode, clock.clone()),
+            clock,
             factory: Arc::new(factory),
             listening: None,
             wait: SocketWait::default(),
@@ -154,8 +152,9 @@ impl UdpServer {
 
     fn listen_by(&mut self, transport: Box<dyn Transport>, pins_reply_address: bool) -> Result<(), BindError> {
         let transport = TransportOwner::new(transport, pins_reply_address).map_err(BindError::from)?;
-        let now = transport.get().io().now();
+        let now = self.clock.now();
         self.demux.tell_time(now);
+        self.demux.shared().set_max_payload(transport.get().max_payload().to_all());
         // One byte more than is accepted: what fills it is too long.
         let batch = ReceiveBatch::new(BATCH, self.config.max_packet_size + 1);
         self.listening = Some(Listening { transport, batch, polled_at: now });
@@ -184,7 +183,7 @@ impl UdpServer {
     /// [`PollError::NotOpen`] when not listening. [`PollError::SocketFailed`] when the socket is of no further use: it
     /// has been closed and all peers have ended.
     pub fn poll(&mut self) -> Result<PollReport, PollError> {
-        let now = self.listening.as_ref().ok_or(PollError::NotOpen)?.now();
+        let now = self.now();
         self.poll_by(now, now)
     }
 
@@ -195,8 +194,7 @@ impl UdpServer {
     ///
     /// As [`poll`](Self::poll).
     pub fn poll_at(&mut self, now: Instant) -> Result<PollReport, PollError> {
-        let by_transport = self.listening.as_ref().ok_or(PollError::NotOpen)?.now();
-        self.poll_by(now, by_transport)
+        self.poll_by(now, self.now())
     }
 
     /// Polls at `now`, which by the transport's clock is `by_transport`.
@@ -214,7 +212,7 @@ impl UdpServer {
             known_left: budget - for_own + left,
             unknown_left: self.demux.limits().max_unknown_per_poll,
             max_packet_size,
-            transport: transport.get().io(),
+            transport: transport.get(),
             demux: &mut self.demux,
         };
         match receive_all(transport.get().io(), batch, &mut intake) {
@@ -296,7 +294,7 @@ impl UdpServer {
     /// The idle timeout counts from now, as with [`connect`](Self::connect), and not from its last packet.
     #[must_use = "dropping the handle ends the connection"]
     pub fn take_connection(&mut self) -> Option<PacketPeerUdp> {
-        let (transport, now) = (self.listening.as_ref()?.transport.share(), self.now());
+        let (transport, now) = (self.listening.as_ref()?.transport.share(), self.time_of_polls());
         self.demux.take(now).map(|mailbox| PacketPeerUdp::served(mailbox, transport))
     }
 
@@ -452,7 +450,7 @@ impl UdpServer {
             // The list would grow for ever where handles put and are dropped, and nobody flushes or polls.
             let _ = self.flush();
         }
-        let now = self.now();
+        let now = self.time_of_polls();
         match self.demux.connect(addr, id, now) {
             Ok(mailbox) => Ok(PacketPeerUdp::served(mailbox, transport)),
             Err(NotConnected::Known(id)) => Err(ConnectError::AlreadyKnown(id)),
@@ -461,9 +459,8 @@ impl UdpServer {
     }
 
     /// What time it is between two polls: that of the last, and what has passed since by the transport's clock.
-    fn now(&self) -> Instant {
-        let passed =
-            self.listening.as_ref().map(|listening| listening.now().saturating_duration_since(listening.polled_at));
+    fn time_of_polls(&self) -> Instant {
+        let passed = self.listening.as_ref().map(|listening| self.now().saturating_duration_since(listening.polled_at));
         let last = self.demux.now();
         last.checked_add(passed.unwrap_or_default()).unwrap_or(last)
     }
@@ -520,8 +517,8 @@ impl UdpServer {
     ///
     /// See [`PutError`]; the datagram was not sent, and is counted under its reason.
     pub fn send_to(&mut self, addr: SocketAddr, bytes: &[u8]) -> Result<(), PutError> {
-        let transport = self.listening.as_ref().map(|listening| listening.transport.get().io());
-        let addr = transport.map_or(addr, |transport| meant(transport, addr));
+        let transport = self.listening.as_ref().map(|listening| listening.transport.get());
+        let addr = transport.map_or(addr, |transport| meant(transport.io(), addr));
         send_stateless(transport, &self.demux, None, bytes, addr)
     }
 
@@ -576,7 +573,7 @@ impl UdpServer {
     ///
     /// [`UnknownPeer`] where it has ended already, its handle is gone, or it is another server's.
     pub fn close(&mut self, id: PeerId) -> Result<(), UnknownPeer> {
-        let now = self.now();
+        let now = self.time_of_polls();
         self.demux.close(id, now)?;
         self.dedicated.release_ended(&self.demux, &mut self.outgoing);
         Ok(())
@@ -600,6 +597,13 @@ impl UdpServer {
         if let Some(listening) = self.listening.take() {
             listening.transport.close();
         }
+    }
+
+    /// What time it is by the clock of the transport, at which [`poll`](Self::poll) polls: the system's, or that of an
+    /// in-memory network. It tells when the server does not listen too, and takes no notice of the times that
+    /// [`poll_at`](Self::poll_at) was given.
+    pub fn now(&self) -> Instant {
+        self.clock.now()
     }
 
     /// Blocks until a datagram has come, a [`Waker`] wakes, or `timeout` is over (`None` = never): for servers that
@@ -628,7 +632,7 @@ impl UdpServer {
             let time = left.into_iter().chain(nap).min();
             let outcome =
                 self.wait.wait(|interrupt| dedicated.wait(transport, time, interrupt)).map_err(WaitError::Io)?;
-            if outcome != WaitOutcome::TimedOut || time == left || transport.is_virtual() {
+            if outcome != WaitOutcome::TimedOut || time == left || self.clock.is_virtual() {
                 return Ok(outcome);
             }
         }
@@ -813,14 +817,16 @@ fn sum(one: Option<u64>, other: Option<u64>) -> Option<u64> {
     one.into_iter().chain(other).reduce(|one, other| one + other)
 }
 
-/// What a broadcast of `bytes` goes out by. Some of the peers may be IPv4 ones, so their limit holds for all.
+/// What a broadcast of `bytes` goes out by. Some of the peers may be IPv4 ones, which can be sent less: their limit holds
+/// for all.
 fn transport_for_broadcast<'a>(
     listening: Option<&'a Listening>,
     bytes: &[u8],
 ) -> Result<&'a SharedTransport, PutError> {
-    let (size, limit) = (bytes.len(), MAX_PAYLOAD_V4);
-    if size > limit {
-        return Err(PutError::TooLarge { size, limit });
+    let transport = listening.map(|listening| listening.transport.get());
+    let limit = transport.map_or_else(MaxPayload::of_udp, SharedTransport::max_payload).to_all();
+    if bytes.len() > limit {
+        return Err(PutError::TooLarge { size: bytes.len(), limit });
     }
-    listening.map(|listening| listening.transport.get()).ok_or(PutError::NotListening)
+    transport.ok_or(PutError::NotListening)
 }

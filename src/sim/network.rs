@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::link::{Link, LinkStats};
 use super::link_end::LinkEnd;
 use super::network_state::NetworkState;
+use crate::clock::Clock;
 
 /// A network that exists only in this process. Clones are the same network.
 ///
@@ -70,6 +71,13 @@ impl Network {
     /// What time it is.
     pub fn now(&self) -> Instant {
         self.state().now()
+    }
+
+    /// The network's clock, which [`advance`](Self::advance) moves: that of everything on its hosts, and of whatever
+    /// else is to live in the same virtual time.
+    pub fn clock(&self) -> Clock {
+        let network = self.clone();
+        Clock::new(move || network.now())
     }
 
     /// How far the clock has moved since the network was made.

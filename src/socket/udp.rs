@@ -12,6 +12,7 @@ use super::multicast::Interface;
 use super::send_batch::SendBatch;
 use super::sys;
 use super::transport::{Transport, TransportFactory, TransportOption, send_one_by_one, this_host};
+use crate::clock::Clock;
 use crate::datagram::ReceiveBatch;
 
 /// The real thing: UDP sockets of the operating system. What servers and peers use unless told otherwise.
@@ -31,6 +32,10 @@ impl TransportFactory for SystemSockets {
             },
         };
         Ok(Box::new(UdpTransport::new(socket, family, None, options.pin_reply_address)))
+    }
+
+    fn clock(&self) -> Clock {
+        Clock::system()
     }
 
     fn adopt(&self, socket: UdpSocket) -> io::Result<Box<dyn Transport>> {
@@ -247,24 +252,24 @@ impl UdpTransport {
 }
 
 impl Transport for UdpTransport {
+    fn inner(&self) -> Option<&dyn Transport> {
+        None
+    }
+
     fn receive(&self, batch: &mut ReceiveBatch) -> io::Result<()> {
         sys::receive(&self.socket, self.pins_reply_address, batch)
     }
 
-    fn send_to(&self, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
+    fn send(&self, bytes: &[u8], to: SocketAddr, from: Option<IpAddr>) -> io::Result<()> {
         // A send is all or nothing for datagrams: the length that comes back says nothing new.
-        match self.connected {
-            Some(_) => self.socket.send(bytes)?,
-            None => self.socket.send_to(bytes, self.native(to))?,
+        match (self.connected, from) {
+            (_, Some(from)) if self.pins_reply_address => {
+                return sys::send_from(&self.socket, from, bytes, self.native(to));
+            }
+            (Some(_), _) => self.socket.send(bytes)?,
+            (None, _) => self.socket.send_to(bytes, self.native(to))?,
         };
         Ok(())
-    }
-
-    fn send_from(&self, from: IpAddr, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
-        if !self.pins_reply_address {
-            return self.send_to(bytes, to);
-        }
-        sys::send_from(&self.socket, from, bytes, self.native(to))
     }
 
     fn send_batch(&self, batch: &SendBatch<'_>) -> io::Result<usize> {
@@ -448,7 +453,7 @@ mod tests {
     fn a_socket_fills_slots_without_room() {
         let addr = BindAddr::Addr(([127, 0, 0, 1], 0).into());
         let [socket, sender] = [(); 2].map(|()| SystemSockets.bind(&BindOptions::new(addr)).unwrap());
-        sender.send_to(b"x", socket.local_addr().unwrap()).unwrap();
+        sender.send(b"x", socket.local_addr().unwrap(), None).unwrap();
         let mut batch = ReceiveBatch::new(2, 0);
         assert!(socket.wait(Some(std::time::Duration::from_secs(10)), None).unwrap());
         // Windows reports what is cut by an error.

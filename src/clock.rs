@@ -1,0 +1,68 @@
+//! What time it is: the system's clock, or one that somebody moves.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// The clock of a [`TransportFactory`](crate::socket::TransportFactory): what time it is for the servers and peers whose
+/// sockets it makes. Clones are the same clock.
+///
+/// They ask for it once, when they are made, and then read it once per poll and wherever something is timed between two
+/// polls; [`UdpServer::now`](crate::UdpServer::now) tells what it shows. Layers above should take their time from there,
+/// or from the `now` that they are polled with, and not from [`Instant::now`]: then they run in virtual time as well.
+///
+/// ```
+/// use std::sync::{Arc, Mutex};
+/// use std::time::{Duration, Instant};
+/// use packetpeer::socket::Clock;
+///
+/// let time = Arc::new(Mutex::new(Instant::now()));
+/// let hand = Arc::clone(&time);
+/// let clock = Clock::new(move || *hand.lock().unwrap());
+/// let before = clock.now();
+/// *time.lock().unwrap() += Duration::from_secs(60); // a minute of a test, in no time
+/// assert_eq!(clock.now() - before, Duration::from_secs(60));
+/// assert!(clock.is_virtual() && !Clock::system().is_virtual());
+/// ```
+#[derive(Clone, Default)]
+pub struct Clock {
+    /// `None` = the system's.
+    hand: Option<Arc<dyn Fn() -> Instant + Send + Sync>>,
+}
+
+impl Clock {
+    /// The system's monotonic clock, [`Instant::now`]: that of real sockets, and the default.
+    pub fn system() -> Self {
+        Self { hand: None }
+    }
+
+    /// A virtual clock, which shows what `now` returns. It stands still until somebody moves it, so nobody waits for it:
+    /// a `wait` of servers and peers in virtual time returns at once.
+    ///
+    /// `now` is called from any thread, within polls: it should be quick, must not panic and should never go back; where
+    /// it does, servers count it as standing still.
+    pub fn new(now: impl Fn() -> Instant + Send + Sync + 'static) -> Self {
+        Self { hand: Some(Arc::new(now)) }
+    }
+
+    /// What time it is.
+    #[inline]
+    pub fn now(&self) -> Instant {
+        match &self.hand {
+            None => Instant::now(),
+            Some(hand) => hand(),
+        }
+    }
+
+    /// Whether it stands still until somebody moves it.
+    #[inline]
+    pub fn is_virtual(&self) -> bool {
+        self.hand.is_some()
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Clock").field(&if self.is_virtual() { "virtual" } else { "system" }).finish()
+    }
+}
