@@ -38,15 +38,15 @@ pub use identity::{ConnectionId, ConnectionIds, Identity, MoveAttempt, MoveVerdi
 pub use limits::{AfterClose, Limits, QueueLimits, SendMode, WhenFull};
 pub(crate) use mailbox::{Bell, Mailbox, Posted};
 pub(crate) use payload::{Copied, Payload};
-pub(crate) use queue::{Bound, PacketQueue, Weigh};
 use queue::{Overflow, Room};
+pub(crate) use queue::{PacketQueue, Weigh};
 pub(crate) use whereabouts::OverBudget;
 
 use crate::address::{canonical, is_answerable};
 use crate::clock::Clock;
 use crate::datagram::{Arrived, ReceiveBatch};
 use crate::error::UnknownPeer;
-use crate::packet::{Packet, Pool, Stash};
+use crate::packet::{Packet, PacketPool, Stash};
 use crate::peer_id::{LocalId, PeerId};
 use crate::peer_state::CloseReason;
 use crate::stats::{DropReason, PollReport, ReceiveDrops, SendDropReason, ServerStats, TableSizes};
@@ -229,7 +229,7 @@ impl Demux {
     pub(crate) fn new(limits: Limits, identity: Identity, send_mode: SendMode, clock: Clock) -> Self {
         let now = clock.now();
         let server = PeerId::next_server();
-        let (shared, closed) = Common::new(server, Pool::new(limits.max_queued_bytes), send_mode, clock);
+        let (shared, closed) = Common::new(server, PacketPool::new(limits.max_queued_bytes), send_mode, clock);
         shared.set_limits(&limits);
         Self {
             limits,
@@ -253,7 +253,7 @@ impl Demux {
             ended_ready_room: 0,
             grown: VecDeque::new(),
             grown_room: 0,
-            stash: Stash::of(Arc::clone(shared.pool())),
+            stash: Stash::of(shared.pool().clone()),
             shared,
             queued: Volume::default(),
             room: Room::default(),

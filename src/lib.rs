@@ -287,6 +287,7 @@ mod readme {}
 
 mod address;
 mod clock;
+mod counters;
 mod datagram;
 mod demux;
 pub mod error;
@@ -305,7 +306,7 @@ pub mod stats;
 mod sync;
 
 pub use demux::{FirstDatagram, Limits, SendMode, Verdict};
-pub use packet::Packet;
+pub use packet::{Packet, PacketPool};
 pub use packet_peer::PacketPeer;
 pub use peer::{PacketPeerUdp, WaitOutcome, Waker};
 pub use peer_id::PeerId;

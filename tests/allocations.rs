@@ -785,3 +785,20 @@ fn the_list_of_moves_does_not_grow_with_their_number() {
     println!("{height} bytes for 16 connections that have moved 1000 times each in one poll, {left} after the next");
     assert!(height <= 16 << 10 && left <= height, "{height}, {left}");
 }
+
+#[test]
+fn reading_every_counter_by_its_name_allocates_nothing() {
+    let network = Network::new();
+    let mut server = UdpServer::with_transport(ServerConfig::new(), network.host([10, 0, 0, 1]));
+    server.listen(("10.0.0.1".parse::<Ipv4Addr>().unwrap(), 7777)).unwrap();
+    let mut sum = 0;
+    let calls = allocations(|| {
+        let (before, sizes) = (server.stats(), server.table_sizes());
+        let now = server.stats();
+        let links = network.link_stats(Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(10, 0, 0, 2));
+        let listed = now.since(&before).iter().chain(sizes.iter()).chain(links.iter());
+        sum += listed.map(|stat| stat.value + stat.help.len() as u64).sum::<u64>();
+    });
+    assert_eq!(calls, 0);
+    assert!(sum > 0);
+}

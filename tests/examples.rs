@@ -18,13 +18,6 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How long one wait inside a patient loop is.
 const MOMENT: Duration = Duration::from_millis(20);
 
-#[test]
-fn a_short_soak_over_the_worst_link_is_well() {
-    let soak = client("soak", &["--seconds", "6", "--clients", "60", "--link", "bad_hotel"]);
-    assert!(soak.status.success(), "{soak:?}");
-    assert_eq!(soak.said.last().map(String::as_str), Some("All is well."));
-}
-
 /// A typo of the size is a message that names the option, before anything is sent or a byte is allocated.
 #[test]
 fn a_size_that_no_datagram_has_is_refused_by_name() {
@@ -32,7 +25,6 @@ fn a_size_that_no_datagram_has_is_refused_by_name() {
         "connection_id_client",
         "dedicated_socket_client",
         "echo_client",
-        "flood_clients",
         "gateway_client",
         "port_switch_client",
         "pseudo_connection_client",
@@ -67,8 +59,6 @@ fn numbers_that_would_make_too_much_are_refused_by_name() {
     for (name, options, flag) in [
         ("gateway_client", &["--clients", "4294967295", "--count", "4294967295"][..], "--clients"),
         ("worker_pool", &["--workers", "1000000"], "--workers"),
-        ("soak", &["--clients", "4294967295"], "--clients"),
-        ("flood_target", &["--listen", "127.0.0.1:0", "--queued-bytes", "4294967295"], "--queued-bytes"),
     ] {
         let refused = client(name, options);
         assert_eq!(refused.status.code(), Some(1), "{name}: {refused:?}");
@@ -388,90 +378,6 @@ mod arena {
         let refused = client("arena", &["--link", "pigeon", "--seconds", "0"]);
         assert!(!refused.status.success());
         assert!(refused.said.iter().any(|line| line.contains("pigeon") && line.contains("bad_hotel")), "{refused:?}");
-    }
-}
-
-mod bad_network {
-    use super::*;
-
-    fn relay(server: &Server, options: &[&str]) -> Server {
-        Server::start("bad_network", &[&["--connect", &server.addr.to_string()], options].concat())
-    }
-
-    #[test]
-    fn a_perfect_network_passes_everything_of_every_client() {
-        let server =
-            Server::start("echo_server", &["--hz", "0", "--max-pending", "100", "--max-pending-per-ip", "100"]);
-        let relay = relay(&server, &["--link", "perfect"]);
-        let ten = ["--clients", "10", "--count", "20", "--lost-after-seconds", "20"];
-        let clients = client("echo_client", &[&["--connect", &relay.addr.to_string()], &ten[..]].concat());
-        assert!(clients.status.success(), "{clients:?}");
-        let counters = relay.stop();
-        counters.assert_has("connections", "10  opened 10, taken 10");
-        counters.assert_has("to the server:", "offered 200, passed 200");
-        counters.assert_has("to the clients:", "offered 200, passed 200");
-        // To the server each client is another.
-        server.stop().assert_has("connections", "10  opened 10, taken 10");
-    }
-
-    #[test]
-    fn a_bad_network_delays_and_damages_as_it_is_told_and_the_same_way_each_time() {
-        let server = Server::start("echo_server", &["--hz", "0"]);
-        for _ in 0..2 {
-            let options = [
-                "--link",
-                "perfect",
-                "--latency-ms",
-                "20",
-                "--loss-ppm",
-                "300000",
-                "--seed",
-                "7",
-                "--max-payload",
-                "9",
-            ];
-            let relay = relay(&server, &options);
-            let stranger = Stranger::of(&relay);
-            stranger.say(b"longer than nine");
-            let start = Instant::now();
-            let mut tries = 0;
-            loop {
-                tries += 1;
-                stranger.say(b"short");
-                stranger.socket.set_read_timeout(Some(Duration::from_secs(1))).expect("a time-out");
-                let mut buffer = [0; 64];
-                if let Ok(len) = stranger.socket.recv(&mut buffer) {
-                    assert_eq!(&buffer[..len], b"short");
-                    break;
-                }
-                assert!(tries < 20, "nothing came back");
-            }
-            assert!(start.elapsed() >= Duration::from_millis(40));
-            let counters = relay.stop();
-            let line = counters.0.iter().find(|line| line.starts_with("to the server:")).expect("the link's counters");
-            assert!(line.contains("too large 1"), "{line}");
-            assert!(line.contains(&format!("offered {}", tries + 1)), "{line}");
-        }
-    }
-
-    #[test]
-    fn a_network_to_nowhere_goes_on() {
-        let nobody = UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free UDP port");
-        let relay = Server::start("bad_network", &["--connect", &nobody.to_string(), "--link", "perfect"]);
-        let stranger = Stranger::of(&relay);
-        (0..10).for_each(|_| stranger.say(b"anybody there?"));
-        let found = client("discovery_client", &["--to", &relay.addr.to_string(), "--wait-ms", "50"]);
-        assert_eq!(found.status.code(), Some(1), "{found:?}");
-        relay.stop().assert_has("connections", "2  opened 2, taken 2");
-    }
-
-    #[test]
-    fn a_value_that_makes_no_sense_is_refused_by_name() {
-        for (flag, value) in [("--latency-ms", "-1"), ("--loss-ppm", "1.5"), ("--rate", "fast"), ("--link", "pigeon")] {
-            let refused = client("bad_network", &["--listen", "127.0.0.1:0", "--seconds", "0", flag, value]);
-            assert!(!refused.status.success(), "{flag} {value}: {refused:?}");
-            assert!(refused.said.iter().any(|line| line.contains(flag)), "{flag} {value}: {refused:?}");
-        }
     }
 }
 

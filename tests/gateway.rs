@@ -1,4 +1,5 @@
-//! The example `gateway` between real clients and real upstream servers, and between two that test its manners.
+//! The example `gateway` between real clients and upstream servers, good ones and bad ones, and between two that test its
+//! manners.
 //!
 //! A plain `cargo test` builds the examples first; `cargo test --test gateway` does not, and runs those built last.
 
@@ -7,8 +8,13 @@ mod process;
 use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
+use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
+use std::thread;
 use std::time::Duration;
 
+use packetpeer::sim::{Conditioned, Link};
+use packetpeer::socket::SystemSockets;
+use packetpeer::{PacketPeerUdp, ServerConfig, UdpServer};
 use process::{Process, our_example};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -30,9 +36,8 @@ fn fifty_clients_get_every_reply() {
 
 #[test]
 fn replies_late_lost_and_out_of_order_reach_the_right_client_or_nobody() {
-    let bad_day = ["--max-delay-ms", "120", "--drop-percent", "10", "--repeat-percent", "10"];
-    let (_slow, upstream) = listening("slow_upstream", &bad_day);
-    let (gateway, addr) = gateway(upstream, &["--timeout-ms", "60"]);
+    let slow = SlowUpstream::start(up_to(Duration::from_millis(120)).loss_ppm(100_000).duplicate_ppm(100_000));
+    let (gateway, addr) = gateway(slow.addr, &["--timeout-ms", "60"]);
     // The clients wait for stray answers for longer than any reply takes.
     let answers = fifty_clients(addr, 20, &["--linger-ms", "300"]);
     assert_eq!(answers["replied"] + answers["timed out"], 1000, "{answers:?}");
@@ -47,8 +52,8 @@ fn replies_late_lost_and_out_of_order_reach_the_right_client_or_nobody() {
 
 #[test]
 fn one_request_too_many_is_told_so() {
-    let (_slow, upstream) = listening("slow_upstream", &["--max-delay-ms", "40", "--drop-percent", "0"]);
-    let (gateway, addr) = gateway(upstream, &["--timeout-ms", "20000", "--max-in-flight", "10"]);
+    let slow = SlowUpstream::start(up_to(Duration::from_millis(40)));
+    let (gateway, addr) = gateway(slow.addr, &["--timeout-ms", "20000", "--max-in-flight", "10"]);
     let answers = fifty_clients(addr, 10, &[]);
     assert_eq!(answers["replied"] + answers["busy"], 500, "{answers:?}");
     assert!(answers["replied"] >= 10 && answers["busy"] > 0, "{answers:?}");
@@ -191,6 +196,46 @@ fn listening(name: &str, options: &[&str]) -> (Process, SocketAddr) {
     let line = process.wait_for_line("listening on ", PATIENCE).unwrap_or_else(|| panic!("{name} does not listen"));
     let addr = line["listening on ".len()..].parse().unwrap_or_else(|error| panic!("{line:?}: {error}"));
     (process, addr)
+}
+
+/// A link on which each datagram takes a time drawn anew, so that they overtake each other.
+fn up_to(delay: Duration) -> Link {
+    Link::new().latency(delay / 2).jitter(delay / 2)
+}
+
+/// A server that replies with what it is sent, over a link that only its replies travel. Ends when this is dropped.
+struct SlowUpstream {
+    addr: SocketAddr,
+    _end: Sender<()>,
+}
+
+impl SlowUpstream {
+    fn start(replies: Link) -> Self {
+        let sockets = Conditioned::new(SystemSockets, replies, Link::PERFECT, 1);
+        let mut server = UdpServer::with_transport(ServerConfig::new(), sockets);
+        server.listen("127.0.0.1:0").expect("a free UDP port");
+        let addr = server.local_addr().expect("it listens");
+        let (end, is_over) = mpsc::channel();
+        thread::spawn(move || serve(server, &is_over));
+        Self { addr, _end: end }
+    }
+}
+
+fn serve(mut server: UdpServer, is_over: &Receiver<()>) {
+    let mut peers: Vec<PacketPeerUdp> = Vec::new();
+    while is_over.try_recv() != Err(TryRecvError::Disconnected) {
+        // Which also sends what is due.
+        server.wait(Some(Duration::from_millis(20))).expect("it listens");
+        server.poll().expect("it listens");
+        while let Some(peer) = server.take_connection() {
+            peers.push(peer);
+        }
+        for peer in &mut peers {
+            while let Ok(Some(packet)) = peer.get_packet() {
+                peer.put_packet(&packet).expect("the link takes everything");
+            }
+        }
+    }
 }
 
 /// The gateway's own counters when it has ended.

@@ -17,11 +17,12 @@ use packetpeer::socket::{
     BindAddr, BindOptions, Interrupt, ReceiveBatch, SocketRef, SystemSockets, Transport, TransportFactory,
     TransportOption,
 };
-use packetpeer::stats::ConnectionCounts;
-use packetpeer::stats::{PeerStats, PollReport, ReceiveDrops, SendDrops, ServerStats, TableSizes};
+use packetpeer::stats::{
+    ConnectionCounts, PeerStats, PollReport, ReceiveDrops, SendDrops, ServerStats, Stat, StatKind, TableSizes,
+};
 use packetpeer::{
-    CloseReason, Limits, Packet, PacketPeer, PacketPeerUdp, PeerId, PeerState, ServerConfig, SocketOptions, UdpServer,
-    WaitOutcome, Waker,
+    CloseReason, Limits, Packet, PacketPeer, PacketPeerUdp, PacketPool, PeerId, PeerState, ServerConfig, SocketOptions,
+    UdpServer, WaitOutcome, Waker,
 };
 
 mod util;
@@ -41,6 +42,7 @@ const _: () = {
     is_shareable::<PeerState>();
     is_shareable::<CloseReason>();
     is_shareable::<Packet>();
+    is_shareable::<PacketPool>();
     is_shareable::<TableSizes>();
     is_shareable::<Interface>();
     is_shareable::<WaitOutcome>();
@@ -51,6 +53,8 @@ const _: () = {
     is_shareable::<ReceiveDrops>();
     is_shareable::<SendDrops>();
     is_shareable::<ConnectionCounts>();
+    is_shareable::<Stat>();
+    is_shareable::<StatKind>();
     is_shareable::<Network>();
     is_shareable::<Host>();
     is_shareable::<Link>();

@@ -8,7 +8,7 @@ use super::payload::{Copied, Payload};
 use super::queue::Room;
 use super::tally::{Tally, Volume};
 use crate::clock::Clock;
-use crate::packet::Pool;
+use crate::packet::PacketPool;
 use crate::peer_id::{LocalId, PeerId};
 use crate::stats::{SendDropReason, SendDrops, ServerStats};
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -27,7 +27,7 @@ pub(crate) struct Common {
     /// What they left when they went.
     unread: Tally,
     sends: SendCounters,
-    pool: Arc<Pool>,
+    pool: PacketPool,
     send_mode: SendMode,
     send_limits: SendLimits,
     /// Peers that have something to send, each once.
@@ -54,7 +54,7 @@ struct SendLimits {
 impl Common {
     pub(super) fn new(
         server: u32,
-        pool: Arc<Pool>,
+        pool: PacketPool,
         send_mode: SendMode,
         clock: Clock,
     ) -> (Arc<Self>, Receiver<PeerId>) {
@@ -138,7 +138,7 @@ impl Common {
         self.send_mode
     }
 
-    pub(super) fn pool(&self) -> &Arc<Pool> {
+    pub(super) fn pool(&self) -> &PacketPool {
         &self.pool
     }
 
@@ -149,12 +149,12 @@ impl Common {
         }
         self.sends.count_queued_copy(bytes.len());
         let nobody = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-        Some(Arc::new(Copied::new(self.pool.packet(bytes, &nobody, self.epoch), Arc::clone(self))))
+        Some(Arc::new(Copied::new(self.pool.copy(bytes, &nobody, self.epoch), Arc::clone(self))))
     }
 
     /// Bytes for one peer, in memory of the pool.
     pub(super) fn payload(&self, bytes: &[u8], to: &SocketAddr) -> Payload {
-        Payload::Own(self.pool.packet(bytes, to, self.epoch))
+        Payload::Own(self.pool.copy(bytes, to, self.epoch))
     }
 
     pub(crate) fn list_to_flush(&self, mailbox: Arc<Mailbox>) {

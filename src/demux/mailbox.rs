@@ -134,7 +134,7 @@ impl Mailbox {
         limits: &QueueLimits,
         room: Room,
     ) -> Option<Overflow> {
-        let len = packet.len();
+        let len = packet.size();
         let mut contents = self.contents();
         contents.received += 1;
         contents.received_bytes += len as u64;
@@ -252,7 +252,7 @@ impl Mailbox {
         }
         let mut contents = self.contents();
         match contents.inbox.front() {
-            Some(packet) if packet.len() > room => Err(GetIntoError::BufferTooSmall { size: packet.len(), room }),
+            Some(packet) if packet.size() > room => Err(GetIntoError::BufferTooSmall { size: packet.size(), room }),
             _ => Ok(self.take_from(&mut contents)),
         }
     }
@@ -269,7 +269,7 @@ impl Mailbox {
     pub(crate) fn post(self: &Arc<Self>, payload: Payload) -> Posted {
         let limits = self.shared.send_queue_limits();
         let (room, len, weight) = match &payload {
-            Payload::Own(packet) => (self.shared.send_room(), packet.len(), packet.len()),
+            Payload::Own(packet) => (self.shared.send_room(), packet.size(), packet.size()),
             // It has its room already, once for all its peers.
             Payload::Shared(_) => (Room::any(), payload.len(), 0),
         };
@@ -612,7 +612,7 @@ impl Mailbox {
     fn take_from(&self, contents: &mut Contents) -> Option<Packet> {
         let packet = contents.inbox.pop()?;
         self.publish_waiting(contents);
-        self.shared.count_delivered(packet.len());
+        self.shared.count_delivered(packet.size());
         Some(packet)
     }
 
@@ -707,15 +707,16 @@ fn decode(mark: u8) -> Option<CloseReason> {
 #[cfg(all(loom, test))]
 mod models {
     use super::*;
+    use crate::clock::Clock;
     use crate::demux::SendMode;
-    use crate::packet::Pool;
+    use crate::packet::PacketPool;
     use crate::sync::mpsc::Receiver;
     use loom::thread;
     use std::net::Ipv4Addr;
     use std::time::Instant;
 
     fn mailbox() -> (Arc<Mailbox>, Receiver<PeerId>) {
-        let (shared, closed) = Common::new(1, Pool::new(0), SendMode::Now, Clock::system());
+        let (shared, closed) = Common::new(1, PacketPool::new(0), SendMode::Now, Clock::system());
         let remote = SocketAddr::from((Ipv4Addr::LOCALHOST, 9));
         (Arc::new(Mailbox::new(LocalId { index: 0, generation: 1 }, None, remote, shared)), closed)
     }

@@ -31,7 +31,7 @@ impl Copied {
 
 impl Drop for Copied {
     fn drop(&mut self) {
-        self.shared.sends().count_unqueued(0, self.packet.len());
+        self.shared.sends().count_unqueued(0, self.packet.size());
     }
 }
 
@@ -40,8 +40,8 @@ impl Deref for Payload {
 
     fn deref(&self) -> &[u8] {
         match self {
-            Self::Own(packet) => packet,
-            Self::Shared(copied) => &copied.packet,
+            Self::Own(packet) => packet.whole(),
+            Self::Shared(copied) => copied.packet.whole(),
         }
     }
 }
@@ -49,8 +49,12 @@ impl Deref for Payload {
 impl Weigh for Payload {
     fn weight(&self) -> usize {
         match self {
-            Self::Own(packet) => packet.len(),
+            Self::Own(packet) => packet.size(),
             Self::Shared(_) => 0,
         }
+    }
+
+    fn size(&self) -> usize {
+        self.len()
     }
 }

@@ -1,8 +1,8 @@
 use std::collections::VecDeque;
-use std::ops::Deref;
 
 use super::limits::{QueueLimits, WhenFull};
 use crate::packet::Packet;
+use crate::stats::{DropReason, SendDropReason};
 
 /// Packets that wait, to be taken or to be sent; bounded by count and bytes.
 #[derive(Debug)]
@@ -24,15 +24,42 @@ pub(crate) enum Bound {
     ServerBytes,
 }
 
+impl From<Bound> for DropReason {
+    fn from(bound: Bound) -> Self {
+        match bound {
+            Bound::Packets => Self::QueuePackets,
+            Bound::Bytes => Self::QueueBytes,
+            Bound::ServerBytes => Self::ServerBytes,
+        }
+    }
+}
+
+impl From<Bound> for SendDropReason {
+    fn from(bound: Bound) -> Self {
+        match bound {
+            Bound::Packets => Self::QueuePackets,
+            Bound::Bytes => Self::QueueBytes,
+            Bound::ServerBytes => Self::ServerBytes,
+        }
+    }
+}
+
 /// What a packet counts for in the bytes of all queues together.
 pub(crate) trait Weigh {
     /// Its bytes, but for those of memory that it shares with packets of other queues.
     fn weight(&self) -> usize;
+
+    /// Its bytes, which do not change while it waits.
+    fn size(&self) -> usize;
 }
 
 impl Weigh for Packet {
     fn weight(&self) -> usize {
-        self.len()
+        self.size()
+    }
+
+    fn size(&self) -> usize {
+        self.whole().len()
     }
 }
 
@@ -81,10 +108,10 @@ impl Overflow {
     }
 }
 
-impl<P: Deref<Target = [u8]> + Weigh> PacketQueue<P> {
+impl<P: Weigh> PacketQueue<P> {
     /// Adds a packet; says what had to go instead, which may be the packet itself.
     pub(crate) fn push(&mut self, packet: P, limits: &QueueLimits) -> Option<Overflow> {
-        let overflow = self.full(packet.len(), limits).map(|bound| self.make_room(bound, &packet, limits));
+        let overflow = self.full(packet.size(), limits).map(|bound| self.make_room(bound, &packet, limits));
         if overflow.is_some_and(|lost| lost.refused) {
             return overflow;
         }
@@ -112,7 +139,7 @@ impl<P: Deref<Target = [u8]> + Weigh> PacketQueue<P> {
     /// Adds a packet for which there is room. Returns whether it takes memory of the queue's.
     #[inline]
     pub(super) fn add(&mut self, packet: P) -> bool {
-        self.bytes += packet.len();
+        self.bytes += packet.size();
         if self.first.is_none() {
             self.first = Some(packet);
             return false;
@@ -143,7 +170,7 @@ impl<P: Deref<Target = [u8]> + Weigh> PacketQueue<P> {
     /// Drops what has to go for `packet`, or says that it is refused.
     #[cold]
     fn make_room(&mut self, bound: Bound, packet: &P, limits: &QueueLimits) -> Overflow {
-        let len = packet.len();
+        let len = packet.size();
         let mut lost = Overflow { bound, packets: 0, bytes: 0, refused: false };
         while self.full(len, limits).is_some() {
             lost.packets += 1;
@@ -166,7 +193,7 @@ impl<P: Deref<Target = [u8]> + Weigh> PacketQueue<P> {
 
     /// Puts back what was popped and could not be sent after all. It had room before, and is given it again.
     pub(crate) fn push_front(&mut self, packet: P) {
-        self.bytes += packet.len();
+        self.bytes += packet.size();
         if let Some(second) = self.first.replace(packet) {
             self.others.get_or_insert_default().push_front(second);
         }
@@ -177,7 +204,7 @@ impl<P: Deref<Target = [u8]> + Weigh> PacketQueue<P> {
         if let Some(others) = &mut self.others {
             self.first = others.pop_front();
         }
-        self.bytes -= packet.len();
+        self.bytes -= packet.size();
         Some(packet)
     }
 

@@ -1,6 +1,6 @@
 use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// Counts packets and their bytes, from any thread, at the price of one atomic addition a packet.
+/// Counts packets and their bytes, from any thread, at the price of one atomic addition per packet.
 ///
 /// Both counts share one word. Long before either could run into the other, what has gathered there moves to words of
 /// their own.

@@ -14,7 +14,7 @@ use crate::error::{
     BindError, ConfigError, ConnectError, GetError, GetIntoError, OptionError, PollError, PutError, WaitError,
 };
 use crate::notices::Notices;
-use crate::packet::{Packet, Pool};
+use crate::packet::{Packet, PacketPool};
 use crate::peer_id::PeerId;
 use crate::peer_state::{CloseReason, PeerState};
 use crate::socket::{
@@ -105,7 +105,7 @@ struct Open {
 struct Inbox {
     queue: PacketQueue<Packet>,
     limits: QueueLimits,
-    pool: Arc<Pool>,
+    pool: PacketPool,
     stats: PeerStats,
 }
 
@@ -125,7 +125,7 @@ impl Standalone {
             inbox: Inbox {
                 queue: PacketQueue::default(),
                 limits,
-                pool: Pool::new(limits.bytes),
+                pool: PacketPool::new(limits.bytes),
                 stats: PeerStats::default(),
             },
             destination: None,
@@ -470,7 +470,7 @@ impl fmt::Debug for Standalone {
 impl Inbox {
     /// Returns whether there was room.
     fn receive(&mut self, sender: SocketAddr, bytes: &[u8], now: Instant) -> bool {
-        let packet = self.pool.packet(bytes, &sender, now);
+        let packet = self.pool.copy(bytes, &sender, now);
         let Some(lost) = self.queue.push(packet, &self.limits) else { return true };
         self.stats.drops.add(lost.bound.into(), lost.packets);
         false

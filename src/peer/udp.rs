@@ -335,9 +335,10 @@ impl PacketPeerUdp {
             Kind::Standalone(peer) => peer.get_up_to(buffer.len()),
         }?;
         let Some(packet) = packet else { return Ok(None) };
-        buffer[..packet.len()].copy_from_slice(&packet);
+        let bytes = packet.whole();
+        buffer[..bytes.len()].copy_from_slice(bytes);
         self.last_sender = Some(packet.sender());
-        Ok(Some(packet.len()))
+        Ok(Some(bytes.len()))
     }
 
     /// Ends the peer. What had been received can still be taken, and what was put before and waits is still sent; the

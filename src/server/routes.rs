@@ -39,14 +39,14 @@ impl<'a> Routes<'a> {
         listed.retain(|mailbox| {
             let Some(own) = self.own(mailbox) else { return true };
             report.failed += outgoing.collect(Arc::clone(mailbox), own);
-            report.add(outgoing.send_collected(own, &mut recycle));
+            report += outgoing.send_collected(own, &mut recycle);
             false
         });
         let by_server = self.by_server();
         for mailbox in listed.drain(..) {
             report.failed += outgoing.collect(mailbox, by_server);
         }
-        report.add(outgoing.send_collected(by_server, &mut recycle));
+        report += outgoing.send_collected(by_server, &mut recycle);
         outgoing.end_flush(listed);
         report
     }

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
+use crate::counters::labelled_counters;
 use crate::setters::setters;
-use crate::stats::named_counts;
 
 /// What a link does to the datagrams that cross it, in one direction. By default nothing: it is perfect.
 ///
@@ -238,37 +238,41 @@ impl BurstLoss {
     }
 }
 
-named_counts! {
+labelled_counters! {
     /// What links have done so far.
     ///
     /// `offered = passed + lost + blacked_out + too_large + queue_full` holds at any time; `passed + duplicated` have
     /// arrived, are still under way, or are among the `undelivered`.
-    LinkStats {
+    LinkStats in "link" {
         /// Datagrams that came to a link.
         offered: "offered",
-        /// Of these, those that it let pass.
+        /// Datagrams that a link let pass.
         passed: "passed",
-        /// Copies that it made of what passed.
+        /// Copies that a link made of what passed.
         duplicated: "duplicated",
-        /// Of those that passed, the ones held back by [`Link::reorder_delay`].
+        /// Datagrams that passed and were held back, so that others overtook them.
+        /// For [`Link::reorder_delay`].
         reordered: "reordered",
-        /// Of those that passed, the ones with a flipped bit.
+        /// Datagrams that passed with a flipped bit.
         corrupted: "corrupted",
-        /// Lost by chance, singly or in a burst.
+        /// Datagrams lost by chance, singly or in a burst.
         lost: "lost",
-        /// Dropped in a black-out.
+        /// Datagrams dropped in a black-out.
         blacked_out: "blacked out",
-        /// Longer than [`Link::max_payload`].
+        /// Datagrams longer than a link carries.
+        /// The limit is [`Link::max_payload`].
         too_large: "too large",
-        /// The queue of [`Link::queue_bytes`] was full, or 16 MiB were under way.
+        /// Datagrams that found the queue of a link full.
+        /// That of [`Link::queue_bytes`], or 16 MiB under way.
         queue_full: "queue full",
-        /// Passed, or were copies, and yet reached no socket at the end of the link: nobody was bound there, the receive
-        /// buffer was full, the system would not send it when its time had come, or the socket was closed before.
+        /// Datagrams or copies that passed and yet reached no socket at the end of the link.
+        /// Nobody was bound there, the receive buffer was full, the system would not send it when its time had come, or
+        /// the socket was closed before.
         undelivered: "undelivered",
     }
 }
 
-/// Why a link does not let a datagram pass.
+/// Why a link drops a datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum LinkDrop {
     Lost,
@@ -292,19 +296,5 @@ impl LinkStats {
     pub(super) fn pass(&mut self, count: u64) {
         self.offered += count;
         self.passed += count;
-    }
-
-    /// Adds the counters of another link.
-    pub(super) fn merge(&mut self, other: &Self) {
-        self.offered += other.offered;
-        self.passed += other.passed;
-        self.duplicated += other.duplicated;
-        self.reordered += other.reordered;
-        self.corrupted += other.corrupted;
-        self.lost += other.lost;
-        self.blacked_out += other.blacked_out;
-        self.too_large += other.too_large;
-        self.queue_full += other.queue_full;
-        self.undelivered += other.undelivered;
     }
 }

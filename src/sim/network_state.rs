@@ -104,7 +104,7 @@ impl NetworkState {
     pub(super) fn link_stats(&self, from: LinkEnd, to: LinkEnd) -> LinkStats {
         let mut sum = LinkStats::default();
         for (_, link) in self.links.iter().filter(|(ends, _)| ends.are(from, to)) {
-            sum.merge(&link.stats);
+            sum += link.stats;
         }
         sum
     }

@@ -1,4 +1,4 @@
-//! Examples and other programs as child processes of a test.
+//! Examples and other programs as child processes of a test. The tests of `crates/lab` use it too.
 #![allow(dead_code, reason = "each file of tests uses some of it")]
 
 use std::collections::VecDeque;
@@ -27,6 +27,11 @@ pub(crate) fn our_example(name: &str) -> Command {
     let profile = test.parent().and_then(Path::parent).expect("a test lies in target/<profile>/deps");
     let path = profile.join("examples").join(name).with_extension(env::consts::EXE_EXTENSION);
     assert!(path.is_file(), "{} is missing: run `cargo build --examples`, or `cargo test`, which does", path.display());
+    our_program(&path)
+}
+
+/// A program that cargo built for this system, ready to be given options.
+pub(crate) fn our_program(path: &Path) -> Command {
     // Where programs of this kind run by another, it has to be named for them as it is for cargo.
     let Ok(runner) = env::var("PACKETPEER_RUNNER") else { return Command::new(path) };
     let mut words = runner.split_whitespace();

@@ -527,6 +527,9 @@ impl World {
             1 => {
                 packet.truncate(3);
                 bytes.truncate(3);
+                assert_eq!(packet.strip_back(1).map(<[u8]>::to_vec), bytes.pop().map(|byte| vec![byte]));
+                let front = (!bytes.is_empty()).then(|| vec![bytes.remove(0)]);
+                assert_eq!(packet.strip_front(1).map(<[u8]>::to_vec), front);
                 self.kept.push((packet, bytes));
             }
             2 => {
@@ -534,7 +537,13 @@ impl World {
                 bytes.iter_mut().for_each(|byte| *byte = !*byte);
                 self.kept.push((packet, bytes));
             }
-            _ => {}
+            _ => {
+                let derived = packet.derive(&bytes);
+                assert_eq!(
+                    (&*derived, derived.sender(), derived.received_at()),
+                    (&*packet, packet.sender(), packet.received_at())
+                );
+            }
         }
     }
 

@@ -1,19 +1,19 @@
-//! Honest clients of [`flood_target`](flood_target.rs), while somebody else floods it: what `ci/flood` measures.
+//! Honest clients of `flood_target`, while somebody else floods it: what `ci/flood` measures.
 //!
-//!     cargo run --release --example flood_clients -- --connect 198.51.100.2:6000 --clients 200 --seconds 10
+//! ```sh
+//! cargo run --release -p lab --bin flood_clients -- --connect 198.51.100.2:6000 --clients 200 --seconds 10
+//! ```
 //!
 //! Each says hello until it is welcome, with the token that it is given; then all wait for `--settle` seconds and send
 //! data for `--seconds`. Prints a line when all are in, and one `summary` of `name=value` pairs at the end.
-
-mod support;
 
 use std::error::Error;
 use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use lab::FrameClock;
 use packetpeer::PacketPeerUdp;
-use support::FrameClock;
 
 /// After this long without a welcome it says hello again.
 const RETRY: Duration = Duration::from_millis(100);
@@ -28,7 +28,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut size: usize = 64;
     let mut settle: f64 = 1.0;
     let mut seconds: f64 = 0.0;
-    support::read_options(
+    lab::read_options(
         "Honest clients of flood_target.",
         &mut [
             ("connect", &mut connect),
@@ -40,7 +40,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         ],
     )?;
     // A token has to fit.
-    support::check("size", size, 9..=support::MAX_SIZE)?;
+    lab::check("size", size, 9..=lab::MAX_SIZE)?;
 
     let mut clients = (0..clients).map(|_| Client::new(connect, size)).collect::<Result<Vec<_>, _>>()?;
     let start = Instant::now();

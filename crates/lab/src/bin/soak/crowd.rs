@@ -10,7 +10,7 @@ use packetpeer::PacketPeerUdp;
 use packetpeer::sim::Conditioned;
 use packetpeer::socket::SystemSockets;
 
-use crate::support::FrameClock;
+use lab::FrameClock;
 
 /// Session, kind, number: at the beginning of each datagram. The rest follows from them.
 pub(crate) const HEADER: usize = 8 + 1 + 4;

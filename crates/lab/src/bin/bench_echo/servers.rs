@@ -67,7 +67,7 @@ pub(crate) fn open(name: &str, peers: usize) -> Result<Opened, Box<dyn Error>> {
     Ok(Opened { server, addr, receive_buffer })
 }
 
-/// This crate, used as `examples/echo_server.rs` does.
+/// This crate, used as the example `echo_server` does.
 struct Ours {
     server: UdpServer,
     table: Vec<Option<PacketPeerUdp>>,

@@ -1,23 +1,23 @@
 //! The server under a flood of spoofed senders: what `ci/flood` measures.
 //!
-//!     cargo run --release --example flood_target -- --listen '*:6000' --cookie
+//! ```sh
+//! cargo run --release -p lab --bin flood_target -- --listen '*:6000' --cookie
+//! ```
 //!
 //! It is a game that does nothing: it welcomes whoever it is given, and counts what they say. One line a second, and
 //! one `summary` of `name=value` pairs at the end, which comes when nothing has been received for three seconds.
 //!
 //! The first byte of a datagram says what it is: `H` a hello and a token of 8 bytes, `T` a token, `W` welcome, `D`
-//! data. Hello and data are padded by the [client](flood_clients.rs). With `--cookie` a hello is let in only with the
+//! data. Hello and data are padded by the client, `flood_clients`. With `--cookie` a hello is let in only with the
 //! token of its address, which is sent back, and not remembered, where it is missing: who cannot receive there gets no
 //! further.
-
-mod support;
 
 use std::error::Error;
 use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
 
+use lab::FrameClock;
 use packetpeer::{FirstDatagram, Limits, PacketPeerUdp, PeerId, ServerConfig, SocketOptions, UdpServer, Verdict};
-use support::FrameClock;
 
 /// The smallest payload that `ci/flood` sends, in bytes: it decides how many packets fit into `max_queued_bytes`.
 const PAYLOAD: usize = 64;
@@ -35,7 +35,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut peers = defaults.max_peers;
     let mut queued_bytes = defaults.max_queued_bytes;
     let mut buffer = SocketOptions::default().receive_buffer.unwrap_or(4 << 20);
-    support::read_options(
+    lab::read_options(
         "A server to be flooded. --cookie: admit by token only. --hoard: never read a packet. --seconds: at the most.",
         &mut [
             ("listen", &mut listen),
@@ -52,8 +52,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         ],
     )?;
 
-    support::check("peers", peers, 0..=1 << 20)?;
-    support::check("queued-bytes", queued_bytes, 0..=1 << 29)?;
+    lab::check("peers", peers, 0..=1 << 20)?;
+    lab::check("queued-bytes", queued_bytes, 0..=1 << 29)?;
     let limits = defaults
         .max_known_per_poll(known)
         .max_unknown_per_poll(unknown)

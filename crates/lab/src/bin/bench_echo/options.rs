@@ -3,8 +3,6 @@ use std::fmt::Display;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::support;
-
 /// What is measured, and how often.
 #[derive(Debug)]
 pub(crate) struct Options {
@@ -43,8 +41,8 @@ impl Options {
         let mut smoke = false;
         let mut drop_replies = false;
         let mut namespace_outside = String::new();
-        support::read_options(
-            "Processor time a datagram of echo servers, in alternation; see the head of examples/bench_echo/main.rs.",
+        lab::read_options(
+            "Processor time per datagram of echo servers, in alternation; see the head of src/bin/bench_echo/main.rs.",
             &mut [
                 ("peers", &mut peers),
                 ("sizes", &mut sizes),

@@ -1,7 +1,9 @@
 //! Thousands of clients come, talk, vanish without a word and return, over a bad network, for as long as you like; in
 //! the end nothing may have grown, nobody may be left over, and every datagram has to be accounted for.
 //!
-//!     cargo run --release --example soak -- --seconds 60
+//! ```sh
+//! cargo run --release -p lab --bin soak -- --seconds 60
+//! ```
 //!
 //! Two servers on the main thread, one that knows clients by address and one that does so by connection id, half of the
 //! clients each, on another thread and over real sockets of this machine. Clients send numbered datagrams and check
@@ -16,8 +18,6 @@
 
 mod crowd;
 mod hall;
-#[path = "../support/mod.rs"]
-mod support;
 mod verdict;
 
 use std::error::Error;
@@ -29,9 +29,9 @@ use std::time::{Duration, Instant};
 
 use crowd::{Crowd, Phase, Stage};
 use hall::Hall;
+use lab::FrameClock;
 use packetpeer::sim::{Conditioned, Link, LinkControl};
 use packetpeer::socket::SystemSockets;
-use support::FrameClock;
 use verdict::{Sample, Verdict};
 
 const HZ: u32 = 60;
@@ -47,17 +47,17 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let mut clients: usize = 2000;
     let mut link = String::from("4g");
     let mut seed: u64 = 1;
-    support::read_options(
+    lab::read_options(
         "Servers on loopback under thousands of clients that come and go, for so many seconds and some more.",
         &mut [("seconds", &mut seconds), ("clients", &mut clients), ("link", &mut link), ("seed", &mut seed)],
     )?;
     let duration = Duration::try_from_secs_f64(seconds).map_err(|why| format!("--seconds: {why}"))?;
-    let link = support::link_of_name(&link)?;
-    support::check("clients", clients, 0..=1_000_000)?;
+    let link = lab::link_of_name(&link)?;
+    lab::check("clients", clients, 0..=1_000_000)?;
     // A socket per client, and as many again for those that are closed and opened in one frame.
     verdict::allow_open_files(clients.saturating_mul(2).saturating_add(64))?;
 
-    let stop = support::ctrl_c()?;
+    let stop = lab::ctrl_c()?;
     let mut halls = [Hall::by_address(clients)?, Hall::by_id(clients)?];
     let sockets = Conditioned::new(SystemSockets, link.clone(), link.clone(), seed);
     let control = sockets.control();

@@ -27,7 +27,7 @@ impl GodotServer {
         // It cannot tell which port 0 became, so it gets one that was free a moment ago.
         let free = UdpSocket::bind("127.0.0.1:0")?.local_addr()?;
         let SocketAddr::V4(addr) = free else { return Err("asked for IPv4".into()) };
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/godot/echo_server.gd");
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/godot/echo_server.gd");
         let mut command = match core {
             // Godot does not pin itself; where there is no taskset(1), it runs on any core.
             Some(core) if is_taskset_there() => {

@@ -1,24 +1,23 @@
 //! A bad network between any client and any server: a relay that delays, loses, doubles and reorders what passes.
 //!
-//!     cargo run --release --example bad_network -- --connect 127.0.0.1:4433 --link 4g
+//! ```sh
+//! cargo run --release -p lab --bin bad_network -- --connect 127.0.0.1:4433 --link 4g
+//! ```
 //!
 //! Let clients connect to the address it listens on instead of the server's; neither has to be made with this crate. Each
 //! client gets a socket of its own to the server, and on it a link of its own in either direction. Ends on Ctrl-C, or after
 //! `--seconds`, and prints what the links have done.
-
-#[path = "support/mod.rs"]
-mod support;
 
 use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use lab::OptionValue;
 use packetpeer::error::{ConnectError, PollError};
 use packetpeer::sim::{Conditioned, Link};
 use packetpeer::socket::SystemSockets;
 use packetpeer::{Limits, PacketPeerUdp, ServerConfig, UdpServer};
-use support::OptionValue;
 
 /// How late a held datagram may leave: a wait ends early for what clients send, and not for what servers do.
 const PRECISION: Duration = Duration::from_millis(1);
@@ -30,7 +29,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut changes = Changes::default();
     let mut seed: u64 = 1;
     let mut seconds = f64::INFINITY;
-    support::read_options(
+    lab::read_options(
         "Relays datagrams between clients and a server, over a bad link in both directions.\n\
          --link: perfect, fibre, dsl, wifi, 4g or bad_hotel. What is given beside it takes the place of what the link has.",
         &mut [
@@ -51,9 +50,9 @@ fn main() -> Result<(), Box<dyn Error>> {
             ("seconds", &mut seconds),
         ],
     )?;
-    let link = changes.apply(support::link_of_name(&link)?);
+    let link = changes.apply(lab::link_of_name(&link)?);
 
-    let stop = support::ctrl_c()?;
+    let stop = lab::ctrl_c()?;
     let mut relay = Relay::open(&listen, connect, link, seed)?;
     println!("listening on {}", relay.clients.local_addr().ok_or("not listening")?);
 

@@ -1,19 +1,21 @@
 //! What one datagram costs a server's processor: this crate against bare sockets, naive code, and Godot. Linux only.
 //!
-//!     cargo run --release --example bench_echo
-//!     cargo run --release --example bench_echo -- --peers 1000 --sizes 64 --burst 1 --repeat 21
-//!     sudo -E cargo run --release --example bench_echo -- --drop-replies
+//! ```sh
+//! cargo run --release -p lab --bin bench_echo
+//! cargo run --release -p lab --bin bench_echo -- --peers 1000 --sizes 64 --burst 1 --repeat 21
+//! sudo -E cargo run --release -p lab --bin bench_echo -- --drop-replies
+//! ```
 //!
 //! Every server is a process of its own, on another core than this one, which plays all clients. They are measured in
 //! turns, and compared within one repetition, so that a machine that slows down slows down all of them alike.
 //!
 //! # A frame
 //!
-//! This process sends what arrives in a frame: one datagram (`--burst 4`: four) from each of up to 1 000 peers, others
+//! This process sends what arrives in a frame: one datagram (`--burst 4`: four) from each of up to 1,000 peers, others
 //! each frame where there are more. Then it tells the server to run its frame. The server takes its own processor time
 //! (user and system), empties its socket, answers every datagram by one, and takes the time again. Then every answer is
 //! checked: to the right peer, whole, once. So waiting, waking up and telling are in nobody's time; the two readings of
-//! the clock, half a microsecond a frame, are in everybody's.
+//! the clock, half a microsecond per frame, are in everybody's.
 //!
 //! # The contenders
 //!
@@ -22,9 +24,9 @@
 //! | `plain` | `recv_from` and `send_to` of the standard library, one after the other; knows no peers. The measure of the others |
 //! | `naive` | what one writes first: all into a `HashMap<SocketAddr, VecDeque<Vec<u8>>>`, then every peer's queue is emptied |
 //! | `floor`, `floor-df` | `recvmmsg` and `sendmmsg` of up to 64, no peers: less is hardly possible with one socket |
-//! | `now`, `now-df` | this crate, `SendMode::Now`: as `examples/echo_server.rs` |
+//! | `now`, `now-df` | this crate, `SendMode::Now`: as the example `echo_server` |
 //! | `queue` | this crate, `SendMode::QueueWhenBlocked` |
-//! | `flush`, `flush-df` | this crate, `SendMode::OnFlush`, one flush a frame |
+//! | `flush`, `flush-df` | this crate, `SendMode::OnFlush`, one flush per frame |
 //! | `godot` | `UDPServer` of Godot 3 with `tests/godot/echo_server.gd`, where `godot3-server` is installed |
 //!
 //! `-df` means that datagrams must not be fragmented, which is cheaper. All sockets are opened by this crate, so that
@@ -59,9 +61,6 @@ mod process;
 mod report;
 #[cfg(target_os = "linux")]
 mod servers;
-#[cfg(target_os = "linux")]
-#[path = "../support/mod.rs"]
-mod support;
 
 #[cfg(target_os = "linux")]
 fn main() -> Result<std::process::ExitCode, Box<dyn std::error::Error>> {

@@ -1,11 +1,11 @@
 //! A server that replies late, in another order than it was asked, or not at all: for what has to live with such a one.
 //!
-//!     cargo run --release --example slow_upstream -- --listen 127.0.0.1:4433 --max-delay-ms 200 --drop-percent 10
+//! ```sh
+//! cargo run --release -p lab --bin slow_upstream -- --listen 127.0.0.1:4433 --max-delay-ms 200 --drop-percent 10
+//! ```
 //!
 //! Each reply is what came, after a delay drawn anew. The same `--seed` and the same requests make the same delays.
-//! `gateway` is made for it. Ends on Ctrl-C, or after `--seconds`, and prints its counters.
-
-mod support;
+//! It is made for the example `gateway`. Ends on Ctrl-C, or after `--seconds`, and prints its counters.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -22,7 +22,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut repeat_percent: u8 = 0;
     let mut seed: u64 = 1;
     let mut seconds: f64 = f64::INFINITY;
-    support::read_options(
+    lab::read_options(
         "Replies with what it is sent, after up to --max-delay-ms, --drop-percent of the time never and\n\
          --repeat-percent of the time twice.",
         &mut [
@@ -36,7 +36,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     )?;
 
     let mut server = UdpServer::new();
-    let stop = support::ctrl_c()?;
+    let stop = lab::ctrl_c()?;
     server.listen(&listen)?;
     println!("listening on {}", server.local_addr().ok_or("not listening")?);
 

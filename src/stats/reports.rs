@@ -1,0 +1,48 @@
+use crate::counters::gauges;
+
+gauges! {
+    /// What one flush did.
+    FlushReport in "flush" {
+        /// Datagrams that the system accepted.
+        sent: usize,
+        /// Datagrams that the system refused or, in a broadcast, for which there was no room to wait.
+        /// The reasons are in the peers' [`PeerStats::send_drops`](crate::stats::PeerStats::send_drops).
+        failed: usize,
+        /// Datagrams that the system would not take now or, in a broadcast, that have to wait.
+        /// They leave with a later flush.
+        waiting: usize,
+    }
+}
+
+gauges! {
+    /// What one poll did. Plain counts; a poll allocates nothing for it.
+    PollReport in "poll" {
+        /// Datagrams taken from the socket.
+        received: usize,
+        /// Datagrams put into the queues of peers and pending connections.
+        queued: usize,
+        /// Datagrams dropped, for whatever reason.
+        /// The reasons are in [`ServerStats::drops`](crate::stats::ServerStats::drops).
+        dropped: usize,
+        /// Unknown senders that became pending connections.
+        new_connections: usize,
+        /// Datagrams that the filter took for itself or answered.
+        consumed: usize,
+        /// Connections that go on at another address.
+        /// They are listed by [`UdpServer::moved`](crate::UdpServer::moved).
+        moved: usize,
+        /// Peers that ended because their handle was closed or dropped.
+        /// They are listed by [`UdpServer::ended`](crate::UdpServer::ended).
+        closed: usize,
+        /// Peers that ended because nothing came from them for the idle timeout.
+        /// They are listed by [`UdpServer::ended`](crate::UdpServer::ended).
+        idle: usize,
+        /// Pending connections that nobody took in time.
+        expired: usize,
+        /// Errors of the socket that were nothing but noise.
+        noise: usize,
+        /// Whether the poll used up its budget, so that more may be waiting in the socket.
+        /// Poll again, or next frame.
+        more_waiting: bool,
+    }
+}
