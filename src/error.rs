@@ -37,7 +37,9 @@
 mod config;
 mod open;
 mod traffic;
+mod unknown_peer;
 
 pub use config::{ConfigError, InvalidAddress};
 pub use open::{BindError, ConnectError, DedicateError, OptionError};
-pub use traffic::{GetError, GetIntoError, PollError, PutError, UnknownPeer, WaitError};
+pub use traffic::{GetError, GetIntoError, PollError, PutError, WaitError};
+pub use unknown_peer::UnknownPeer;

@@ -313,12 +313,11 @@ impl PacketPool {
         idle.max_bytes = max;
         for size in (0..SIZES).rev() {
             let excess = idle.bytes.saturating_sub(max).div_ceil(cost(size)).min(idle.by_size[size].len());
-            if excess > 0 {
-                let stack = &mut idle.by_size[size];
-                beyond[size] = stack.split_off(stack.len() - excess);
-                stack.shrink_to_fit();
-                idle.bytes -= excess * cost(size);
-            }
+            let stack = &mut idle.by_size[size];
+            beyond[size] = stack.split_off(stack.len() - excess);
+            // Also one that is empty now, since all its packets are out: it may have been long.
+            stack.shrink_to_fit();
+            idle.bytes -= excess * cost(size);
         }
         // Nobody has to wait for the allocator.
         drop(idle);
@@ -613,6 +612,18 @@ mod tests {
         pool.set_max_idle_bytes(1 << 20);
         lie_down();
         assert_eq!(pool.idle_bytes(), all);
+    }
+
+    /// A list as long as there had been packets stayed, up to eight bytes for each, since nothing was in it.
+    #[test]
+    fn a_lowered_cap_shortens_the_lists_of_packets_that_are_out() {
+        let pool = PacketPool::new(1 << 20);
+        let take_all = || (0..1_000).map(|_| pool.packet(&[1], sender(), Instant::now())).collect::<Vec<_>>();
+        drop(take_all());
+        let out = take_all();
+        assert!(pool.idle().by_size[0].capacity() >= out.len());
+        pool.set_max_idle_bytes(1_000);
+        assert!(pool.idle().by_size.iter().all(|list| list.capacity() == 0));
     }
 
     #[test]

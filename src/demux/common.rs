@@ -1,23 +1,25 @@
+use std::fmt::Debug;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use super::limits::{Limits, QueueLimits, SendMode, WhenFull};
-use super::mailbox::Mailbox;
-use super::payload::{Copied, Payload};
+use super::payload::{Copied, CountCopies, Payload};
 use super::queue::Room;
+use super::send_counters::SendCounters;
 use super::tally::{Tally, Volume};
 use crate::clock::Clock;
 use crate::packet::PacketPool;
 use crate::peer_id::{LocalId, PeerId};
-use crate::stats::{SendDropReason, SendDrops, ServerStats};
-use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use crate::stats::ServerStats;
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use crate::sync::mpsc::{Receiver, Sender, channel};
 use crate::sync::{Mutex, MutexGuard};
 
-/// What a server shares with all its peers' handles: counters that handles add to, and the list of handles closed.
+/// What a server shares with all its peers' handles: counters that handles add to, and the lists by which they tell it
+/// something. `M` is what a peer and its handle share, of which nothing is known here.
 #[derive(Debug)]
-pub(crate) struct Common {
+pub(crate) struct Common<M> {
     /// The number of the server, which is a part of all its peers' ids.
     server: u32,
     /// A handle that ends tells the next poll by this: no lock, no system call, from whatever thread.
@@ -31,7 +33,7 @@ pub(crate) struct Common {
     send_mode: SendMode,
     send_limits: SendLimits,
     /// Peers that have something to send, each once.
-    to_flush: Mutex<Vec<Arc<Mailbox>>>,
+    to_flush: Mutex<Vec<Arc<M>>>,
     /// Peers whose queues have begun to take memory since the server looked, each once.
     grown: Mutex<Vec<LocalId>>,
     /// The transport's, which handles tell even when the server has stopped.
@@ -51,7 +53,7 @@ struct SendLimits {
     max_payload: AtomicUsize,
 }
 
-impl Common {
+impl<M> Common<M> {
     pub(super) fn new(
         server: u32,
         pool: PacketPool,
@@ -142,27 +144,17 @@ impl Common {
         &self.pool
     }
 
-    /// Bytes for many peers, once, in memory of the pool; where all that waits may not become that much, `None`.
-    pub(crate) fn copy(self: &Arc<Self>, bytes: &[u8]) -> Option<Arc<Copied>> {
-        if !self.send_room().holds(bytes.len()) {
-            return None;
-        }
-        self.sends.count_queued_copy(bytes.len());
-        let nobody = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-        Some(Arc::new(Copied::new(self.pool.copy(bytes, &nobody, self.epoch), Arc::clone(self))))
-    }
-
     /// Bytes for one peer, in memory of the pool.
     pub(super) fn payload(&self, bytes: &[u8], to: &SocketAddr) -> Payload {
         Payload::Own(self.pool.copy(bytes, to, self.epoch))
     }
 
-    pub(crate) fn list_to_flush(&self, mailbox: Arc<Mailbox>) {
+    pub(crate) fn list_to_flush(&self, mailbox: Arc<M>) {
         self.to_flush().push(mailbox);
     }
 
     /// Takes a peer off the list of those that have something to send.
-    pub(crate) fn take_off_list(&self, mailbox: &Arc<Mailbox>) {
+    pub(crate) fn take_off_list(&self, mailbox: &Arc<M>) {
         self.to_flush().retain(|listed| !Arc::ptr_eq(listed, mailbox));
     }
 
@@ -172,7 +164,7 @@ impl Common {
     }
 
     /// Exchanges the list of peers that have something to send with an empty one, whose memory is used again.
-    pub(crate) fn swap_to_flush(&self, peers: &mut Vec<Arc<Mailbox>>) {
+    pub(crate) fn swap_to_flush(&self, peers: &mut Vec<Arc<M>>) {
         std::mem::swap(&mut *self.to_flush(), peers);
     }
 
@@ -194,7 +186,7 @@ impl Common {
         self.grown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn to_flush(&self) -> MutexGuard<'_, Vec<Arc<Mailbox>>> {
+    fn to_flush(&self) -> MutexGuard<'_, Vec<Arc<M>>> {
         self.to_flush.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -214,96 +206,21 @@ impl Common {
     }
 }
 
-/// What was to be sent and what became of it; handles count from their own threads.
-///
-/// A put begins as one that was sent at once, as one that is queued, or as another. That makes it count as a put, and no
-/// count of what became of it takes part in that, so that the one can be checked by the other.
-#[derive(Debug, Default)]
-pub(crate) struct SendCounters {
-    /// What handles have sent at once: most of what most servers send, so it is counted by one addition.
-    at_once: Tally,
-    /// What was put and had to wait, and what of that waits no more. Their bytes are those of memory: a broadcast is
-    /// there once.
-    queued: Tally,
-    unqueued: Tally,
-    /// Puts that are in neither: refused to a handle, or the server's own, which have not to wait.
-    other_puts: AtomicU64,
-    /// What the server has sent: by flush, by broadcast, and to others than peers.
-    sent_by_server: Tally,
-    drops: [AtomicU64; SendDropReason::ALL.len()],
-}
-
-impl SendCounters {
-    pub(super) fn count_sent_at_once(&self, bytes: usize) {
-        self.at_once.add(bytes);
-    }
-
-    /// Counts puts that are neither sent at once by a handle nor queued, whatever becomes of them.
-    pub(crate) fn count_other_puts(&self, puts: u64) {
-        self.other_puts.fetch_add(puts, Relaxed);
-    }
-
-    /// Counts datagrams that the server has sent.
-    pub(crate) fn count_sent_by_server(&self, datagrams: u64, bytes: u64) {
-        self.sent_by_server.add_all(datagrams, bytes);
-    }
-
-    pub(super) fn count_drops(&self, reason: SendDropReason, datagrams: u64) {
-        self.drops[reason as usize].fetch_add(datagrams, Relaxed);
-    }
-
-    /// Counts a put that has to wait; its bytes, if it has memory of its own.
-    pub(super) fn count_queued(&self, bytes: usize) {
-        self.queued.add(bytes);
-    }
-
-    /// Counts the bytes of what many peers' queues share.
-    pub(super) fn count_queued_copy(&self, bytes: usize) {
-        self.queued.add_all(0, bytes as u64);
-    }
-
-    pub(crate) fn count_unqueued(&self, packets: u64, bytes: usize) {
-        self.unqueued.add_all(packets, bytes as u64);
-    }
-
-    /// What waits to be sent, of how many that had to wait.
-    fn waiting(&self) -> (Volume, u64) {
-        // What is gone first: a flush in between then makes this too much, not too little.
-        let gone = self.unqueued.read();
-        let queued = self.queued.read();
-        let waiting = Volume {
-            packets: queued.packets.saturating_sub(gone.packets),
-            bytes: queued.bytes.saturating_sub(gone.bytes),
-        };
-        (waiting, queued.packets)
-    }
-
-    pub(crate) fn drops(&self, reason: SendDropReason) -> u64 {
-        self.drops[reason as usize].load(Relaxed)
-    }
-
-    pub(crate) fn read(&self) -> SendStats {
-        let mut drops = SendDrops::default();
-        for &reason in SendDropReason::ALL {
-            drops.add(reason, self.drops(reason));
+impl<M: Debug + Send + Sync + 'static> Common<M> {
+    /// Bytes for many peers, once, in memory of the pool; where all that waits may not become that much, `None`.
+    pub(crate) fn copy(self: &Arc<Self>, bytes: &[u8]) -> Option<Arc<Copied>> {
+        if !self.send_room().holds(bytes.len()) {
+            return None;
         }
-        let (at_once, by_server) = (self.at_once.read(), self.sent_by_server.read());
-        let (waiting, queued) = self.waiting();
-        SendStats {
-            put: at_once.packets + queued + self.other_puts.load(Relaxed),
-            sent: at_once.packets + by_server.packets,
-            sent_bytes: at_once.bytes + by_server.bytes,
-            queued: waiting.packets,
-            drops,
-        }
+        self.sends.count_queued_copy(bytes.len());
+        let nobody = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+        let packet = self.pool.copy(bytes, &nobody, self.epoch);
+        Some(Arc::new(Copied::new(packet, Arc::<Self>::clone(self))))
     }
 }
 
-/// What [`SendCounters`] stand at.
-pub(crate) struct SendStats {
-    pub(crate) put: u64,
-    pub(crate) sent: u64,
-    pub(crate) sent_bytes: u64,
-    pub(crate) queued: u64,
-    pub(crate) drops: SendDrops,
+impl<M: Debug + Send + Sync> CountCopies for Common<M> {
+    fn count_copy_gone(&self, bytes: usize) {
+        self.sends.count_unqueued(0, bytes);
+    }
 }

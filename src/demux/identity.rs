@@ -80,23 +80,25 @@ pub enum WithoutId {
 /// [`unconfirmed`](crate::stats::SendDrops#structfield.unconfirmed); what the system would not send is not counted against it.
 /// What has no peer, such as [`send_to`](crate::UdpServer::send_to), is the game's own affair.
 #[derive(Clone, Default)]
-#[non_exhaustive]
-pub enum OnMove {
-    /// The connection goes on at the new address, which gets three times what came from there until it is confirmed.
-    /// The default: right where ids are 64 random bits and nobody listens in.
+pub struct OnMove(Rule);
+
+#[derive(Clone, Default)]
+enum Rule {
     #[default]
     Follow,
-    /// Dropped, and counted as [`move_refused`](crate::stats::ReceiveDrops#structfield.move_refused).
     Refuse,
-    /// A function of the caller's decides; see [`OnMove::ask`].
-    Ask(AskOnMove),
+    Ask(Arc<DecideMove>),
 }
 
-/// The function that decides on moves.
-#[derive(Clone)]
-pub struct AskOnMove(Arc<DecideMove>);
-
+#[allow(non_upper_case_globals, reason = "choices, to be written as those of the enums beside it")]
 impl OnMove {
+    /// The connection goes on at the new address, which gets three times what came from there until it is confirmed.
+    /// The default: right where ids are 64 random bits and nobody listens in.
+    pub const Follow: Self = Self(Rule::Follow);
+
+    /// Dropped, and counted as [`move_refused`](crate::stats::ReceiveDrops#structfield.move_refused).
+    pub const Refuse: Self = Self(Rule::Refuse);
+
     /// Asks `decide` about each datagram that comes with a known id from a new address. It may demand proof first: what
     /// it writes into the vector is sent to the new address where it answers [`MoveVerdict::Challenge`], and the answer
     /// to that comes to it as the next attempt, for [`MoveVerdict::FollowProved`] if it is right.
@@ -105,7 +107,7 @@ impl OnMove {
     /// [filter](crate::UdpServer::set_filter): what was received in one go and comes behind the datagram is lost with
     /// it.
     pub fn ask(decide: impl Fn(&MoveAttempt<'_>, &mut Vec<u8>) -> MoveVerdict + Send + Sync + 'static) -> Self {
-        Self::Ask(AskOnMove(Arc::new(decide)))
+        Self(Rule::Ask(Arc::new(decide)))
     }
 }
 
@@ -205,15 +207,11 @@ impl ConnectionIds {
         self.old_address_grace
     }
 
-    pub(super) fn knows_by_address(&self) -> bool {
-        self.without_id == WithoutId::ByAddress
-    }
-
     pub(super) fn decide(&self, attempt: &MoveAttempt<'_>, reply: &mut Vec<u8>) -> MoveVerdict {
-        match &self.on_move {
-            OnMove::Follow => MoveVerdict::Follow,
-            OnMove::Refuse => MoveVerdict::Refuse,
-            OnMove::Ask(AskOnMove(decide)) => decide(attempt, reply),
+        match &self.on_move.0 {
+            Rule::Follow => MoveVerdict::Follow,
+            Rule::Refuse => MoveVerdict::Refuse,
+            Rule::Ask(decide) => decide(attempt, reply),
         }
     }
 }
@@ -233,6 +231,11 @@ impl Identity {
             Self::ConnectionId(ids) => Some(ids),
         }
     }
+
+    /// Whether datagrams without an id may be somebody's.
+    pub(super) fn knows_by_address(&self) -> bool {
+        self.ids().is_none_or(|ids| ids.without_id == WithoutId::ByAddress)
+    }
 }
 
 impl fmt::Debug for ConnectionIds {
@@ -247,16 +250,10 @@ impl fmt::Debug for ConnectionIds {
 
 impl fmt::Debug for OnMove {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Follow => "Follow",
-            Self::Refuse => "Refuse",
-            Self::Ask(_) => "Ask",
+        f.write_str(match &self.0 {
+            Rule::Follow => "Follow",
+            Rule::Refuse => "Refuse",
+            Rule::Ask(_) => "Ask",
         })
-    }
-}
-
-impl fmt::Debug for AskOnMove {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("AskOnMove")
     }
 }

@@ -1,7 +1,6 @@
 //! Whom a sender is counted with for the limits per IP address.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::collections::{HashMap, hash_map};
 use std::hash::Hash;
 use std::net::IpAddr;
 
@@ -56,7 +55,7 @@ impl Crowd {
 }
 
 fn remove_one<K: Eq + Hash>(counts: &mut HashMap<K, u32>, key: K) {
-    if let Entry::Occupied(mut count) = counts.entry(key) {
+    if let hash_map::Entry::Occupied(mut count) = counts.entry(key) {
         *count.get_mut() -= 1;
         if *count.get() == 0 {
             count.remove();

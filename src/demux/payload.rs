@@ -1,7 +1,7 @@
+use std::fmt::Debug;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use super::common::Common;
 use super::queue::Weigh;
 use crate::packet::Packet;
 
@@ -19,19 +19,24 @@ pub(crate) enum Payload {
 #[derive(Debug)]
 pub(crate) struct Copied {
     packet: Packet,
-    shared: Arc<Common>,
+    counted_by: Arc<dyn CountCopies>,
+}
+
+/// What has counted the bytes of a copy as waiting.
+pub(super) trait CountCopies: Debug + Send + Sync {
+    /// So many of them wait no more.
+    fn count_copy_gone(&self, bytes: usize);
 }
 
 impl Copied {
-    /// The caller has counted `packet` as waiting.
-    pub(super) fn new(packet: Packet, shared: Arc<Common>) -> Self {
-        Self { packet, shared }
+    pub(super) fn new(packet: Packet, counted_by: Arc<dyn CountCopies>) -> Self {
+        Self { packet, counted_by }
     }
 }
 
 impl Drop for Copied {
     fn drop(&mut self) {
-        self.shared.sends().count_unqueued(0, self.packet.size());
+        self.counted_by.count_copy_gone(self.packet.size());
     }
 }
 

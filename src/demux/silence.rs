@@ -1,29 +1,9 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use super::time::Tick;
 use crate::peer_id::LocalId;
-
-/// A time, in nanoseconds since the server was made: half as large as an [`Instant`], of which there would be two for
-/// each peer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub(super) struct Tick(u64);
-
-impl Tick {
-    /// What `now` is where the server was made at `epoch`. Both ends are 584 years apart.
-    pub(super) fn at(now: Instant, epoch: Instant) -> Self {
-        Self(nanos(now.saturating_duration_since(epoch)))
-    }
-
-    /// Whether `time` or more has passed since.
-    pub(super) fn is_over(self, now: Self, time: Duration) -> bool {
-        now.0.saturating_sub(self.0) >= nanos(time)
-    }
-}
-
-fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
-}
 
 /// Finds peers that have been silent for long, without a look at the others and at no cost a packet.
 ///
@@ -71,6 +51,7 @@ impl Silence {
 mod tests {
     use super::*;
     use std::collections::BTreeMap;
+    use std::time::Instant;
 
     fn peer(index: u32) -> LocalId {
         LocalId { index, generation: 1 }
@@ -104,13 +85,5 @@ mod tests {
             silence.tidy(10, |id| id.index < 10);
         }
         assert!(silence.by_time.len() <= 2 * 10 + 65);
-    }
-
-    #[test]
-    fn no_time_is_too_long_for_a_tick() {
-        let start = Instant::now();
-        let later = Tick::at(start + Duration::from_secs(1 << 30), start);
-        assert!(!Tick::default().is_over(later, Duration::MAX));
-        assert_eq!(Tick::at(start, start + Duration::from_secs(1)), Tick::default());
     }
 }

@@ -10,7 +10,8 @@ use indexmap::map::raw_entry_v1::RawEntryApiV1;
 use super::key::Key;
 use super::mailbox::Mailbox;
 use super::origin::{Crowd, Origin};
-use super::silence::{Silence, Tick};
+use super::silence::Silence;
+use super::time::Tick;
 use super::whereabouts::NewAddress;
 use crate::peer_id::{LocalId, PeerId};
 
@@ -23,7 +24,7 @@ pub(super) struct Table {
     server: u32,
     by_key: IndexMap<Key, LocalId>,
     slots: Vec<Slot>,
-    /// Slots without an entry, to be used again last in, first out.
+    /// Slots without a member, to be used again last in, first out.
     free: Vec<u32>,
     silence: Silence,
     /// Peers and pending connections by the address from which they came, but for those that were exempt then.
@@ -38,12 +39,12 @@ pub(super) struct Table {
 #[derive(Debug)]
 struct Slot {
     generation: u32,
-    entry: Option<Entry>,
+    member: Option<Member>,
 }
 
-/// What the server itself knows of somebody.
+/// What the server itself knows of a peer or a pending connection.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(super) struct Member {
     pub(super) mailbox: Arc<Mailbox>,
     pub(super) last_heard: Tick,
     /// A poll, and how many datagrams came in that: what a quota is held against.
@@ -57,7 +58,7 @@ pub(super) struct Entry {
     counted: bool,
 }
 
-impl Entry {
+impl Member {
     /// Counts one more datagram of this poll; returns how many that makes.
     pub(super) fn count_in_poll(&mut self, poll: u32) -> usize {
         if self.poll != poll {
@@ -94,12 +95,12 @@ impl Table {
         mailbox: impl FnOnce(LocalId) -> Arc<Mailbox>,
     ) -> PeerId {
         let index = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot { generation: PeerId::FIRST_GENERATION, entry: None });
+            self.slots.push(Slot { generation: PeerId::FIRST_GENERATION, member: None });
             (self.slots.len() - 1) as u32
         });
         let slot = &mut self.slots[index as usize];
         let id = LocalId { index, generation: slot.generation };
-        slot.entry = Some(Entry {
+        slot.member = Some(Member {
             mailbox: mailbox(id),
             last_heard: now,
             poll: 0,
@@ -118,9 +119,9 @@ impl Table {
 
     /// Makes a peer of a pending connection.
     pub(super) fn accept(&mut self, id: PeerId, now: Tick) -> Option<&Arc<Mailbox>> {
-        let entry = self.entry_mut(id)?;
-        entry.is_peer = true;
-        entry.last_heard = now;
+        let member = self.member_mut(id)?;
+        member.is_peer = true;
+        member.last_heard = now;
         self.peers += 1;
         self.silence.watch(id.local(), now);
         self.mailbox(id)
@@ -145,28 +146,28 @@ impl Table {
     /// The peer last heard from the longest time ago, if that is `timeout` or longer. The caller ends it.
     pub(super) fn next_silent(&mut self, now: Tick, timeout: Duration) -> Option<PeerId> {
         let slots = &self.slots;
-        let silent = self.silence.next(now, timeout, |id| entry_of(slots, id).map(|entry| entry.last_heard))?;
+        let silent = self.silence.next(now, timeout, |id| member_of(slots, id).map(|member| member.last_heard))?;
         Some(silent.of(self.server))
     }
 
     pub(super) fn remove(&mut self, id: PeerId) -> Option<(Key, Arc<Mailbox>)> {
-        let entry = self.slot_mut(id)?.entry.take()?;
+        let member = self.slot_mut(id)?.member.take()?;
         let slot = &mut self.slots[id.index()];
         slot.generation = next_generation(slot.generation);
-        let key = entry.mailbox.key();
+        let key = member.mailbox.key();
         self.by_key.swap_remove(&key);
         self.moved.remove(&id);
         self.free.push(id.local().index);
         self.changes += 1;
-        if entry.counted {
-            self.crowd.remove(Origin::of(entry.mailbox.first_remote().ip()));
+        if member.counted {
+            self.crowd.remove(Origin::of(member.mailbox.first_remote().ip()));
         }
-        if entry.is_peer {
+        if member.is_peer {
             self.peers -= 1;
             let slots = &self.slots;
-            self.silence.tidy(self.peers, |id| entry_of(slots, id).is_some());
+            self.silence.tidy(self.peers, |id| member_of(slots, id).is_some());
         }
-        Some((key, entry.mailbox))
+        Some((key, member.mailbox))
     }
 
     /// Somebody, as long as there is anybody.
@@ -198,11 +199,11 @@ impl Table {
     }
 
     pub(super) fn mailbox(&self, id: PeerId) -> Option<&Arc<Mailbox>> {
-        self.entry(id).map(|entry| &entry.mailbox)
+        self.member(id).map(|member| &member.mailbox)
     }
 
     pub(super) fn is_peer(&self, id: PeerId) -> bool {
-        self.entry(id).is_some_and(|entry| entry.is_peer)
+        self.member(id).is_some_and(|member| member.is_peer)
     }
 
     /// Peers and pending connections.
@@ -220,7 +221,7 @@ impl Table {
         self.crowd.from(origin)
     }
 
-    /// Entries there ever were at a time.
+    /// Members there ever were at a time.
     pub(super) fn places(&self) -> usize {
         self.slots.len()
     }
@@ -232,26 +233,26 @@ impl Table {
 
     /// Those that were taken.
     pub(super) fn peers(&self) -> impl Iterator<Item = &Arc<Mailbox>> {
-        let entries = self.by_key.values().filter_map(|&id| entry_of(&self.slots, id));
-        entries.filter(|entry| entry.is_peer).map(|entry| &entry.mailbox)
+        let members = self.by_key.values().filter_map(|&id| member_of(&self.slots, id));
+        members.filter(|member| member.is_peer).map(|member| &member.mailbox)
     }
 
-    pub(super) fn entry(&self, id: PeerId) -> Option<&Entry> {
-        entry_of(&self.slots, id.local()).filter(|_| id.server() == self.server)
+    pub(super) fn member(&self, id: PeerId) -> Option<&Member> {
+        member_of(&self.slots, id.local()).filter(|_| id.server() == self.server)
     }
 
-    pub(super) fn entry_mut(&mut self, id: PeerId) -> Option<&mut Entry> {
-        self.slot_mut(id)?.entry.as_mut()
+    pub(super) fn member_mut(&mut self, id: PeerId) -> Option<&mut Member> {
+        self.slot_mut(id)?.member.as_mut()
     }
 
-    /// As [`Table::entry_mut`], by an id from this table.
+    /// As [`Table::member_mut`], by an id from this table.
     #[inline]
-    pub(super) fn own_entry_mut(&mut self, id: LocalId) -> Option<&mut Entry> {
-        self.slots.get_mut(id.index as usize).filter(|slot| slot.generation == id.generation)?.entry.as_mut()
+    pub(super) fn own_member_mut(&mut self, id: LocalId) -> Option<&mut Member> {
+        self.slots.get_mut(id.index as usize).filter(|slot| slot.generation == id.generation)?.member.as_mut()
     }
 
-    pub(super) fn own_entry(&self, id: LocalId) -> Option<&Entry> {
-        entry_of(&self.slots, id)
+    pub(super) fn own_member(&self, id: LocalId) -> Option<&Member> {
+        member_of(&self.slots, id)
     }
 
     fn slot_mut(&mut self, id: PeerId) -> Option<&mut Slot> {
@@ -261,8 +262,8 @@ impl Table {
     }
 }
 
-fn entry_of(slots: &[Slot], id: LocalId) -> Option<&Entry> {
-    slots.get(id.index as usize).filter(|slot| slot.generation == id.generation)?.entry.as_ref()
+fn member_of(slots: &[Slot], id: LocalId) -> Option<&Member> {
+    slots.get(id.index as usize).filter(|slot| slot.generation == id.generation)?.member.as_ref()
 }
 
 /// After four billion users of one slot an id comes round again; the generation of stand-alone peers is left out.

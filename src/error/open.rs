@@ -3,7 +3,7 @@ use std::fmt;
 use std::io;
 
 use super::config::{ConfigError, InvalidAddress};
-use super::traffic::UnknownPeer;
+use super::unknown_peer::UnknownPeer;
 use crate::peer_id::PeerId;
 
 /// Why [`UdpServer::listen`](crate::UdpServer::listen) or [`PacketPeerUdp::bind`](crate::PacketPeerUdp::bind) opened

@@ -4,7 +4,6 @@ use std::io;
 use std::net::SocketAddr;
 
 use super::open::BindError;
-use crate::peer_id::PeerId;
 use crate::peer_state::CloseReason;
 
 /// Why `poll` can receive nothing more.
@@ -239,15 +238,3 @@ impl Error for WaitError {
         if let Self::Io(error) = self { Some(error) } else { None }
     }
 }
-
-/// The server has no such peer: it has ended, or the id is another server's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct UnknownPeer(pub PeerId);
-
-impl fmt::Display for UnknownPeer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "no peer {}", self.0)
-    }
-}
-
-impl Error for UnknownPeer {}

@@ -145,13 +145,7 @@ impl DedicatedSockets {
 
     /// Moves what waits in these sockets to their peers, at most `budget` datagrams. Returns what is left of the
     /// budget, and whether all were seen empty.
-    pub(super) fn drain(
-        &mut self,
-        demux: &mut Demux,
-        batch: &mut ReceiveBatch,
-        max: usize,
-        mut budget: usize,
-    ) -> (usize, bool) {
+    pub(super) fn drain(&mut self, demux: &mut Demux, batch: &mut ReceiveBatch, mut budget: usize) -> (usize, bool) {
         if self.set.is_empty() {
             return (budget, true);
         }
@@ -167,7 +161,7 @@ impl DedicatedSockets {
             let token = self.ready[(self.turn % count + step) % count];
             let Some(dedicated) = &self.sockets[token] else { continue };
             let peer = dedicated.mailbox.id();
-            let mut intake = OwnSocketIntake { demux, peer, max, budget };
+            let mut intake = OwnSocketIntake { demux, peer, budget };
             let left = receive_all(dedicated.transport.get().io(), batch, &mut intake);
             budget = intake.budget;
             match left {
@@ -218,8 +212,6 @@ pub(super) fn bind_addr(listens_on: SocketAddr, mailbox: &Mailbox) -> BindAddr {
 struct OwnSocketIntake<'a> {
     demux: &'a mut Demux,
     peer: PeerId,
-    /// Largest datagram accepted, in bytes.
-    max: usize,
     budget: usize,
 }
 
@@ -230,11 +222,7 @@ impl Sink for OwnSocketIntake<'_> {
 
     fn take(&mut self, batch: &ReceiveBatch) {
         self.budget -= batch.len();
-        self.demux.measure_room();
-        for arrived in batch.arrived() {
-            let cut = arrived.is_cut() || arrived.bytes.len() > self.max;
-            self.demux.sort_dedicated(self.peer, &arrived, cut);
-        }
+        self.demux.take_own_batch(self.peer, batch);
     }
 
     fn truncated(&mut self) {

@@ -2,7 +2,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::address::canonical;
 use crate::datagram::ReceiveBatch;
-use crate::demux::{Demux, Sorted};
+use crate::demux::{Budgets, Demux};
 use crate::error::PutError;
 use crate::socket::{SharedTransport, Sink, send};
 
@@ -10,31 +10,20 @@ use crate::socket::{SharedTransport, Sink, send};
 pub(super) struct PortIntake<'a> {
     pub(super) transport: &'a SharedTransport,
     pub(super) demux: &'a mut Demux,
-    pub(super) max_packet_size: usize,
-    pub(super) known_left: usize,
-    pub(super) unknown_left: usize,
+    pub(super) budgets: Budgets,
 }
 
 impl Sink for PortIntake<'_> {
     fn budget(&self) -> usize {
-        // Whose a datagram is shows only when it has been taken.
-        self.known_left.min(self.unknown_left)
+        self.budgets.least()
     }
 
     fn take(&mut self, batch: &ReceiveBatch) {
-        self.demux.look_up(batch);
-        for (place, arrived) in batch.arrived().enumerate() {
-            let cut = arrived.is_cut() || arrived.bytes.len() > self.max_packet_size;
-            match self.demux.sort(place, &arrived, cut) {
-                Sorted::Known => self.known_left -= 1,
-                Sorted::Unknown => self.unknown_left -= 1,
-                Sorted::Answer => {
-                    self.unknown_left -= 1;
-                    let (from, reply) = (*arrived.local(), self.demux.reply());
-                    let _ = send_stateless(Some(self.transport), self.demux, from, reply, *arrived.sender());
-                }
-            }
-        }
+        let transport = self.transport;
+        self.demux.take_batch(batch, &mut self.budgets, |reply| {
+            let sent = send(transport.io(), transport.max_payload(), reply.bytes, reply.to, reply.from);
+            sent.map_err(|error| (&error).into())
+        });
     }
 
     fn truncated(&mut self) {

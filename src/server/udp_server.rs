@@ -10,7 +10,7 @@ use super::routes::Routes;
 use crate::address::canonical;
 use crate::clock::Clock;
 use crate::datagram::ReceiveBatch;
-use crate::demux::{ConnectionId, Demux, Filter, FirstDatagram, Limits, Moved, NotConnected, Verdict};
+use crate::demux::{Budgets, ConnectionId, Demux, Filter, FirstDatagram, Limits, Moved, NotConnected, Verdict};
 use crate::error::{BindError, ConfigError, ConnectError, DedicateError, PollError, PutError, UnknownPeer, WaitError};
 use crate::notices::Notices;
 use crate::peer::{PacketPeerUdp, SocketWait, Switch, WaitOutcome, Waker};
@@ -202,16 +202,13 @@ impl UdpServer {
         self.flush()?;
         let Listening { transport, batch, polled_at } = self.listening.as_mut().ok_or(PollError::NotOpen)?;
         *polled_at = by_transport;
-        self.demux.begin(now);
+        self.demux.begin(now, self.config.max_packet_size);
         self.dedicated.release_ended(&self.demux, &mut self.outgoing);
-        let max_packet_size = self.config.max_packet_size;
         let budget = self.demux.limits().max_known_per_poll;
         let for_own = self.dedicated.share_of(budget);
-        let (left, own_empty) = self.dedicated.drain(&mut self.demux, batch, max_packet_size, for_own);
+        let (left, own_empty) = self.dedicated.drain(&mut self.demux, batch, for_own);
         let mut intake = PortIntake {
-            known_left: budget - for_own + left,
-            unknown_left: self.demux.limits().max_unknown_per_poll,
-            max_packet_size,
+            budgets: Budgets { known: budget - for_own + left, unknown: self.demux.limits().max_unknown_per_poll },
             transport: transport.get(),
             demux: &mut self.demux,
         };
