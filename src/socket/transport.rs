@@ -7,7 +7,7 @@ use super::bind::BindOptions;
 use super::interrupt::Interrupt;
 use super::multicast::Interface;
 use super::send_batch::SendBatch;
-use super::udp::SocketRef;
+use super::socket_ref::SocketRef;
 use crate::clock::Clock;
 use crate::datagram::ReceiveBatch;
 

@@ -1,4 +1,3 @@
-use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,6 +9,7 @@ use super::bind::{BindAddr, BindOptions, RefusedOption};
 use super::interrupt::Interrupt;
 use super::multicast::Interface;
 use super::send_batch::SendBatch;
+use super::socket_ref::SocketRef;
 use super::sys;
 use super::transport::{Transport, TransportFactory, TransportOption, send_one_by_one, this_host};
 use crate::clock::Clock;
@@ -376,40 +376,7 @@ impl Transport for UdpTransport {
     }
 
     fn socket(&self) -> Option<SocketRef<'_>> {
-        Some(SocketRef(&self.socket))
-    }
-}
-
-/// A borrowed real socket, for options the crate does not know and for other polling loops.
-///
-/// It implements `AsFd` on Unix and `AsSocket` on Windows. It is lent and not implemented on the server and the peer
-/// themselves because both may be without a socket: not open, or on the in-memory network.
-#[derive(Clone, Copy)]
-pub struct SocketRef<'a>(&'a UdpSocket);
-
-impl SocketRef<'_> {
-    pub(super) fn udp(&self) -> &UdpSocket {
-        self.0
-    }
-}
-
-impl fmt::Debug for SocketRef<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-#[cfg(unix)]
-impl std::os::fd::AsFd for SocketRef<'_> {
-    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
-        self.0.as_fd()
-    }
-}
-
-#[cfg(windows)]
-impl std::os::windows::io::AsSocket for SocketRef<'_> {
-    fn as_socket(&self) -> std::os::windows::io::BorrowedSocket<'_> {
-        self.0.as_socket()
+        Some(SocketRef::to(&self.socket))
     }
 }
 
