@@ -36,11 +36,12 @@ impl Clock {
         Self { hand: None }
     }
 
-    /// A virtual clock, which shows what `now` returns. It stands still until somebody moves it, so nobody waits for it:
-    /// a `wait` of servers and peers in virtual time returns at once.
+    /// A virtual clock, which shows what `now` returns. It stands still until somebody moves it, so nobody waits for a
+    /// time of it: the `wait` of a server or a peer returns as soon as its transport says that nothing has come, which
+    /// one in virtual time says at once.
     ///
-    /// `now` is called from any thread, within polls: it should be quick, must not panic and should never go back; where
-    /// it does, servers count it as standing still.
+    /// `now` is called from any thread, within polls: it should be quick and must not panic. It should never go back;
+    /// where it does, servers count it as standing still.
     pub fn new(now: impl Fn() -> Instant + Send + Sync + 'static) -> Self {
         Self { hand: Some(Arc::new(now)) }
     }

@@ -14,7 +14,8 @@
 //! - [`send`](Transport::send) one datagram; [`send_batch`](Transport::send_batch) many, by [`send_one_by_one`] where it
 //!   has no better way, and [`max_segments`](Transport::max_segments) is then 1;
 //! - [`connect`](Transport::connect) to one remote, or answer [`Unsupported`](std::io::ErrorKind::Unsupported): then
-//!   clients cannot use it, nor peers with a socket of their own, and servers can;
+//!   [`connect_to_host`](crate::PacketPeerUdp::connect_to_host) fails and no peer gets a socket of its own, and servers do
+//!   without;
 //! - know its [`local_addr`](Transport::local_addr);
 //! - [`wait`](Transport::wait) until something has come. **This alone may block**: everything else is called within a
 //!   frame, `receive` and the sends from whatever thread, several at once.

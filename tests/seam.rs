@@ -441,7 +441,7 @@ impl Transport for Looking<Bare<Box<dyn Transport>>> {
     }
 }
 
-/// Longer than anything here takes: who waits for so long was not woken.
+/// Longer than anything here takes: a wait that lasts so long was not ended.
 const FOR_EVER: Option<Duration> = Some(Duration::from_secs(2 * PATIENCE.as_secs()));
 
 /// Servers and peers over sockets of `factory` are woken before, while or after they begin to wait, and by what comes.

@@ -7,8 +7,8 @@ use std::io;
 ///
 /// A transport of one's own waits for its descriptor beside its socket's: `Interrupt` implements `AsFd` on Unix and
 /// `AsSocket` on Windows, and is readable for as long as it is raised. It is to be waited for and not to be read. A
-/// transport that cannot wait for several asks [`is_raised`](Self::is_raised) now and then. Neither takes it: who called
-/// `wait` does so when that has returned.
+/// transport that cannot wait for several asks [`is_raised`](Self::is_raised) now and then. Neither takes it: the
+/// caller of `wait` does so when that has returned.
 #[derive(Debug)]
 pub struct Interrupt {
     imp: imp::Pair,

@@ -40,7 +40,8 @@ pub trait TransportFactory: fmt::Debug + Send + Sync {
     /// hands out that one's; one of real sockets [`Clock::system`].
     fn clock(&self) -> Clock;
 
-    /// Takes over a socket of the standard library. Only factories of real sockets can.
+    /// Takes over a socket of the standard library. Only factories of real sockets can, and those that wrap what such a
+    /// one has taken over.
     ///
     /// # Errors
     ///
