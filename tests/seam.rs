@@ -13,11 +13,11 @@ use packetpeer::socket::{
     BindAddr, BindOptions, Clock, Interface, Interrupt, MAX_PAYLOAD_V4, MAX_PAYLOAD_V6, ReceiveBatch, SendBatch,
     SystemSockets, Transport, TransportFactory, TransportOption, send_one_by_one,
 };
-use packetpeer::{PacketPeerUdp, SendMode, ServerConfig, SocketOptions, UdpServer, WaitOutcome};
+use packetpeer::{PacketPeerUdp, SendMode, ServerConfig, UdpServer, WaitOutcome};
 
 mod util;
 
-use util::{MOMENT, PATIENCE, SERVER, accept, eventually, millis, pair_of, receive, receive_at};
+use util::{MOMENT, PATIENCE, SERVER, accept, millis, pair_of, receive, receive_at};
 
 /// A wrapper with nothing but what has to be there.
 #[derive(Debug)]
@@ -184,7 +184,7 @@ fn a_transport_that_wraps_nothing_and_tells_nothing_knows_nothing() {
 #[cfg(all(target_os = "linux", not(packetpeer_portable)))]
 #[test]
 fn a_server_behind_a_wrapper_keeps_what_the_system_can_do() {
-    let socket = SocketOptions::new().pin_reply_address(true).receive_buffer(Some(4096));
+    let socket = packetpeer::SocketOptions::new().pin_reply_address(true).receive_buffer(Some(4096));
     let config = ServerConfig::new().socket(socket).send_mode(SendMode::OnFlush);
     let mut server = UdpServer::with_transport(config, Bare(SystemSockets));
     server.listen("0.0.0.0:0").unwrap();
@@ -202,7 +202,7 @@ fn a_server_behind_a_wrapper_keeps_what_the_system_can_do() {
         assert_eq!((len, from), (6, spoken_to));
     }
 
-    eventually("the kernel drops something", || {
+    util::eventually("the kernel drops something", || {
         client.send_to(&[0; 1000], spoken_to).unwrap();
         server.stats().kernel_drops.filter(|&drops| drops > 0)
     });
