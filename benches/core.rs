@@ -176,7 +176,7 @@ impl World {
             .max_known_per_poll(peers.max(1))
             .idle_timeout(Some(Duration::from_secs(1_000_000)));
         let config = ServerConfig::new().limits(limits).send_mode(mode);
-        let mut server = UdpServer::with_transport(config, Wires(Arc::clone(&wire)));
+        let mut server = UdpServer::with_transport(config, Wires(Arc::clone(&wire))).unwrap();
         server.listen(1)?;
         let mut handles = Vec::with_capacity(peers);
         wire.arrive(peers);

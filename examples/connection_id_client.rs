@@ -13,11 +13,12 @@ use std::error::Error;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use packetpeer::error::{GetError, PollError, PutError};
 use packetpeer::identity::ConnectionId;
-use packetpeer::{Packet, PacketPeer, PacketPeerUdp};
+use packetpeer::stats::{PeerStats, PollReport};
+use packetpeer::{Packet, PacketPeer, PacketPeerUdp, PeerId, PeerState};
 use support::streams::{Stream, Summary};
 use wire::Said;
 
@@ -62,6 +63,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
 }
 
 /// A connection that is known by its id: a layer that puts the id in front of each packet, and takes it off again.
+#[derive(Debug)]
 struct Connection {
     id: ConnectionId,
     server: SocketAddr,
@@ -98,29 +100,41 @@ fn connected(server: SocketAddr) -> Result<PacketPeerUdp, Box<dyn Error>> {
 }
 
 impl PacketPeer for Connection {
-    fn poll(&mut self) -> Result<(), PollError> {
-        self.socket.poll()
+    fn id(&self) -> PeerId {
+        self.socket.id()
+    }
+
+    fn poll_at(&mut self, now: Instant) -> Result<PollReport, PollError> {
+        self.socket.poll_at(now)
+    }
+
+    fn now(&self) -> Instant {
+        self.socket.now()
     }
 
     fn get_packet(&mut self) -> Result<Option<Packet>, GetError> {
         loop {
-            let Some(packet) = self.socket.get_packet()? else { return Ok(None) };
-            let payload = match wire::read(&packet) {
-                Some((id, Said::Data(payload))) if id == self.id => payload,
+            let Some(mut packet) = self.socket.get_packet()? else { return Ok(None) };
+            match wire::read(&packet) {
+                Some((id, Said::Data(_))) if id == self.id => _ = packet.strip_front(wire::HEADER),
                 // The server wants to see that we receive here. Should the answer be lost, it asks again.
                 Some((id, Said::Token(_))) if id == self.id => {
                     let _ = self.socket.put_packet(&packet);
                     continue;
                 }
                 // Under another id it is not for us; left as it is, no stream takes it for its own.
-                _ => &packet,
-            };
-            return Ok(Some(Packet::new(payload.to_vec(), packet.sender(), packet.received_at())));
+                _ => {}
+            }
+            return Ok(Some(packet));
         }
     }
 
     fn put_packet(&mut self, bytes: &[u8]) -> Result<(), PutError> {
         self.socket.put_packet(&wire::write(self.id, Said::Data(bytes)))
+    }
+
+    fn can_put(&self, len: usize) -> bool {
+        self.socket.can_put(wire::HEADER + len)
     }
 
     fn available_packet_count(&self) -> usize {
@@ -129,5 +143,21 @@ impl PacketPeer for Connection {
 
     fn max_packet_size(&self) -> usize {
         self.socket.max_packet_size() - wire::HEADER
+    }
+
+    fn state(&self) -> PeerState {
+        self.socket.state()
+    }
+
+    fn close(&mut self) {
+        self.socket.close();
+    }
+
+    fn remote_addr(&self) -> Option<SocketAddr> {
+        self.socket.remote_addr()
+    }
+
+    fn stats(&self) -> PeerStats {
+        self.socket.stats()
     }
 }

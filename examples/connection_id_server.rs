@@ -53,7 +53,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         // What has no id, the server drops.
         .identity(Identity::ConnectionId(ConnectionIds::new(|datagram| wire::read(datagram).map(|(id, _)| id))))
         .limits(Limits::new().idle_timeout(Some(idle)));
-    let mut server = UdpServer::with_config(config);
+    let mut server = UdpServer::with_config(config)?;
     let stop = support::ctrl_c()?;
     server.listen(&listen)?;
     println!("listening on {}", server.local_addr().ok_or("not listening")?);
@@ -72,7 +72,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         // Answers go to the new address already, but not many. Each move has a token of its own: that somebody received
         // at one address says nothing of the next.
-        server.moved(&mut moved);
+        server.take_moved(&mut moved);
         for moved in moved.drain(..) {
             println!("{} moved from {} to {}", moved.peer, moved.from, moved.to);
             let Some(client) = clients.get_mut(&moved.peer) else { continue };
@@ -87,7 +87,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 println!("{id} receives at {proved}");
             }
         }
-        server.ended(&mut ended);
+        server.take_ended(&mut ended);
         for (id, reason) in ended.drain(..) {
             let Some(client) = clients.remove(&id) else { continue };
             println!("{id} ended after {} datagrams: {reason}", client.peer.stats().received);

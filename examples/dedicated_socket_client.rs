@@ -13,10 +13,11 @@ use std::error::Error;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use packetpeer::error::{GetError, PollError, PutError};
-use packetpeer::{Packet, PacketPeer, PacketPeerUdp};
+use packetpeer::stats::{PeerStats, PollReport};
+use packetpeer::{Packet, PacketPeer, PacketPeerUdp, PeerId, PeerState};
 use support::streams::{Stream, Summary};
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
@@ -58,6 +59,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
 }
 
 /// A socket that goes on with the port that the first answer comes from: a layer that watches over it.
+#[derive(Debug)]
 struct Follower {
     first: SocketAddr,
     /// Where the first answer came from.
@@ -85,8 +87,16 @@ impl Follower {
 }
 
 impl PacketPeer for Follower {
-    fn poll(&mut self) -> Result<(), PollError> {
-        self.socket.poll()
+    fn id(&self) -> PeerId {
+        self.socket.id()
+    }
+
+    fn poll_at(&mut self, now: Instant) -> Result<PollReport, PollError> {
+        self.socket.poll_at(now)
+    }
+
+    fn now(&self) -> Instant {
+        self.socket.now()
     }
 
     fn get_packet(&mut self) -> Result<Option<Packet>, GetError> {
@@ -102,11 +112,31 @@ impl PacketPeer for Follower {
         self.socket.put_packet(bytes)
     }
 
+    fn can_put(&self, len: usize) -> bool {
+        self.socket.can_put(len)
+    }
+
     fn available_packet_count(&self) -> usize {
         self.socket.available_packet_count()
     }
 
     fn max_packet_size(&self) -> usize {
         self.socket.max_packet_size()
+    }
+
+    fn state(&self) -> PeerState {
+        self.socket.state()
+    }
+
+    fn close(&mut self) {
+        self.socket.close();
+    }
+
+    fn remote_addr(&self) -> Option<SocketAddr> {
+        self.socket.remote_addr()
+    }
+
+    fn stats(&self) -> PeerStats {
+        self.socket.stats()
     }
 }

@@ -21,13 +21,12 @@
 
 mod support;
 
-use std::collections::HashMap;
 use std::error::Error;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use packetpeer::identity::Switch;
-use packetpeer::{Limits, PacketPeerUdp, PeerId, ServerConfig, UdpServer};
+use packetpeer::{Limits, PacketPeerUdp, Peers, ServerConfig, UdpServer};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut listen = String::from("127.0.0.1:4438");
@@ -39,43 +38,42 @@ fn main() -> Result<(), Box<dyn Error>> {
     )?;
 
     let idle = Duration::try_from_secs_f64(idle_seconds).map_err(|why| format!("--idle-seconds: {why}"))?;
-    let mut server = UdpServer::with_config(ServerConfig::new().limits(Limits::new().idle_timeout(Some(idle))));
+    let mut server = UdpServer::with_config(ServerConfig::new().limits(Limits::new().idle_timeout(Some(idle))))?;
     let stop = support::ctrl_c()?;
     server.listen(&listen)?;
     println!("listening on {}", server.local_addr().ok_or("not listening")?);
 
     let start = Instant::now();
-    let mut streams: HashMap<PeerId, PacketPeerUdp> = HashMap::new();
-    let (mut ready, mut ended) = (Vec::new(), Vec::new());
+    let mut streams = Peers::new();
     let mut complained = false;
     while !stop.load(Ordering::Relaxed) && start.elapsed().as_secs_f64() < seconds {
         // These wait and receive for all sockets, the streams' own too.
         server.wait(Some(Duration::from_millis(20)))?;
         server.poll()?;
-        while let Some(mut stream) = server.take_connection() {
-            match server.dedicate_socket(&mut stream, Switch::AtOnce) {
-                Ok(own) => println!("{} begins, answered from {own}", address(&stream)),
-                // A stranger may have caused it, by forging an address that nothing can be sent to, so it is no reason to
-                // end.
-                Err(why) => {
-                    println!("{} begins, answered from the port listened on", address(&stream));
-                    if !complained {
-                        eprintln!("no socket to give: {why}");
-                        complained = true;
+        streams.update(
+            &mut server,
+            |server, stream| {
+                match server.dedicate_socket(stream, Switch::AtOnce) {
+                    Ok(own) => println!("{} begins, answered from {own}", address(stream)),
+                    // A stranger may have caused it, by forging an address that nothing can be sent to, so it is no
+                    // reason to end.
+                    Err(why) => {
+                        println!("{} begins, answered from the port listened on", address(stream));
+                        if !complained {
+                            eprintln!("no socket to give: {why}");
+                            complained = true;
+                        }
                     }
                 }
-            }
-            streams.insert(stream.id(), stream);
-        }
-        server.ready(&mut ready);
-        for id in ready.drain(..) {
-            streams.get_mut(&id).map(echo);
-        }
-        server.ended(&mut ended);
-        for (id, reason) in ended.drain(..) {
+                Some(())
+            },
             // The poll that found it has closed its socket.
-            let Some(stream) = streams.remove(&id) else { continue };
-            println!("{} ended after {} datagrams: {reason}", address(&stream), stream.stats().received);
+            |_, stream, (), reason| {
+                println!("{} ended after {} datagrams: {reason}", address(&stream), stream.stats().received);
+            },
+        );
+        while let Some((_, stream, ())) = streams.next_ready() {
+            echo(stream);
         }
     }
     println!("{}", server.stats());

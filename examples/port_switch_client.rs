@@ -22,7 +22,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use packetpeer::error::{ConnectError, GetError, PollError, PutError};
-use packetpeer::{Packet, PacketPeer, PacketPeerUdp};
+use packetpeer::stats::{PeerStats, PollReport};
+use packetpeer::{Packet, PacketPeer, PacketPeerUdp, PeerId, PeerState};
 use support::streams::{Stream, Summary};
 use wire::Answer;
 
@@ -56,7 +57,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     while clients.iter().any(|(stream, _)| !stream.is_over()) {
         for (stream, switcher) in &mut clients {
             stream.exchange(switcher)?;
-            if !stream.is_over() && switcher.last_heard.elapsed().as_secs_f64() > start_over_seconds {
+            if !stream.is_over() && switcher.silence().as_secs_f64() > start_over_seconds {
                 switcher.start_over()?;
             }
         }
@@ -72,6 +73,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
 }
 
 /// A socket that goes to the port that it is told: a layer that takes the first byte off each packet.
+#[derive(Debug)]
 struct Switcher {
     first: SocketAddr,
     /// Connected, so that the server's host and the one port of it are all that is heard.
@@ -87,16 +89,22 @@ struct Switcher {
 impl Switcher {
     fn new(first: SocketAddr) -> Result<Self, ConnectError> {
         let socket = connected(first)?;
-        Ok(Self { first, socket, last_heard: Instant::now(), heard_there: 0, stays: false, started_over: 0 })
+        let last_heard = socket.now();
+        Ok(Self { first, socket, last_heard, heard_there: 0, stays: false, started_over: 0 })
     }
 
     /// As somebody new, from another port: as whom we were, the server answers to where we are not heard.
     fn start_over(&mut self) -> Result<(), ConnectError> {
         self.socket = connected(self.first)?;
-        self.last_heard = Instant::now();
+        self.last_heard = self.socket.now();
         self.stays = self.heard_there == 0;
         self.started_over += 1;
         Ok(())
+    }
+
+    /// For how long nothing has come.
+    fn silence(&self) -> Duration {
+        self.socket.now().saturating_duration_since(self.last_heard)
     }
 
     /// Goes on with the same socket: the server's new one listens to its port only.
@@ -113,17 +121,26 @@ fn connected(server: SocketAddr) -> Result<PacketPeerUdp, ConnectError> {
 }
 
 impl PacketPeer for Switcher {
-    fn poll(&mut self) -> Result<(), PollError> {
-        self.socket.poll()
+    fn id(&self) -> PeerId {
+        self.socket.id()
+    }
+
+    fn poll_at(&mut self, now: Instant) -> Result<PollReport, PollError> {
+        self.socket.poll_at(now)
+    }
+
+    fn now(&self) -> Instant {
+        self.socket.now()
     }
 
     fn get_packet(&mut self) -> Result<Option<Packet>, GetError> {
-        while let Some(packet) = self.socket.get_packet()? {
-            self.last_heard = Instant::now();
+        while let Some(mut packet) = self.socket.get_packet()? {
+            self.last_heard = packet.received_at();
             match Answer::read(&packet) {
-                Some(Answer::Echo(payload)) => {
+                Some(Answer::Echo(_)) => {
                     self.heard_there += usize::from(packet.sender() != self.first);
-                    return Ok(Some(Packet::new(payload.to_vec(), packet.sender(), packet.received_at())));
+                    let _ = packet.strip_front(wire::HEADER);
+                    return Ok(Some(packet));
                 }
                 Some(Answer::ChangePort(port)) if !self.stays => self.change_port(port),
                 _ => {}
@@ -136,11 +153,31 @@ impl PacketPeer for Switcher {
         self.socket.put_packet(bytes)
     }
 
+    fn can_put(&self, len: usize) -> bool {
+        self.socket.can_put(len)
+    }
+
     fn available_packet_count(&self) -> usize {
         self.socket.available_packet_count()
     }
 
     fn max_packet_size(&self) -> usize {
         self.socket.max_packet_size() - 1
+    }
+
+    fn state(&self) -> PeerState {
+        self.socket.state()
+    }
+
+    fn close(&mut self) {
+        self.socket.close();
+    }
+
+    fn remote_addr(&self) -> Option<SocketAddr> {
+        self.socket.remote_addr()
+    }
+
+    fn stats(&self) -> PeerStats {
+        self.socket.stats()
     }
 }

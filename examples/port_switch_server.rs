@@ -35,14 +35,13 @@ mod support;
 #[path = "port_switch/wire.rs"]
 mod wire;
 
-use std::collections::HashMap;
 use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use packetpeer::identity::Switch;
-use packetpeer::{Limits, PacketPeerUdp, PeerId, ServerConfig, UdpServer};
+use packetpeer::{Limits, PacketPeerUdp, Peers, ServerConfig, UdpServer};
 use wire::Answer;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -55,32 +54,31 @@ fn main() -> Result<(), Box<dyn Error>> {
     )?;
 
     let idle = Duration::try_from_secs_f64(idle_seconds).map_err(|why| format!("--idle-seconds: {why}"))?;
-    let mut server = UdpServer::with_config(ServerConfig::new().limits(Limits::new().idle_timeout(Some(idle))));
+    let mut server = UdpServer::with_config(ServerConfig::new().limits(Limits::new().idle_timeout(Some(idle))))?;
     let stop = support::ctrl_c()?;
     server.listen(&listen)?;
     println!("listening on {}", server.local_addr().ok_or("not listening")?);
 
     let start = Instant::now();
-    let mut streams: HashMap<PeerId, Stream> = HashMap::new();
-    let (mut ready, mut ended) = (Vec::new(), Vec::new());
+    let mut streams: Peers<UdpServer, Stream> = Peers::new();
     while !stop.load(Ordering::Relaxed) && start.elapsed().as_secs_f64() < seconds {
         server.wait(Some(Duration::from_millis(20)))?;
         server.poll()?;
-        while let Some(mut peer) = server.take_connection() {
-            // Without one it is never told to go anywhere. A stranger may have caused that, by forging an address that
-            // nothing can be sent to, so it is no reason to end.
-            let own = server.dedicate_socket(&mut peer, Switch::WithClient).ok();
-            println!("{} begins", address(&peer));
-            streams.insert(peer.id(), Stream { peer, own, has_switched: false });
-        }
-        server.ready(&mut ready);
-        for id in ready.drain(..) {
-            streams.get_mut(&id).map(Stream::answer);
-        }
-        server.ended(&mut ended);
-        for (id, reason) in ended.drain(..) {
-            let Some(Stream { peer, .. }) = streams.remove(&id) else { continue };
-            println!("{} ended after {} datagrams: {reason}", address(&peer), peer.stats().received);
+        streams.update(
+            &mut server,
+            |server, peer| {
+                // Without one it is never told to go anywhere. A stranger may have caused that, by forging an address
+                // that nothing can be sent to, so it is no reason to end.
+                let own = server.dedicate_socket(peer, Switch::WithClient).ok();
+                println!("{} begins", address(peer));
+                Some(Stream { own, has_switched: false })
+            },
+            |_, peer, _, reason| {
+                println!("{} ended after {} datagrams: {reason}", address(&peer), peer.stats().received);
+            },
+        );
+        while let Some((_, peer, stream)) = streams.next_ready() {
+            stream.answer(peer);
         }
     }
     println!("{}", server.stats());
@@ -88,7 +86,6 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 struct Stream {
-    peer: PacketPeerUdp,
     /// Where the client is to go.
     own: Option<SocketAddr>,
     has_switched: bool,
@@ -96,21 +93,21 @@ struct Stream {
 
 impl Stream {
     /// Sends back what has come. What cannot be sent now is lost, as datagrams are.
-    fn answer(&mut self) {
-        while let Ok(Some(packet)) = self.peer.get_packet() {
-            let _ = self.peer.put_packet(&Answer::Echo(&packet).to_vec());
-            self.tell_port();
+    fn answer(&mut self, peer: &mut PacketPeerUdp) {
+        while let Ok(Some(packet)) = peer.get_packet() {
+            let _ = peer.put_packet(&Answer::Echo(&packet).to_vec());
+            self.tell_port(peer);
         }
     }
 
     /// Tells the client where to go, as long as it is not there. Packets leave by the port on which it is heard.
-    fn tell_port(&mut self) {
+    fn tell_port(&mut self, peer: &mut PacketPeerUdp) {
         let Some(own) = self.own.filter(|_| !self.has_switched) else { return };
-        if self.peer.local_addr() == Some(own) {
+        if peer.local_addr() == Some(own) {
             self.has_switched = true;
-            println!("{} goes on at {own}", address(&self.peer));
+            println!("{} goes on at {own}", address(peer));
         } else {
-            let _ = self.peer.put_packet(&Answer::ChangePort(own.port()).to_vec());
+            let _ = peer.put_packet(&Answer::ChangePort(own.port()).to_vec());
         }
     }
 }

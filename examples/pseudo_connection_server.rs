@@ -9,13 +9,12 @@
 
 mod support;
 
-use std::collections::HashMap;
 use std::error::Error;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use packetpeer::limits::AfterClose;
-use packetpeer::{Limits, PacketPeerUdp, PeerId, ServerConfig, UdpServer};
+use packetpeer::{Limits, PacketPeerUdp, Peers, ServerConfig, UdpServer};
 
 /// What a client says that ends its stream itself. It may get lost, and then the timer ends the stream.
 const BYE: &[u8] = b"bye";
@@ -34,31 +33,30 @@ fn main() -> Result<(), Box<dyn Error>> {
         .idle_timeout(Some(idle))
         // What a stream's goodbye has overtaken on its way must not begin another one.
         .after_close(AfterClose::Refuse(idle));
-    let mut server = UdpServer::with_config(ServerConfig::new().limits(limits));
+    let mut server = UdpServer::with_config(ServerConfig::new().limits(limits))?;
     let stop = support::ctrl_c()?;
     server.listen(&listen)?;
     println!("listening on {}", server.local_addr().ok_or("not listening")?);
 
     let start = Instant::now();
-    let mut streams: HashMap<PeerId, PacketPeerUdp> = HashMap::new();
-    let (mut ready, mut ended) = (Vec::new(), Vec::new());
+    let mut streams = Peers::new();
     while !stop.load(Ordering::Relaxed) && start.elapsed().as_secs_f64() < seconds {
         // Also when nothing comes: timers run out by polls.
         server.wait(Some(Duration::from_millis(20)))?;
         server.poll()?;
-        while let Some(stream) = server.take_connection() {
-            println!("{} begins", address(&stream));
-            streams.insert(stream.id(), stream);
-        }
-        server.ready(&mut ready);
-        for id in ready.drain(..) {
-            streams.get_mut(&id).map(echo);
-        }
-        // Whatever ended a stream, it is told here, once.
-        server.ended(&mut ended);
-        for (id, reason) in ended.drain(..) {
-            let Some(stream) = streams.remove(&id) else { continue };
-            println!("{} ended after {} datagrams: {reason}", address(&stream), stream.stats().received);
+        streams.update(
+            &mut server,
+            |_, stream| {
+                println!("{} begins", address(stream));
+                Some(())
+            },
+            // Whatever ended a stream, it is told here, once.
+            |_, stream, (), reason| {
+                println!("{} ended after {} datagrams: {reason}", address(&stream), stream.stats().received);
+            },
+        );
+        while let Some((_, stream, ())) = streams.next_ready() {
+            echo(stream);
         }
     }
     println!("{}", server.stats());

@@ -15,9 +15,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use packetpeer::error::BindError;
 use packetpeer::stats::ServerStats;
-use packetpeer::{Limits, PacketPeerUdp, PeerId, ServerConfig, SocketOptions, UdpServer};
+use packetpeer::{Limits, Peers, ServerConfig, SocketOptions, UdpServer};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut listen = SocketAddr::from(([127, 0, 0, 1], 4433));
@@ -48,13 +47,13 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// The first shard may be given port 0; the others take the port that it got.
-fn open(listen: SocketAddr, shards: usize) -> Result<Vec<UdpServer>, BindError> {
+fn open(listen: SocketAddr, shards: usize) -> Result<Vec<UdpServer>, Box<dyn Error>> {
     let config = ServerConfig::new()
         .limits(Limits::new().max_pending_connections(256).max_pending_per_ip(256).max_peers_per_ip(None))
         .socket(SocketOptions::new().share_port(true));
     let mut servers: Vec<UdpServer> = Vec::new();
     for _ in 0..shards.max(1) {
-        let mut server = UdpServer::with_config(config.clone());
+        let mut server = UdpServer::with_config(config.clone())?;
         server.listen(servers.first().and_then(UdpServer::local_addr).unwrap_or(listen))?;
         servers.push(server);
     }
@@ -63,14 +62,12 @@ fn open(listen: SocketAddr, shards: usize) -> Result<Vec<UdpServer>, BindError> 
 
 struct Shard {
     server: UdpServer,
-    /// By [`PeerId::index`].
-    peers: Vec<Option<PacketPeerUdp>>,
-    ready: Vec<PeerId>,
+    peers: Peers<UdpServer>,
 }
 
 impl Shard {
     fn new(server: UdpServer) -> Self {
-        Self { server, peers: Vec::new(), ready: Vec::new() }
+        Self { server, peers: Peers::new() }
     }
 
     fn run(mut self, stop: &AtomicBool) -> ServerStats {
@@ -81,15 +78,8 @@ impl Shard {
     fn frame(&mut self) -> Result<(), Box<dyn Error>> {
         self.server.wait(Some(Duration::from_millis(20)))?;
         self.server.poll()?;
-        while let Some(peer) = self.server.take_connection() {
-            let index = peer.id().index();
-            self.peers.resize_with(self.peers.len().max(index + 1), || None);
-            self.peers[index] = Some(peer);
-        }
-        self.ready.clear();
-        self.server.ready(&mut self.ready);
-        for id in &self.ready {
-            let Some(peer) = &mut self.peers[id.index()] else { continue };
+        self.peers.update(&mut self.server, |_, _| Some(()), |_, _, (), _| {});
+        while let Some((_, peer, ())) = self.peers.next_ready() {
             while let Some(packet) = peer.get_packet()? {
                 // What cannot be sent now is lost, as datagrams are; the counters say so.
                 let _ = peer.put_packet(&packet);

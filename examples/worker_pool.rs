@@ -58,7 +58,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let limits = Limits::new().max_pending_connections(places).max_pending_per_ip(places);
     // Workers send while others do, and nobody asks twice here: where the system is busy, an answer waits for the next poll.
     let config = ServerConfig::new().limits(limits).send_mode(SendMode::QueueWhenBlocked);
-    let mut server = UdpServer::with_config(config);
+    let mut server = UdpServer::with_config(config)?;
     server.listen("127.0.0.1:0")?;
     let address = server.local_addr().ok_or("not listening")?;
     // Client 0 keeps one worker busy. Between questions the others rest for so long that they keep half of the rest
@@ -121,7 +121,7 @@ impl Desk {
             self.at_home.insert(player.id(), player);
         }
         self.ended.clear();
-        server.ended(&mut self.ended);
+        server.take_ended(&mut self.ended);
         for (id, _) in &self.ended {
             self.at_home.remove(id);
         }

@@ -8,7 +8,7 @@ use std::time::Instant;
 /// sockets it makes. Clones are the same clock.
 ///
 /// They ask for it once, when they are made, and then read it once per poll and wherever something is timed between two
-/// polls; [`UdpServer::now`](crate::UdpServer::now) tells what it shows. Layers above should take their time from there,
+/// polls; `now` of servers and peers tells what it shows. Layers above should take their time from there,
 /// or from the `now` that they are polled with, and not from [`Instant::now`]: then they run in virtual time as well.
 ///
 /// ```

@@ -62,6 +62,12 @@ impl ReceiveBatch {
         }
     }
 
+    /// Room for `slots` datagrams with payloads of up to `longest` bytes each. A slot has one byte more: a system that does
+    /// not say that it has cut a datagram fills the slot, so one that is full was too long.
+    pub(crate) fn for_payloads(slots: usize, longest: usize) -> Self {
+        Self::new(slots, longest + 1)
+    }
+
     /// Adds a datagram, cut where it is longer than a slot. Ignored when the batch is full.
     pub fn push(&mut self, sender: SocketAddr, bytes: &[u8]) {
         self.push_datagram(&Datagram { sender, bytes, cut: false, local: None });

@@ -15,7 +15,7 @@
 //! | `ERR_UNAVAILABLE` | `listen`, `bind`: not permitted | [`BindError::PermissionDenied`] |
 //! | `ERR_UNAVAILABLE` | `listen`, `bind`: no such interface | [`BindError::AddressNotAvailable`] |
 //! | `ERR_CANT_CREATE` | `listen`, `bind` | [`BindError::Unsupported`], [`BindError::Io`] |
-//! | `ERR_UNCONFIGURED` | `poll` when not listening | [`PollError::NotOpen`] |
+//! | `ERR_UNCONFIGURED` | `poll` when not listening | [`PollError::NotOpen`]; of a peer that has ended, [`PollError::Ended`] |
 //! | `FAILED` | `poll`: any receive error | counted as noise, or [`PollError::SocketFailed`] where the socket is unusable |
 //! | `ERR_LOCKED` | `connect_to_host`, multicast on a server's peer | [`ConnectError::ServersPeer`], [`OptionError::ServersPeer`] |
 //! | `OK` (ignored) | `set_dest_address`, `set_broadcast_enabled` on a server's peer | the same two |
@@ -25,6 +25,7 @@
 //! | `FAILED` | `connect_to_host` | [`ConnectError::Unreachable`], [`WrongFamily`](ConnectError::WrongFamily), [`Broadcast`](ConnectError::Broadcast), [`Multicast`](ConnectError::Multicast) |
 //! | `ERR_CANT_OPEN` | `connect_to_host` | [`ConnectError::Bind`] |
 //! | `ERR_UNCONFIGURED` | `put_packet`: no destination | [`PutError::NoDestination`] |
+//! | `ERR_UNCONFIGURED` | `put_packet` of a `PacketPeerDTLS` during its handshake | [`PutError::NotReady`] |
 //! | `OK` (from a new port) | `put_packet` after `close` or `stop` | [`PutError::Ended`] |
 //! | `ERR_BUSY`, or spinning | `put_packet`: system's queue full | [`PutError::WouldBlock`] |
 //! | `FAILED` | `put_packet`: everything else | [`PutError::TooLarge`], [`ExceedsMtu`](PutError::ExceedsMtu), [`Refused`](PutError::Refused), [`BroadcastNotEnabled`](PutError::BroadcastNotEnabled), [`WrongFamily`](PutError::WrongFamily), [`Unreachable`](PutError::Unreachable), [`PermissionDenied`](PutError::PermissionDenied), [`Io`](PutError::Io) |

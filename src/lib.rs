@@ -131,7 +131,7 @@
 //! | a poll that finds nothing | 0.7 µs | 0.7 µs | 62 µs for 1,000 such sockets |
 //! | to be known | 440 bytes | the same; some 400 more once it has moved | a descriptor, a port, 3 KB in the kernel, a receive buffer |
 //! | client behind a NAT | works | works | [`WithClient`](identity::Switch::WithClient): where the NAT keeps one port for all destinations; [`AtOnce`](identity::Switch::AtOnce): where it lets answers in from any port, which most do not |
-//! | the NAT gives it another port | a new connection; the old one ends by its idle timeout | the same connection, reported by [`UdpServer::moved`]; the new address gets three times what came from it until the game [confirms](UdpServer::confirm_move) it | not heard on its own port any more; a new connection at the shared one |
+//! | the NAT gives it another port | a new connection; the old one ends by its idle timeout | the same connection, reported by [`UdpServer::take_moved`]; the new address gets three times what came from it until the game [confirms](UdpServer::confirm_move) it | not heard on its own port any more; a new connection at the shared one |
 //! | firewall of the server | one port | one port | `AtOnce`: one port and answers; `WithClient`: all ports that the system may choose |
 //! | who forges the address | is that peer | is nobody without the id; with one of their own, turns three times what they send on whom they like | is that peer; with `AtOnce` also chooses the client's port; and uses up sockets where they are given to all |
 //! | who guesses or overhears the id | – | is that peer, and moves it, unless [a proof is asked for](identity::OnMove::ask) | – |
@@ -182,7 +182,7 @@
 //! fn a_minute_of_inputs_arrives() -> Result<(), Box<dyn std::error::Error>> {
 //!     let network = Network::with_seed(1);
 //!     network.set_link(LinkEnd::Any, LinkEnd::Any, Link::MOBILE_4G);
-//!     let mut server = UdpServer::with_transport(ServerConfig::new(), network.host([10, 0, 0, 1]));
+//!     let mut server = UdpServer::with_transport(ServerConfig::new(), network.host([10, 0, 0, 1]))?;
 //!     server.listen(7777)?;
 //!     let mut client = PacketPeerUdp::with_transport(network.host([10, 0, 0, 2]));
 //!     client.connect_to_host("10.0.0.1:7777")?;
@@ -246,7 +246,7 @@
 //! | `leave_multicast_group(address, interface)` | [`PacketPeerUdp::leave_multicast_group`] | |
 //! | `get_var()`, `put_var()`, `encode_buffer_max_size` | – | bytes only: decoding what strangers send is the game's choice |
 //! | – | [`PacketPeerUdp::poll`] | Godot's getters poll behind your back |
-//! | – | [`ready`](UdpServer::ready), [`ended`](UdpServer::ended), [`peers`](UdpServer::peers), [`find`](UdpServer::find), [`close`](UdpServer::close) | who has something to say, who left, who is there |
+//! | – | [`ready`](UdpServer::ready), [`take_ended`](UdpServer::take_ended), [`peers`](UdpServer::peers), [`find`](UdpServer::find), [`close`](UdpServer::close) | who has something to say, who left, who is there |
 //! | – | [`connect`](UdpServer::connect), [`send_to`](UdpServer::send_to), [`broadcast`](UdpServer::broadcast) | the server speaks first |
 //!
 //! The differences that are meant, and which trap each removes:
@@ -294,9 +294,11 @@ pub mod error;
 mod notices;
 mod packet;
 mod packet_peer;
+mod packet_server;
 mod peer;
 mod peer_id;
 mod peer_state;
+mod peers;
 mod prefix;
 mod server;
 mod setters;
@@ -308,9 +310,11 @@ mod sync;
 pub use demux::{FirstDatagram, Limits, SendMode, Verdict};
 pub use packet::{Packet, PacketPool};
 pub use packet_peer::PacketPeer;
+pub use packet_server::PacketServer;
 pub use peer::{PacketPeerUdp, WaitOutcome, Waker};
 pub use peer_id::PeerId;
 pub use peer_state::{CloseReason, PeerState};
+pub use peers::Peers;
 pub use server::{ServerConfig, SocketOptions, UdpServer};
 
 /// By what a server knows a sender again, and what it does when one moves: [`ServerConfig::identity`].
@@ -319,6 +323,7 @@ pub use server::{ServerConfig, SocketOptions, UdpServer};
 pub mod identity {
     pub use crate::demux::{ConnectionId, ConnectionIds, Identity, MoveAttempt, MoveVerdict, Moved, OnMove, WithoutId};
     pub use crate::peer::Switch;
+    pub use crate::peer_id::PeerIds;
 }
 
 /// What [`Limits`] consist of, beside numbers.

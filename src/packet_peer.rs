@@ -1,7 +1,14 @@
 //! The trait that code above any transport is written against.
 
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Instant;
+
 use crate::error::{GetError, PollError, PutError};
 use crate::packet::Packet;
+use crate::peer_id::PeerId;
+use crate::peer_state::{CloseReason, PeerState};
+use crate::stats::{PeerStats, PollReport};
 
 /// One end of a packet connection: whole packets in, whole packets out.
 ///
@@ -12,25 +19,78 @@ use crate::packet::Packet;
 /// use packetpeer::error::GetError;
 /// use packetpeer::PacketPeer;
 ///
-/// /// Answers everything that has arrived; returns how much that was.
+/// /// No packet of this protocol is longer.
+/// const LONGEST: usize = 1200;
+///
+/// /// Answers what has arrived; returns how much that was. What could not be answered now is left to the next frame.
 /// fn echo(peer: &mut dyn PacketPeer) -> Result<usize, GetError> {
 ///     let mut answered = 0;
-///     while let Some(packet) = peer.get_packet()? {
+///     // One that has ended takes nothing more, and is read until it says why.
+///     while peer.can_put(LONGEST) || peer.close_reason().is_some() {
+///         let Some(packet) = peer.get_packet()? else { break };
 ///         answered += usize::from(peer.put_packet(&packet).is_ok());
 ///     }
 ///     Ok(answered)
 /// }
 /// # let _ = echo;
 /// ```
-pub trait PacketPeer {
-    /// Does this peer's own input and output. Nothing to do for a peer that a server polls.
+///
+/// # Writing a layer
+///
+/// A layer is a peer over a peer: it owns a `P: PacketPeer`, or a `Box<dyn PacketPeer>`, which is a peer as well, and does
+/// something to what passes. Nearly all of its methods ask the peer beneath. What it has to get right:
+///
+/// - **Time.** Its clock is [`now`](Self::now), which it takes from the peer beneath, and in [`poll_at`](Self::poll_at)
+///   the time given. A layer that asks `Instant::now()` mixes real time with virtual time, and its timers never ring in
+///   a test on the in-memory network.
+/// - **Its own work** belongs in `poll_at`, also over a server's peer, where the peer beneath has nothing to do.
+///   [`poll`](Self::poll) calls it.
+/// - **The end.** The peer beneath may end at any time; its [`state`](Self::state) says so at once, while packets may
+///   still wait to be taken. A layer that ends first, since its handshake failed, its time-out passed or the remote said
+///   goodbye, remembers the [reason](CloseReason), calls `close` beneath, and from then on is what
+///   [`PeerState::Ended`] says: it hands out what it holds, then answers every call with that reason.
+/// - **[`close`](Self::close) is passed on**, after a goodbye where the protocol has one.
+/// - **Counts are bounds.** A layer that drops, joins or splits packets does not know what it will hand out before it has
+///   done so: its [`available_packet_count`](Self::available_packet_count) is that of the peer beneath plus what it holds.
+/// - **Sizes.** A header or a trailer makes [`max_packet_size`](Self::max_packet_size) smaller by its length, and is added
+///   to the length that [`can_put`](Self::can_put) asks beneath. Both come off in place:
+///   [`strip_front`](Packet::strip_front), [`strip_back`](Packet::strip_back).
+///
+/// What a layer receives and cannot make sense of, it drops and counts as
+/// [`undecodable`](crate::stats::ReceiveDrops#structfield.undecodable), and goes on: a remote must not be able to cause an
+/// error in `get_packet`, but by what ends the connection for good.
+///
+/// `Debug`, `Send` and `Sync` are required because a peer is a component or a resource of an engine, is logged, and
+/// moves between threads, also as a `Box<dyn PacketPeer>`.
+pub trait PacketPeer: fmt::Debug + Send + Sync {
+    /// Names this peer among those of its server; that of the peer beneath, for a layer.
+    fn id(&self) -> PeerId;
+
+    /// Does this peer's own input and output, and takes `now` for the time. A peer that a server polls has nothing to do,
+    /// and its report is empty.
+    ///
+    /// Time never runs backwards: a peer takes a time that is earlier than one it was given before for that one.
     ///
     /// # Errors
     ///
-    /// See [`PollError`].
-    fn poll(&mut self) -> Result<(), PollError>;
+    /// Nothing more is received; see [`PollError`]. What had been received before can still be taken.
+    fn poll_at(&mut self, now: Instant) -> Result<PollReport, PollError>;
 
-    /// Takes the packet that has waited longest. `Ok(None)` = nothing now.
+    /// [`poll_at`](Self::poll_at) the present time. Call it once per frame, or more often.
+    ///
+    /// # Errors
+    ///
+    /// As [`poll_at`](Self::poll_at).
+    fn poll(&mut self) -> Result<PollReport, PollError> {
+        self.poll_at(self.now())
+    }
+
+    /// What time it is by the clock of the transport beneath everything: real time for real sockets, virtual time on
+    /// the in-memory [network](crate::sim::Network). It stays the same clock when the peer has ended.
+    fn now(&self) -> Instant;
+
+    /// Takes the packet that has waited longest. `Ok(None)` = nothing now, also while the connection is still
+    /// [being made](PeerState::Connecting).
     ///
     /// # Errors
     ///
@@ -44,11 +104,106 @@ pub trait PacketPeer {
     /// The packet was not sent; see [`PutError`].
     fn put_packet(&mut self, bytes: &[u8]) -> Result<(), PutError>;
 
-    /// Packets that [`get_packet`](Self::get_packet) can hand out without a further poll.
+    /// Whether a packet of `len` bytes would be taken now, as far as this peer can tell without trying.
+    ///
+    /// For transports that push back, such as streams, and for queues: ask before taking a packet that has to be
+    /// answered, and leave the packet where it is if there is no room for the answer. `false` says that
+    /// [`put_packet`](Self::put_packet) would fail, or would drop another packet that waits. `true` is a promise of a
+    /// stream; of datagrams it is not, since the system does not tell whether its own queue is full.
+    ///
+    /// `false` also for what can never be put: a peer that has ended, or more bytes than
+    /// [`max_packet_size`](Self::max_packet_size). So do not wait for room without looking at the [`state`](Self::state).
+    fn can_put(&self, len: usize) -> bool;
+
+    /// Packets that wait to be taken by [`get_packet`](Self::get_packet) without a further poll: at most, since a layer may
+    /// yet refuse some of them, or make one of several.
     #[doc(alias = "get_available_packet_count")]
     fn available_packet_count(&self) -> usize;
 
     /// Largest packet that [`put_packet`](Self::put_packet) accepts, in bytes.
     #[doc(alias = "get_max_packet_size")]
     fn max_packet_size(&self) -> usize;
+
+    /// Whether packets come and go, and if not, why. A peer that has ended may still have packets to be taken.
+    fn state(&self) -> PeerState;
+
+    /// Why the peer has ended; `None` as long as it has not.
+    fn close_reason(&self) -> Option<CloseReason> {
+        if let PeerState::Ended(reason) = self.state() { Some(reason) } else { None }
+    }
+
+    /// Ends the peer. What had been received can still be taken. Never blocks and never fails; a second call does nothing.
+    fn close(&mut self);
+
+    /// Where packets go, as far as that is known and is an address. With this and [`state`](Self::state) it can be told
+    /// whose peer it is.
+    fn remote_addr(&self) -> Option<SocketAddr>;
+
+    /// What this peer has seen so far. A layer gives the counters of the peer beneath, with its own drops added.
+    fn stats(&self) -> PeerStats;
 }
+
+/// Every method asks the peer that is pointed to, those with a body of their own too: it may have another.
+macro_rules! impl_by_pointer {
+    ($($pointer:ty),*) => {$(
+        impl<P: PacketPeer + ?Sized> PacketPeer for $pointer {
+            fn id(&self) -> PeerId {
+                (**self).id()
+            }
+
+            fn poll_at(&mut self, now: Instant) -> Result<PollReport, PollError> {
+                (**self).poll_at(now)
+            }
+
+            fn poll(&mut self) -> Result<PollReport, PollError> {
+                (**self).poll()
+            }
+
+            fn now(&self) -> Instant {
+                (**self).now()
+            }
+
+            fn get_packet(&mut self) -> Result<Option<Packet>, GetError> {
+                (**self).get_packet()
+            }
+
+            fn put_packet(&mut self, bytes: &[u8]) -> Result<(), PutError> {
+                (**self).put_packet(bytes)
+            }
+
+            fn can_put(&self, len: usize) -> bool {
+                (**self).can_put(len)
+            }
+
+            fn available_packet_count(&self) -> usize {
+                (**self).available_packet_count()
+            }
+
+            fn max_packet_size(&self) -> usize {
+                (**self).max_packet_size()
+            }
+
+            fn state(&self) -> PeerState {
+                (**self).state()
+            }
+
+            fn close_reason(&self) -> Option<CloseReason> {
+                (**self).close_reason()
+            }
+
+            fn close(&mut self) {
+                (**self).close();
+            }
+
+            fn remote_addr(&self) -> Option<SocketAddr> {
+                (**self).remote_addr()
+            }
+
+            fn stats(&self) -> PeerStats {
+                (**self).stats()
+            }
+        }
+    )*};
+}
+
+impl_by_pointer!(&mut P, Box<P>);

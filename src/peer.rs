@@ -1,8 +1,14 @@
 //! The handles: [`PacketPeerUdp`], which is a server's peer or a socket of its own, and what one waits by.
 
+mod inbox;
+mod resolve;
 mod served;
+mod source;
 mod standalone;
 mod udp;
+mod udp_as_peer;
+mod udp_multicast;
+mod udp_stand_alone;
 mod waker;
 
 pub use served::Switch;

@@ -7,6 +7,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 /// [`index`](Self::index) but not its id. An id means something only to the server that gave it: to every other server
 /// of the program it names nobody. A stand-alone [`PacketPeerUdp`](crate::PacketPeerUdp) has an id too, unequal to
 /// every id of a server.
+///
+/// Servers and peers of your own get theirs from [`PeerIds`](crate::identity::PeerIds) and from
+/// [`stand_alone`](Self::stand_alone), so that a program that speaks several protocols can tell all its peers apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PeerId {
     server: u32,
@@ -36,13 +39,16 @@ impl PeerId {
         }
     }
 
-    /// Unique among the stand-alone peers of the process, until four billion of them have been made.
-    pub(crate) fn stand_alone(index: u32) -> Self {
-        Self { server: 0, index, generation: 0 }
+    /// The id of one more peer that belongs to no server. Unequal to every id of a server, and unique among the
+    /// stand-alone peers of the process until four billion of them have been made.
+    pub fn stand_alone() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        Self { server: 0, index: NEXT.fetch_add(1, Ordering::Relaxed), generation: 0 }
     }
 
     /// A small number for tables of the caller's own: below the largest number of peers the server ever had at a time,
-    /// pending ones included. Peers of different servers may have the same.
+    /// pending ones included. Peers of different servers may have the same. A stand-alone peer's is how many of those
+    /// were made before it.
     pub fn index(self) -> usize {
         self.index as usize
     }
@@ -63,9 +69,132 @@ impl LocalId {
     }
 }
 
+/// Issues the ids of one server's peers: for servers of your own, so that their peers are named as those of a
+/// [`UdpServer`](crate::UdpServer) are.
+///
+/// Each `PeerIds` stands for a server of its own: its ids are unequal to those of every other, of each `UdpServer` and of
+/// each stand-alone peer. An [`index`](PeerId::index) is used again once its peer's id was [released](Self::release), the
+/// one released last first; an id never is. It takes 8 bytes for each of the most peers that there ever were at a time,
+/// and allocates when there are more than ever before.
+///
+/// ```
+/// use packetpeer::identity::PeerIds;
+///
+/// let mut ids = PeerIds::new();
+/// let first = ids.issue();
+/// assert!(ids.contains(first));
+///
+/// assert!(ids.release(first));
+/// let second = ids.issue();
+/// assert_eq!(second.index(), first.index());
+/// assert_ne!(second, first);
+/// assert!(!ids.contains(first));
+/// ```
+///
+/// # Limits
+///
+/// There may be four billion ids at a time. An index that has been used four billion times is left out from then on
+/// instead of beginning again. After four billion servers in one process, `UdpServer`s included, their numbers begin
+/// again.
+#[derive(Debug)]
+pub struct PeerIds {
+    server: u32,
+    /// Of each index, the generation of the id that is issued, or that is to be issued next.
+    generations: Vec<u32>,
+    /// Indices to be used again, last in, first out.
+    free: Vec<u32>,
+    issued: usize,
+}
+
+impl PeerIds {
+    /// The ids of one more server; none is issued yet.
+    pub fn new() -> Self {
+        Self { server: PeerId::next_server(), generations: Vec::new(), free: Vec::new(), issued: 0 }
+    }
+
+    /// An id that nobody has or ever had.
+    ///
+    /// # Panics
+    ///
+    /// Where four billion ids are issued and none of them was released. A server limits its peers long before that.
+    pub fn issue(&mut self) -> PeerId {
+        let index = self.free.pop().unwrap_or_else(|| self.next_index());
+        self.issued += 1;
+        self.id(index)
+    }
+
+    /// Takes an id back when its peer has ended: it names nobody from now on. `false`, and nothing is changed, where it
+    /// was released before or is another server's.
+    pub fn release(&mut self, id: PeerId) -> bool {
+        if !self.contains(id) {
+            return false;
+        }
+        self.issued -= 1;
+        let generation = &mut self.generations[id.index()];
+        match generation.checked_add(1) {
+            Some(next) => {
+                *generation = next;
+                self.free.push(id.index);
+            }
+            None => *generation = RETIRED,
+        }
+        true
+    }
+
+    /// Whether the id was issued here and not released since.
+    pub fn contains(&self, id: PeerId) -> bool {
+        id.server == self.server && self.generations.get(id.index()).is_some_and(|&issued| issued == id.generation)
+    }
+
+    /// How many ids are issued and not released.
+    pub fn len(&self) -> usize {
+        self.issued
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.issued == 0
+    }
+
+    fn next_index(&mut self) -> u32 {
+        let index = u32::try_from(self.generations.len()).expect("fewer than four billion ids at a time");
+        self.generations.push(PeerId::FIRST_GENERATION);
+        index
+    }
+
+    fn id(&self, index: u32) -> PeerId {
+        PeerId { server: self.server, index, generation: self.generations[index as usize] }
+    }
+}
+
+impl Default for PeerIds {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The generation of an index that is not used any more: no server's id has it.
+const RETIRED: u32 = 0;
+
 impl fmt::Display for PeerId {
     /// `index.generation`, for log lines; which server it is, is left out.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.index, self.generation)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_index_whose_generations_are_used_up_is_left_out() {
+        let mut ids = PeerIds::new();
+        let first = ids.issue();
+        ids.generations[first.index()] = u32::MAX;
+        let last = ids.id(first.index);
+        assert!(ids.release(last));
+        assert!(!ids.contains(last) && !ids.contains(first) && !ids.release(last));
+        assert_eq!((ids.issue().index(), ids.len()), (1, 1));
     }
 }

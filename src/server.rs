@@ -1,5 +1,6 @@
 //! [`UdpServer`]: one socket, sorted into one handle per peer.
 
+mod as_packet_server;
 mod broadcast;
 mod config;
 mod dedicated;

@@ -11,7 +11,7 @@
 //!
 //! let network = Network::new();
 //! let config = ServerConfig::new().limits(Limits::new().idle_timeout(Some(Duration::from_secs(5))));
-//! let mut server = UdpServer::with_transport(config, network.host([10, 0, 0, 1]));
+//! let mut server = UdpServer::with_transport(config, network.host([10, 0, 0, 1]))?;
 //! server.listen(7777)?;
 //! let mut client = PacketPeerUdp::with_transport(network.host([10, 0, 0, 2]));
 //! client.connect_to_host("10.0.0.1:7777")?;
@@ -39,7 +39,7 @@
 //!
 //! let network = Network::with_seed(7); // the same seed, the same fate of every datagram, on every system
 //! network.set_link(LinkEnd::Any, LinkEnd::Any, Link::MOBILE_4G);
-//! let mut server = UdpServer::with_transport(ServerConfig::new(), network.host([10, 0, 0, 1]));
+//! let mut server = UdpServer::with_transport(ServerConfig::new(), network.host([10, 0, 0, 1]))?;
 //! server.listen(7777)?;
 //! let mut client = PacketPeerUdp::with_transport(network.host([10, 0, 0, 2]));
 //! client.connect_to_host("10.0.0.1:7777")?;
@@ -115,7 +115,7 @@
 //! for (name, link) in Link::PRESETS {
 //!     let network = Network::with_seed(1);
 //!     network.set_link(LinkEnd::Any, LinkEnd::Any, link.clone());
-//!     let mut server = UdpServer::with_transport(ServerConfig::new(), network.host([10, 0, 0, 1]));
+//!     let mut server = UdpServer::with_transport(ServerConfig::new(), network.host([10, 0, 0, 1]))?;
 //!     server.listen(7777)?;
 //!     let mut peer = PacketPeerUdp::with_transport(network.host([10, 0, 0, 2]));
 //!     peer.connect_to_host("10.0.0.1:7777")?;

@@ -20,7 +20,7 @@ use packetpeer::sim::Network;
 use packetpeer::socket::{
     BindAddr, BindOptions, Clock, Interrupt, ReceiveBatch, SendBatch, Transport, TransportFactory, send_one_by_one,
 };
-use packetpeer::{Limits, PacketPeerUdp, PeerId, SendMode, ServerConfig, SocketOptions, UdpServer};
+use packetpeer::{Limits, PacketPeerUdp, PeerId, Peers, SendMode, ServerConfig, SocketOptions, UdpServer};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -151,7 +151,7 @@ fn a_steady_state_on_loopback_allocates_nothing() {
 fn echo_on_loopback(size: usize, mode: SendMode, way: Way) {
     const CLIENTS: usize = 8;
     const BURST: usize = 3;
-    let mut server = UdpServer::with_config(config(mode, CLIENTS));
+    let mut server = UdpServer::with_config(config(mode, CLIENTS)).unwrap();
     server.listen("127.0.0.1:0").unwrap();
     let addr = server.local_addr().unwrap();
     let clients: Vec<UdpSocket> = (0..CLIENTS)
@@ -219,7 +219,7 @@ fn echo_in_memory(size: usize, mode: SendMode, way: Way, takes: [usize; 3]) {
     const PEERS: usize = 1000;
     const SPEAKERS: usize = 500;
     let wire = Arc::new(Wire::new(PEERS, size));
-    let mut server = UdpServer::with_transport(config(mode, PEERS), Wires(Arc::clone(&wire)));
+    let mut server = UdpServer::with_transport(config(mode, PEERS), Wires(Arc::clone(&wire))).unwrap();
     server.listen(1).unwrap();
     let mut game = Game::new(server, way, PEERS);
     // Every sixth frame the same peers speak and as much is taken: what is not there after twelve, is not needed.
@@ -237,11 +237,38 @@ fn echo_in_memory(size: usize, mode: SendMode, way: Way, takes: [usize; 3]) {
 }
 
 #[test]
+fn a_steady_state_through_the_container_of_handles_allocates_nothing() {
+    const PEERS: usize = 1000;
+    const SPEAKERS: usize = 500;
+    let wire = Arc::new(Wire::new(PEERS, 64));
+    let mut server = UdpServer::with_transport(config(SendMode::Now, PEERS), Wires(Arc::clone(&wire))).unwrap();
+    server.listen(1).unwrap();
+    let mut peers: Peers<UdpServer, usize> = Peers::new();
+    for frame in 0..36 {
+        wire.arrive(SPEAKERS, usize::MAX);
+        let allocations = allocations(|| {
+            server.poll().unwrap();
+            peers.update(&mut server, |_, _| Some(0), |_, _, _, _| panic!("nobody leaves"));
+            while let Some((_, peer, heard)) = peers.next_ready() {
+                while let Some(packet) = peer.get_packet().unwrap() {
+                    *heard += 1;
+                    peer.put_packet(&packet).unwrap();
+                }
+            }
+        });
+        if frame >= 12 {
+            assert_eq!(allocations, 0, "frame {frame}");
+        }
+    }
+    assert_eq!(peers.iter().map(|(_, _, heard)| heard).sum::<usize>(), 36 * SPEAKERS);
+}
+
+#[test]
 fn a_broadcast_copies_its_payload_once_at_most() {
     const PEERS: usize = 1000;
     for mode in MODES {
         let wire = Arc::new(Wire::new(PEERS, 64));
-        let mut server = UdpServer::with_transport(config(mode, PEERS), Wires(Arc::clone(&wire)));
+        let mut server = UdpServer::with_transport(config(mode, PEERS), Wires(Arc::clone(&wire))).unwrap();
         server.listen(1).unwrap();
         let mut game = Game::new(server, Way::Packet, PEERS);
         for frame in 0..20 {
@@ -275,7 +302,7 @@ fn bytes_a_known_peer(mode: SendMode) -> f64 {
     const PEERS: usize = 100_000;
     const SPEAKERS: usize = 1000;
     let wire = Arc::new(Wire::new(PEERS, 64));
-    let mut server = UdpServer::with_transport(config(mode, PEERS), Wires(Arc::clone(&wire)));
+    let mut server = UdpServer::with_transport(config(mode, PEERS), Wires(Arc::clone(&wire))).unwrap();
     server.listen(1).unwrap();
     let mut game = Game::new(server, Way::Packet, PEERS);
     let before = LIVE.get();
@@ -336,7 +363,7 @@ fn bytes_after(burst: Burst, mode: SendMode, pinned: bool) -> f64 {
     let wire = Arc::new(Wire::new(PEERS, 64));
     wire.tells_local.store(pinned, Relaxed);
     let socket = SocketOptions::new().max_packet_size(64).pin_reply_address(pinned);
-    let mut server = UdpServer::with_transport(config(mode, PEERS).socket(socket), Wires(Arc::clone(&wire)));
+    let mut server = UdpServer::with_transport(config(mode, PEERS).socket(socket), Wires(Arc::clone(&wire))).unwrap();
     server.listen(1).unwrap();
     let mut game = Game::new(server, Way::Into, PEERS);
     let before = LIVE.get();
@@ -387,7 +414,7 @@ fn bytes_after(burst: Burst, mode: SendMode, pinned: bool) -> f64 {
 fn the_memory_of_a_large_flush_goes_back() {
     const PEERS: usize = 256;
     let wire = Arc::new(Wire::new(PEERS, 64));
-    let mut server = UdpServer::with_transport(config(SendMode::OnFlush, PEERS), Wires(Arc::clone(&wire)));
+    let mut server = UdpServer::with_transport(config(SendMode::OnFlush, PEERS), Wires(Arc::clone(&wire))).unwrap();
     server.listen(1).unwrap();
     let mut game = Game::new(server, Way::Into, PEERS);
     wire.arrive(PEERS, usize::MAX);
@@ -421,7 +448,7 @@ fn bytes_kept_by_handles_of_ended_peers(packets: usize) -> i64 {
     const PEERS: usize = 64;
     let wire = Arc::new(Wire::new(PEERS, 64));
     let before = LIVE.get();
-    let mut server = UdpServer::with_transport(config(SendMode::OnFlush, PEERS), Wires(Arc::clone(&wire)));
+    let mut server = UdpServer::with_transport(config(SendMode::OnFlush, PEERS), Wires(Arc::clone(&wire))).unwrap();
     server.listen(1).unwrap();
     let mut game = Game::new(server, Way::Into, PEERS);
     wire.arrive(PEERS, usize::MAX);
@@ -448,7 +475,7 @@ fn peers_that_have_several_packets_each_frame_allocate_nothing() {
     const PEERS: usize = 200;
     for mode in MODES {
         let wire = Arc::new(Wire::new(PEERS, 64));
-        let mut server = UdpServer::with_transport(config(mode, PEERS), Wires(Arc::clone(&wire)));
+        let mut server = UdpServer::with_transport(config(mode, PEERS), Wires(Arc::clone(&wire))).unwrap();
         server.listen(1).unwrap();
         let mut game = Game::new(server, Way::Into, PEERS);
         wire.in_a_row.store(4, Relaxed);
@@ -608,7 +635,7 @@ fn flooded(limits: Limits) -> (Network, UdpServer) {
     let network = Network::new();
     let options = SocketOptions::new().receive_buffer(Some(1 << 20)).max_packet_size(1_200);
     let config = ServerConfig::new().limits(limits).socket(options);
-    let mut server = UdpServer::with_transport(config, network.host([10, 0, 0, 1]));
+    let mut server = UdpServer::with_transport(config, network.host([10, 0, 0, 1])).unwrap();
     server.listen(7777).unwrap();
     (network, server)
 }
@@ -744,7 +771,7 @@ fn bytes_of_moves(connections: usize, moves: usize) -> (i64, i64) {
     let config = ServerConfig::new()
         .limits(limits.idle_timeout(None))
         .identity(Identity::ConnectionId(ids.old_address_grace(Duration::ZERO)));
-    let mut server = UdpServer::with_transport(config, RoamersEnd(Arc::clone(&roamers)));
+    let mut server = UdpServer::with_transport(config, RoamersEnd(Arc::clone(&roamers))).unwrap();
     server.listen(1).unwrap();
     let mut game = Game::new(server, Way::Packet, connections);
     let mut frame = |rounds: usize| {
@@ -789,7 +816,7 @@ fn the_list_of_moves_does_not_grow_with_their_number() {
 #[test]
 fn reading_every_counter_by_its_name_allocates_nothing() {
     let network = Network::new();
-    let mut server = UdpServer::with_transport(ServerConfig::new(), network.host([10, 0, 0, 1]));
+    let mut server = UdpServer::with_transport(ServerConfig::new(), network.host([10, 0, 0, 1])).unwrap();
     server.listen(("10.0.0.1".parse::<Ipv4Addr>().unwrap(), 7777)).unwrap();
     let mut sum = 0;
     let calls = allocations(|| {

@@ -21,7 +21,7 @@ const LOOPBACK: Ipv4Addr = Ipv4Addr::LOCALHOST;
 fn servers() -> impl Iterator<Item = UdpServer> {
     ["*:0", "0.0.0.0:0"].into_iter().map(|listen| {
         let pinned = SocketOptions::new().pin_reply_address(true);
-        let mut server = UdpServer::with_config(ServerConfig::new().socket(pinned));
+        let mut server = UdpServer::with_config(ServerConfig::new().socket(pinned)).unwrap();
         server.listen(listen).unwrap();
         let socket = server.socket().unwrap();
         let on = InterfaceIndexOrAddress::Address(LOOPBACK);
@@ -124,7 +124,8 @@ fn a_socket_given_after_a_question_to_all_hears_its_client() {
 fn what_a_flush_sends_together_leaves_from_the_address_spoken_to() {
     for listen in ["*:0", "0.0.0.0:0"] {
         let pinned = SocketOptions::new().pin_reply_address(true);
-        let mut server = UdpServer::with_config(ServerConfig::new().socket(pinned).send_mode(SendMode::OnFlush));
+        let mut server =
+            UdpServer::with_config(ServerConfig::new().socket(pinned).send_mode(SendMode::OnFlush)).unwrap();
         server.listen(listen).unwrap();
         // Connected, so that it hears nothing from elsewhere.
         let mut client = PacketPeerUdp::new();

@@ -30,7 +30,7 @@ fn stranger(number: u32) -> SocketAddr {
 
 fn ended(server: &mut UdpServer) -> Vec<(PeerId, CloseReason)> {
     let mut ended = Vec::new();
-    server.ended(&mut ended);
+    server.take_ended(&mut ended);
     ended
 }
 
@@ -469,7 +469,7 @@ fn moves_are_forgotten_where_no_poll_comes_to_its_end() {
         assert!(say_and_die(&mut away).is_none());
     }
     let mut moved = Vec::new();
-    world.server.moved(&mut moved);
+    world.server.take_moved(&mut moved);
     assert!(moved.len() <= 3, "{}", moved.len());
 }
 
@@ -568,7 +568,7 @@ impl Transport for Script {
 #[test]
 fn a_sender_at_port_0_is_nobody() {
     let script = Script::new();
-    let mut server = UdpServer::with_transport(ServerConfig::new(), script.clone());
+    let mut server = UdpServer::with_transport(ServerConfig::new(), script.clone()).unwrap();
     server.listen(SERVER).unwrap();
     server.set_filter(|datagram, reply| {
         assert_ne!(datagram.sender.port(), 0, "there is nothing to be decided");
@@ -587,7 +587,7 @@ fn a_sender_at_port_0_is_nobody() {
 #[test]
 fn a_sender_without_an_address_is_nobody() {
     let script = Script::new();
-    let mut server = UdpServer::with_transport(ServerConfig::new(), script.clone());
+    let mut server = UdpServer::with_transport(ServerConfig::new(), script.clone()).unwrap();
     server.listen(SERVER).unwrap();
     let mut peer = PacketPeerUdp::with_transport(script.clone());
     for sender in ["0.0.0.0:68", "[::]:68", "[::ffff:0.0.0.0]:68"] {
@@ -626,7 +626,7 @@ fn nobody_moves_to_port_0() {
     let ids = ConnectionIds::new(|datagram| Some(ConnectionId(u64::from(*datagram.first()?))));
     let script = Script::new();
     let config = ServerConfig::new().identity(Identity::ConnectionId(ids));
-    let mut server = UdpServer::with_transport(config, script.clone());
+    let mut server = UdpServer::with_transport(config, script.clone()).unwrap();
     server.listen(SERVER).unwrap();
     script.arrive("192.0.2.1:1", b"a");
     script.arrive("192.0.2.1:0", b"a");

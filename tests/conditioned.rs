@@ -199,7 +199,7 @@ fn what_is_too_long_for_a_server_is_counted_as_such_behind_a_link_too() {
     let network = Network::new();
     let sockets = Conditioned::new(network.host(SERVER.ip()), Link::PERFECT, latency(1), 1);
     let socket = packetpeer::SocketOptions::new().max_packet_size(100);
-    let mut server = UdpServer::with_transport(ServerConfig::new().socket(socket), sockets);
+    let mut server = UdpServer::with_transport(ServerConfig::new().socket(socket), sockets).unwrap();
     server.listen(SERVER).unwrap();
     let mut client = PacketPeerUdp::with_transport(network.host([10, 0, 0, 2]));
     client.connect_to_host(SERVER).unwrap();
@@ -217,7 +217,7 @@ fn a_poll_takes_no_more_than_its_budget_and_leaves_the_rest_for_the_next() {
     let network = Network::new();
     let limits = packetpeer::Limits::new().max_known_per_poll(70).max_unknown_per_poll(70);
     let sockets = Conditioned::new(network.host(SERVER.ip()), Link::PERFECT, latency(1), 1);
-    let mut server = UdpServer::with_transport(ServerConfig::new().limits(limits), sockets);
+    let mut server = UdpServer::with_transport(ServerConfig::new().limits(limits), sockets).unwrap();
     server.listen(SERVER).unwrap();
     let mut client = PacketPeerUdp::with_transport(network.host([10, 0, 0, 2]));
     client.connect_to_host(SERVER).unwrap();
@@ -712,7 +712,7 @@ fn a_wait_for_nothing_ends_on_time_and_a_waker_ends_it_before() {
 #[test]
 fn a_wait_sends_what_other_threads_have_put() {
     let sockets = Conditioned::new(SystemSockets, latency(10), Link::PERFECT, 1);
-    let mut server = UdpServer::with_transport(ServerConfig::new(), sockets);
+    let mut server = UdpServer::with_transport(ServerConfig::new(), sockets).unwrap();
     server.listen("127.0.0.1:0").unwrap();
     let mut client = util::client_of(&server);
     client.put_packet(b"hello").unwrap();
@@ -735,7 +735,7 @@ fn each_thread_s_datagrams_stay_in_order() {
     let sockets = Conditioned::new(world.another_host(), latency(5), Link::PERFECT, 1);
     // Virtual time may pass quickly while a thread waits for its turn.
     let limits = packetpeer::Limits::new().idle_timeout(None);
-    let mut server = UdpServer::with_transport(ServerConfig::new().limits(limits), sockets);
+    let mut server = UdpServer::with_transport(ServerConfig::new().limits(limits), sockets).unwrap();
     server.listen(7777).unwrap();
     let addr = SocketAddr::from(([10, 0, 0, 250], 7777));
     let pairs: Vec<_> = (0..4)
@@ -778,7 +778,7 @@ fn a_server_s_flush_goes_through_the_link_datagram_by_datagram() {
     for outgoing in [Link::PERFECT, latency(1), Link::new().loss_ppm(200_000)] {
         let sockets = Conditioned::new(SystemSockets, outgoing.clone(), Link::PERFECT, 1);
         let control = sockets.control();
-        let mut server = UdpServer::with_transport(ServerConfig::new().send_mode(SendMode::OnFlush), sockets);
+        let mut server = UdpServer::with_transport(ServerConfig::new().send_mode(SendMode::OnFlush), sockets).unwrap();
         server.listen("127.0.0.1:0").unwrap();
         let mut client = util::client_of(&server);
         client.put_packet(b"hello").unwrap();
@@ -804,7 +804,7 @@ fn a_server_s_flush_goes_through_the_link_datagram_by_datagram() {
 fn a_socket_of_the_standard_library_can_be_adopted() {
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let sockets = Conditioned::new(SystemSockets, Link::PERFECT, latency(20), 1);
-    let mut server = UdpServer::with_transport(ServerConfig::new(), sockets);
+    let mut server = UdpServer::with_transport(ServerConfig::new(), sockets).unwrap();
     server.listen_on(socket).unwrap();
     let start = Instant::now();
     util::client_of(&server).put_packet(b"hello").unwrap();

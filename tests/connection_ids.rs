@@ -81,7 +81,7 @@ fn anna_at_home(world: &mut World) -> (PacketPeerUdp, PacketPeerUdp) {
 
 fn moved(world: &mut World) -> Vec<Moved> {
     let mut moved = Vec::new();
-    world.server.moved(&mut moved);
+    world.server.take_moved(&mut moved);
     moved
 }
 
@@ -302,7 +302,7 @@ fn a_connection_moves_between_the_ip_versions() {
     let config = ServerConfig::new().identity(Identity::ConnectionId(ids()));
     let network = packetpeer::sim::Network::new();
     let host = network.host(SERVER.ip()).with_address("2001:db8::1".parse::<std::net::IpAddr>().unwrap());
-    let mut server = packetpeer::UdpServer::with_transport(config, host);
+    let mut server = packetpeer::UdpServer::with_transport(config, host).unwrap();
     server.listen(SERVER.port()).unwrap();
     let mut world = World { network, server };
     let (_home, mut anna) = anna_at_home(&mut world);
@@ -511,7 +511,7 @@ fn silence_is_counted_over_moves_and_not_broken_by_who_may_not_move() {
     assert_eq!(anna.close_reason(), Some(CloseReason::Idle));
     assert_eq!(world.server.find_connection(ANNA), None);
     let mut ended = Vec::new();
-    world.server.ended(&mut ended);
+    world.server.take_ended(&mut ended);
     assert_eq!(ended, [(anna.id(), CloseReason::Idle)]);
 
     say(&mut away, ANNA, "anybody there?");

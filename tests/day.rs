@@ -86,7 +86,7 @@ impl Day {
             .max_pending_per_ip(ACTIVE_A_FRAME)
             .idle_timeout(Some(IDLE_TIMEOUT));
         let config = ServerConfig::new().limits(limits).socket(SocketOptions::new().max_packet_size(1200));
-        let mut server = UdpServer::with_transport(config, network.host([10, 0, 0, 1]));
+        let mut server = UdpServer::with_transport(config, network.host([10, 0, 0, 1])).unwrap();
         server.listen("10.0.0.1:7777").unwrap();
         Self {
             dice: fastrand::Rng::with_seed(seed),
@@ -121,7 +121,7 @@ impl Day {
         self.most_known = self.most_known.max(known);
 
         self.ended.clear();
-        self.server.ended(&mut self.ended);
+        self.server.take_ended(&mut self.ended);
         for (id, _) in &self.ended {
             // Those who said goodbye have gone before, and somebody else may have their place.
             self.players[id.index()].take_if(|player| player.id() == *id);

@@ -207,7 +207,7 @@ fn every_send_mode_and_the_broadcast_use_the_new_port() {
     for mode in [SendMode::Now, SendMode::QueueWhenBlocked, SendMode::OnFlush] {
         let network = Network::new();
         let config = ServerConfig::new().send_mode(mode);
-        let mut server = UdpServer::with_transport(config, network.host(util::SERVER.ip()));
+        let mut server = UdpServer::with_transport(config, network.host(util::SERVER.ip())).unwrap();
         server.listen(util::SERVER).unwrap();
         let mut clients = [following_client(&network, 1), following_client(&network, 2)];
         let mut peers = Vec::new();
@@ -341,7 +341,7 @@ impl Switched {
         let host = Wrapped::new(network.host(util::SERVER.ip()));
         let hooks = host.hooks.clone();
         let limits = Limits::new().idle_timeout(Some(millis(100)));
-        let mut server = UdpServer::with_transport(ServerConfig::new().send_mode(mode).limits(limits), host);
+        let mut server = UdpServer::with_transport(ServerConfig::new().send_mode(mode).limits(limits), host).unwrap();
         server.listen(util::SERVER).unwrap();
         let mut client = PacketPeerUdp::with_transport(network.host([10, 0, 1, 1]));
         client.connect_to_host(util::SERVER).unwrap();
@@ -475,7 +475,7 @@ fn what_cannot_be_sent_from_the_own_port_before_a_stop_is_counted() {
 fn a_goodbye_to_a_client_that_never_switched_leaves_from_the_port_listened_on() {
     let network = Network::new();
     let config = ServerConfig::new().send_mode(SendMode::OnFlush);
-    let mut server = UdpServer::with_transport(config, network.host(util::SERVER.ip()));
+    let mut server = UdpServer::with_transport(config, network.host(util::SERVER.ip())).unwrap();
     server.listen(util::SERVER).unwrap();
     let mut client = PacketPeerUdp::with_transport(network.host([10, 0, 1, 1]));
     client.connect_to_host(util::SERVER).unwrap();
@@ -502,7 +502,7 @@ fn a_sender_to_whom_there_is_no_route_gets_no_socket_and_a_typed_error() {
         let network = Network::new();
         let host = Wrapped::new(network.host(util::SERVER.ip()));
         let hooks = host.hooks.clone();
-        let mut server = UdpServer::with_transport(ServerConfig::new(), host);
+        let mut server = UdpServer::with_transport(ServerConfig::new(), host).unwrap();
         server.listen(util::SERVER).unwrap();
         let mut client = following_client(&network, 1);
         client.put_packet(b"hello").unwrap();
@@ -554,7 +554,7 @@ fn assert_a_datagram_ends_the_wait(mut server: UdpServer, how: &str) {
 fn a_wait_is_ended_by_a_datagram_to_an_own_socket_behind_conditioned_links() {
     for (how, link) in [("perfect", Link::PERFECT), ("slow", Link::new().latency(millis(30)))] {
         let sockets = Conditioned::new(SystemSockets, link.clone(), link, 1);
-        assert_a_datagram_ends_the_wait(UdpServer::with_transport(ServerConfig::new(), sockets), how);
+        assert_a_datagram_ends_the_wait(UdpServer::with_transport(ServerConfig::new(), sockets).unwrap(), how);
     }
 }
 
@@ -562,7 +562,7 @@ fn a_wait_is_ended_by_a_datagram_to_an_own_socket_behind_conditioned_links() {
 fn a_wait_is_ended_by_a_datagram_to_an_own_socket_behind_any_transport() {
     for shows_sockets in [false, true] {
         let sockets = Wrapped { shows_sockets, ..Wrapped::new(SystemSockets) };
-        assert_a_datagram_ends_the_wait(UdpServer::with_transport(ServerConfig::new(), sockets), "wrapped");
+        assert_a_datagram_ends_the_wait(UdpServer::with_transport(ServerConfig::new(), sockets).unwrap(), "wrapped");
     }
 }
 
@@ -570,7 +570,7 @@ fn a_wait_is_ended_by_a_datagram_to_an_own_socket_behind_any_transport() {
 fn what_an_own_socket_holds_back_is_sent_while_the_server_waits() {
     let slow = Link::new().latency(millis(30));
     let sockets = Conditioned::new(SystemSockets, slow, Link::PERFECT, 1);
-    let mut server = UdpServer::with_transport(ServerConfig::new(), sockets);
+    let mut server = UdpServer::with_transport(ServerConfig::new(), sockets).unwrap();
     server.listen("127.0.0.1:0").unwrap();
     let client = UdpSocket::bind("127.0.0.1:0").unwrap();
     client.send_to(b"hello", server.local_addr().unwrap()).unwrap();
@@ -610,7 +610,7 @@ fn in_virtual_time_a_server_with_own_sockets_never_waits() {
 #[test]
 fn what_the_kernel_drops_at_an_own_socket_is_counted() {
     let socket = packetpeer::SocketOptions::new().receive_buffer(Some(4096));
-    let mut server = UdpServer::with_config(ServerConfig::new().socket(socket));
+    let mut server = UdpServer::with_config(ServerConfig::new().socket(socket)).unwrap();
     server.listen("127.0.0.1:0").unwrap();
     let client = UdpSocket::bind("127.0.0.1:0").unwrap();
     client.send_to(b"hello", server.local_addr().unwrap()).unwrap();

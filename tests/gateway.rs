@@ -212,7 +212,7 @@ struct SlowUpstream {
 impl SlowUpstream {
     fn start(replies: Link) -> Self {
         let sockets = Conditioned::new(SystemSockets, replies, Link::PERFECT, 1);
-        let mut server = UdpServer::with_transport(ServerConfig::new(), sockets);
+        let mut server = UdpServer::with_transport(ServerConfig::new(), sockets).unwrap();
         server.listen("127.0.0.1:0").expect("a free UDP port");
         let addr = server.local_addr().expect("it listens");
         let (end, is_over) = mpsc::channel();

@@ -44,7 +44,7 @@ impl Game {
     fn with_mode(limits: Limits, mode: SendMode) -> Self {
         let network = Network::new();
         let config = ServerConfig::new().limits(limits.max_pending_connections(1)).send_mode(mode);
-        let mut server = UdpServer::with_transport(config, network.host([10, 0, 0, 1]));
+        let mut server = UdpServer::with_transport(config, network.host([10, 0, 0, 1])).unwrap();
         server.listen("10.0.0.1:7777").unwrap();
         let clients = (0..CLIENTS).map(|number| Client::join(&network, &mut server, number)).collect();
         Self { network, server, clients }

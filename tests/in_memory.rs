@@ -95,7 +95,7 @@ fn what_nobody_can_receive_is_counted() {
 fn a_full_receive_buffer_loses_the_newest() {
     let network = Network::new();
     let options = SocketOptions::new().receive_buffer(Some(10_000));
-    let mut server = UdpServer::with_transport(ServerConfig::new().socket(options), network.host(SERVER.ip()));
+    let mut server = UdpServer::with_transport(ServerConfig::new().socket(options), network.host(SERVER.ip())).unwrap();
     server.listen(SERVER).unwrap();
     let mut client = bound(&network, "10.0.0.2:1000");
     client.connect_to_host(SERVER).unwrap();
@@ -184,7 +184,7 @@ fn the_host_of_an_address_is_always_the_same() {
 fn a_host_may_speak_both_ip_versions() {
     let network = Network::new();
     let host = network.host([10, 0, 0, 1]).with_address("2001:db8::1".parse::<std::net::Ipv6Addr>().unwrap());
-    let mut server = UdpServer::with_transport(ServerConfig::new(), host);
+    let mut server = UdpServer::with_transport(ServerConfig::new(), host).unwrap();
     server.listen(7777).unwrap();
     for (from, to) in [("10.0.0.2:1000", "10.0.0.1:7777"), ("[2001:db8::2]:1000", "[2001:db8::1]:7777")] {
         let mut client = bound(&network, from);
@@ -202,7 +202,7 @@ fn a_host_may_speak_both_ip_versions() {
 fn a_server_of_one_ip_version_is_not_reached_by_the_other() {
     let network = Network::new();
     let host = network.host([10, 0, 0, 1]).with_address("2001:db8::1".parse::<std::net::Ipv6Addr>().unwrap());
-    let mut server = UdpServer::with_transport(ServerConfig::new(), host);
+    let mut server = UdpServer::with_transport(ServerConfig::new(), host).unwrap();
     server.listen("0.0.0.0:7777").unwrap();
     let mut client = bound(&network, "[2001:db8::2]:1000");
     client.set_dest_address("[2001:db8::1]:7777").unwrap();
@@ -246,7 +246,7 @@ fn a_receive_buffer_in_memory_says_how_large_it_is_and_holds_so_much() {
         assert_eq!((peer.stats().received - received, network.lost() - lost), (fits, 1_000 - fits));
         peer.close();
     }
-    let mut server = UdpServer::with_transport(ServerConfig::new(), network.host([10, 0, 0, 1]));
+    let mut server = UdpServer::with_transport(ServerConfig::new(), network.host([10, 0, 0, 1])).unwrap();
     server.listen(7).unwrap();
     assert_eq!(server.receive_buffer_size(), Some(4 << 20));
 }

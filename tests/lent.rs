@@ -98,7 +98,7 @@ fn play(seed: u64, datagrams: bool, stream: bool) -> Outcome {
     let bad = Link::MOBILE_4G.loss_ppm(50_000).reorder_ppm(50_000).reorder_delay(millis(40)).duplicate_ppm(20_000);
     network.set_link(LinkEnd::Any, LinkEnd::Any, bad.clone());
     let start = network.now();
-    let mut server = UdpServer::with_transport(ServerConfig::new(), network.host(SERVER_HOST));
+    let mut server = UdpServer::with_transport(ServerConfig::new(), network.host(SERVER_HOST)).unwrap();
     server.listen(SERVER).unwrap();
     let mut client = PacketPeerUdp::with_transport(network.host(CLIENT));
     client.connect_to_host(SERVER).unwrap();
@@ -156,7 +156,7 @@ fn what_is_lent_arrives_when_a_datagram_does() {
     let network = Network::new();
     network.set_link(LinkEnd::Any, LinkEnd::Any, Link::new().latency(millis(30)));
     network.set_link(CLIENT, SERVER_HOST, Link::new().latency(millis(50)).rate(Some(1000)));
-    let mut server = UdpServer::with_transport(ServerConfig::new(), network.host(SERVER_HOST));
+    let mut server = UdpServer::with_transport(ServerConfig::new(), network.host(SERVER_HOST)).unwrap();
     server.listen(SERVER).unwrap();
     let mut client = PacketPeerUdp::with_transport(network.host(CLIENT));
     client.connect_to_host(SERVER).unwrap();

@@ -61,7 +61,7 @@ impl Game {
         collect_lines();
         let network = Network::new();
         let config = ServerConfig::new().limits(limits).socket(SocketOptions::new().max_packet_size(1000));
-        let mut server = UdpServer::with_transport(config, network.host([10, 0, 0, 1]));
+        let mut server = UdpServer::with_transport(config, network.host([10, 0, 0, 1])).unwrap();
         server.listen("10.0.0.1:7777").unwrap();
         let sockets = (0..sockets).map(|number| socket(&network, number)).collect();
         Self { network, server, sockets }
@@ -288,7 +288,7 @@ fn a_full_send_queue_is_told_once_a_kind_and_minute() {
     let queue = QueueLimits::new().packets(2).bytes(250);
     let limits = Limits::new().send_queue(queue).max_queued_bytes(200).idle_timeout(None);
     let config = ServerConfig::new().limits(limits).send_mode(SendMode::OnFlush);
-    let mut server = UdpServer::with_transport(config, network.host([10, 0, 0, 1]));
+    let mut server = UdpServer::with_transport(config, network.host([10, 0, 0, 1])).unwrap();
     server.listen("10.0.0.1:7777").unwrap();
     let client = socket(&network, 0);
     client.send(b"hello", server.local_addr().unwrap(), None).unwrap();

@@ -329,7 +329,7 @@ fn over_ipv6_65527_bytes_pass_and_65528_do_not() {
 #[test]
 fn what_is_longer_than_the_servers_largest_packet_is_counted_and_harms_nobody() {
     let config = ServerConfig::new().socket(SocketOptions::new().max_packet_size(100));
-    let mut server = UdpServer::with_config(config);
+    let mut server = UdpServer::with_config(config).unwrap();
     server.listen("127.0.0.1:0").unwrap();
     let (mut client, mut peer) = pair_of(&mut server);
     let stranger = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -450,7 +450,7 @@ fn a_server_listens_on_a_socket_of_the_standard_library() {
 #[test]
 fn a_server_says_how_large_its_receive_buffer_is() {
     let options = SocketOptions::new().receive_buffer(Some(65_536)).send_buffer(None);
-    let mut server = UdpServer::with_config(ServerConfig::new().socket(options));
+    let mut server = UdpServer::with_config(ServerConfig::new().socket(options)).unwrap();
     assert_eq!(server.receive_buffer_size(), None);
     server.listen("127.0.0.1:0").unwrap();
     assert!(server.receive_buffer_size().unwrap() >= 65_536);
@@ -470,7 +470,7 @@ fn idle_peers_and_full_queues_are_the_same_on_real_sockets() {
     let limits = Limits::new()
         .queue(packetpeer::limits::QueueLimits::new().packets(2))
         .idle_timeout(Some(std::time::Duration::from_secs(60)));
-    let mut server = UdpServer::with_config(ServerConfig::new().limits(limits));
+    let mut server = UdpServer::with_config(ServerConfig::new().limits(limits)).unwrap();
     server.listen("127.0.0.1:0").unwrap();
     let (mut client, mut peer) = pair_of(&mut server);
     for _ in 0..5 {

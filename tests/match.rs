@@ -108,7 +108,7 @@ impl Server {
             // What comes late from one who has said goodbye is no new player.
             .after_close(AfterClose::Refuse(Duration::from_secs(5)));
         let config = ServerConfig::new().limits(limits).socket(SocketOptions::new().max_packet_size(1_200));
-        let mut server = UdpServer::with_transport(config, network.host(SERVER.ip()));
+        let mut server = UdpServer::with_transport(config, network.host(SERVER.ip())).unwrap();
         server.listen(SERVER).unwrap();
         let (players, packet) = (Vec::new(), Vec::new());
         Self { server, players, snapshots, tick: 0, welcomed: 0, goodbyes: 0, vanished: 0, packet }

@@ -225,7 +225,7 @@ impl Life {
             .socket(SocketOptions::new().max_packet_size(LONGEST))
             .send_mode(mode)
             .identity(identity);
-        let mut server = UdpServer::with_transport(config, hose.clone());
+        let mut server = UdpServer::with_transport(config, hose.clone()).unwrap();
         server.listen(1).unwrap();
         Self { hose, server, peers: Vec::with_capacity(PEERS), goes_by_ids, payload: vec![7; LONGEST] }
     }

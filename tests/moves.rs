@@ -82,7 +82,7 @@ fn anna_at_home(world: &mut World) -> (PacketPeerUdp, PacketPeerUdp) {
 
 fn moved(world: &mut World) -> Vec<Moved> {
     let mut moved = Vec::new();
-    world.server.moved(&mut moved);
+    world.server.take_moved(&mut moved);
     moved
 }
 
@@ -214,6 +214,33 @@ fn a_put_that_may_not_go_to_a_new_address_says_so() {
     let drops = anna.stats().send_drops;
     assert_eq!((drops.unconfirmed, drops.too_large, drops.total()), (2, 1, 3));
     assert_put_equation_holds(&world, &anna, 5);
+}
+
+/// What waits is charged when it leaves, and so counts before.
+#[test]
+fn can_put_knows_how_much_may_go_to_a_new_address() {
+    for mode in MODES {
+        let mut world = World::with_config(config(ids()).send_mode(mode));
+        let (_home, mut anna) = anna_at_home(&mut world);
+        assert!(anna.can_put(65_507));
+        let mut away = socket(&world.network, AWAY);
+        say(&mut away, ANNA, 100);
+        world.poll();
+        assert!(anna.can_put(300) && !anna.can_put(301), "{mode:?}");
+        anna.put_packet(&[7; 200]).unwrap();
+        assert!(anna.can_put(99) && !anna.can_put(101), "{mode:?}");
+        world.server.flush().unwrap();
+        assert!(anna.can_put(100) && !anna.can_put(101), "{mode:?}");
+
+        let empty = (0..200).take_while(|_| anna.can_put(0) && anna.put_packet(b"").is_ok()).count();
+        world.server.flush().unwrap();
+        assert!(anna.can_put(0) == (empty < 100) && (50..=100).contains(&empty), "{mode:?}: {empty} empty ones");
+        assert_eq!(sizes(&mut away).len(), 1 + empty, "{mode:?}");
+        assert_eq!(anna.stats().send_drops.total(), 0, "{mode:?}");
+
+        assert_eq!(world.server.confirm_move(anna.id(), addr(AWAY)), Ok(true));
+        assert!(anna.can_put(65_507), "{mode:?}");
+    }
 }
 
 /// A broadcast goes on to the others.
@@ -509,7 +536,7 @@ impl Transport for Gated {
 fn gated_world(mode: SendMode) -> (World, Gate) {
     let network = Network::new();
     let gate = Gate { host: network.host(SERVER.ip()), takes: Arc::new(usize::MAX.into()), is_broken: Arc::default() };
-    let mut server = UdpServer::with_transport(config(ids()).send_mode(mode), gate.clone());
+    let mut server = UdpServer::with_transport(config(ids()).send_mode(mode), gate.clone()).unwrap();
     server.listen(SERVER).unwrap();
     (World { network, server }, gate)
 }
@@ -729,7 +756,7 @@ mod reply_address {
 
     fn pinned(listen: &str, limits: Limits) -> Pinned {
         let socket = SocketOptions::new().pin_reply_address(true);
-        let mut server = UdpServer::with_config(config(ids()).socket(socket).limits(limits));
+        let mut server = UdpServer::with_config(config(ids()).socket(socket).limits(limits)).unwrap();
         server.listen(listen).unwrap();
         let home = client(&server, "127.0.0.2");
         say(&mut server, &home);

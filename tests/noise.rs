@@ -38,7 +38,7 @@ fn noisy_world() -> (World, Noisy) {
     world.server.stop();
     let noisy = Noisy::new(world.network.host(SERVER.ip()));
     let limits = Limits::new().queue(QueueLimits::new().packets(10_000));
-    world.server = UdpServer::with_transport(ServerConfig::new().limits(limits), noisy.clone());
+    world.server = UdpServer::with_transport(ServerConfig::new().limits(limits), noisy.clone()).unwrap();
     world.server.listen(SERVER).unwrap();
     (world, noisy)
 }
@@ -167,7 +167,7 @@ fn a_server_polls_again_after_its_socket_died_with_moves_and_ends_that_nobody_as
     let noisy = Noisy::new(network.host(SERVER.ip()));
     let ids = ConnectionIds::new(|datagram| datagram.first().map(|&id| ConnectionId(id.into())));
     let config = ServerConfig::new().identity(Identity::ConnectionId(ids));
-    let mut server = UdpServer::with_transport(config, noisy.clone());
+    let mut server = UdpServer::with_transport(config, noisy.clone()).unwrap();
     server.listen(SERVER).unwrap();
     let client = |number: u8, id: u8| {
         let mut client = PacketPeerUdp::with_transport(network.host([10, 0, 1, number]));
@@ -188,8 +188,8 @@ fn a_server_polls_again_after_its_socket_died_with_moves_and_ends_that_nobody_as
     server.listen(SERVER).unwrap();
     server.poll().unwrap();
     let (mut ended, mut moved) = (Vec::new(), Vec::new());
-    server.ended(&mut ended);
-    server.moved(&mut moved);
+    server.take_ended(&mut ended);
+    server.take_moved(&mut moved);
     assert_eq!((ended, moved), (vec![(peers[0].id(), CloseReason::SocketFailed)], vec![]));
 }
 
@@ -206,6 +206,7 @@ fn a_dead_socket_ends_a_stand_alone_peer_and_it_can_be_bound_again() {
             other => panic!("{kind:?} gave {other:?}"),
         }
         assert_eq!(peer.state(), PeerState::Ended(CloseReason::SocketFailed));
+        assert!(matches!(peer.poll(), Err(PollError::Ended(CloseReason::SocketFailed))));
         assert_eq!(peer.get_packet().unwrap_err(), GetError::Ended(CloseReason::SocketFailed));
         peer.bind(5000).unwrap();
         assert!(poll_texts(&mut peer).is_empty());

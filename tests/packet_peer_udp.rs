@@ -6,11 +6,14 @@ use packetpeer::error::{BindError, ConnectError, GetError, GetIntoError, OptionE
 use packetpeer::limits::{QueueLimits, WhenFull};
 use packetpeer::sim::Network;
 use packetpeer::socket::Interface;
+use packetpeer::stats::PollReport;
 use packetpeer::{CloseReason, PacketPeerUdp, PeerState, UdpServer};
 
 mod util;
 
-use util::{MOMENT, World, accept, client_of, eventually, loopback_peer, loopback_server, poll_texts, receive, texts};
+use util::{
+    MOMENT, World, accept, client_of, eventually, loopback_peer, loopback_server, millis, poll_texts, receive, texts,
+};
 
 /// Where the peer of [`bound`] is bound to.
 fn addr(host: u8) -> SocketAddr {
@@ -475,6 +478,95 @@ fn the_queue_of_a_stand_alone_peer_is_limited_and_what_it_drops_is_counted() {
     assert_eq!((stats.received, stats.delivered), (6, 4));
 }
 
+// Polling.
+
+#[test]
+fn a_poll_says_what_it_received_and_what_became_of_it() {
+    let network = Network::new();
+    let (mut peer, mut remote) = (bound(&network, 1), bound_sender(&network, 2));
+    assert_eq!(peer.poll().unwrap(), PollReport::default());
+    for size in [1, 10, 100] {
+        remote.put_packet(&vec![0; size]).unwrap();
+    }
+    let report = peer.poll().unwrap();
+    assert_eq!((report.received, report.queued, report.dropped, report.more_waiting), (3, 3, 0, false));
+
+    peer.set_queue_limits(QueueLimits::new().packets(4).when_full(WhenFull::DropOldest)).unwrap();
+    for _ in 0..3 {
+        remote.put_packet(b"new").unwrap();
+    }
+    let report = peer.poll().unwrap();
+    assert_eq!(
+        (report.received, report.queued, report.dropped),
+        (3, 3, 2),
+        "all three are in, two of the old ones out"
+    );
+
+    peer.set_queue_limits(QueueLimits::new().packets(5)).unwrap();
+    for _ in 0..3 {
+        remote.put_packet(b"newer").unwrap();
+    }
+    let report = peer.poll().unwrap();
+    assert_eq!((report.received, report.queued, report.dropped), (3, 1, 2));
+
+    let stats = peer.stats();
+    assert_eq!(stats.received, stats.delivered + stats.queued + stats.drops.total());
+}
+
+#[test]
+fn a_poll_takes_no_more_than_its_budget_and_says_that_more_may_wait() {
+    let network = Network::new();
+    let (mut peer, mut remote) = (bound(&network, 1), bound_sender(&network, 2));
+    assert_eq!(peer.max_per_poll(), Some(4096));
+    peer.set_max_per_poll(10).unwrap();
+    for _ in 0..25 {
+        remote.put_packet(b"x").unwrap();
+    }
+    let reports = [(); 3].map(|()| peer.poll().unwrap());
+    assert_eq!(reports.map(|report| (report.received, report.more_waiting)), [(10, true), (10, true), (5, false)]);
+    assert_eq!(peer.available_packet_count(), 25);
+    peer.set_max_per_poll(1).unwrap();
+    assert!(!peer.poll().unwrap().more_waiting);
+}
+
+#[test]
+fn settings_that_make_no_sense_are_refused_where_they_are_given() {
+    let mut peer = PacketPeerUdp::new();
+    for (result, name) in [
+        (peer.set_max_per_poll(0), "max_per_poll"),
+        (peer.set_queue_limits(QueueLimits::new().packets(0)), "queue_limits"),
+        (peer.set_queue_limits(QueueLimits::new().bytes(0)), "queue_limits"),
+        (peer.set_receive_buffer(Some(0)), "receive_buffer"),
+    ] {
+        match result {
+            Err(OptionError::InvalidConfig(error)) => assert_eq!(error.name(), name),
+            other => panic!("{name}: {other:?}"),
+        }
+    }
+    assert_eq!(peer.max_per_poll(), Some(4096), "it is as it was");
+}
+
+#[test]
+fn a_poll_at_a_time_of_the_callers_stamps_what_it_takes_and_time_never_runs_backwards() {
+    let network = Network::new();
+    let (mut peer, mut remote) = (bound(&network, 1), bound_sender(&network, 2));
+    let start = network.now();
+    let mut received_at = |after: u64| {
+        remote.put_packet(b"x").unwrap();
+        peer.poll_at(start + millis(after)).unwrap();
+        peer.get_packet().unwrap().unwrap().received_at() - start
+    };
+    assert_eq!(received_at(50), millis(50));
+    assert_eq!(received_at(40), millis(50), "earlier than the poll before");
+    assert_eq!(received_at(0), millis(50));
+    assert_eq!(received_at(51), millis(51));
+    assert_eq!(peer.now(), start, "the clock is the network's");
+    // Also where the clock itself is behind.
+    remote.put_packet(b"x").unwrap();
+    peer.poll().unwrap();
+    assert_eq!(peer.get_packet().unwrap().unwrap().received_at() - start, millis(51));
+}
+
 // Sending.
 
 #[test]
@@ -560,7 +652,7 @@ fn a_closed_peer_hands_out_what_it_had_and_then_says_why() {
     assert_eq!(peer.close_reason(), Some(CloseReason::Closed));
     assert!(!peer.is_bound());
     assert_eq!((peer.local_addr(), peer.remote_addr()), (None, None));
-    assert!(matches!(peer.poll(), Err(PollError::NotOpen)));
+    assert!(matches!(peer.poll(), Err(PollError::Ended(CloseReason::Closed))));
     assert!(matches!(peer.put_packet(b"x"), Err(PutError::Ended(CloseReason::Closed))));
 
     assert_eq!(&*peer.get_packet().unwrap().unwrap(), b"unread");
@@ -845,11 +937,13 @@ fn a_servers_peer_refuses_whatever_would_change_the_servers_socket() {
         peer.set_broadcast_enabled(true),
         peer.set_queue_limits(QueueLimits::new()),
         peer.set_receive_buffer(Some(1 << 20)),
+        peer.set_max_per_poll(1),
     ] {
         assert!(matches!(result, Err(OptionError::ServersPeer)), "{result:?}");
     }
     assert!(peer.socket().is_none());
-    peer.poll().unwrap();
+    assert_eq!(peer.max_per_poll(), None);
+    assert_eq!(peer.poll().unwrap(), PollReport::default());
 
     assert_eq!((peer.state(), peer.remote_addr()), (PeerState::Open, remote));
     peer.put_packet(b"all is well").unwrap();

@@ -51,7 +51,8 @@ fn drops(world: &World) -> (u64, u64) {
 fn hundred_clients_on_this_machine(server: &str, clients: &str) -> (usize, ServerStats) {
     let network = Network::new();
     let config = ServerConfig::new().limits(Limits::new().max_pending_connections(100));
-    let mut server_here = UdpServer::with_transport(config, network.host(ip(server)).with_address(ip(clients)));
+    let mut server_here =
+        UdpServer::with_transport(config, network.host(ip(server)).with_address(ip(clients))).unwrap();
     server_here.listen(7777).unwrap();
     let server = SocketAddr::new(ip(server), 7777);
     let _clients: Vec<_> = (0..100).map(|_| caller(&network, clients, server)).collect();
@@ -112,7 +113,7 @@ fn pending_connections_and_peers_of_an_address_count_together() {
 fn hosts_of_one_ipv6_network_share_their_places() {
     let network = Network::new();
     let config = ServerConfig::new().limits(Limits::new().max_peers_per_ip(Some(2)));
-    let mut server = UdpServer::with_transport(config, network.host(ip("2001:db8:1::1")));
+    let mut server = UdpServer::with_transport(config, network.host(ip("2001:db8:1::1"))).unwrap();
     server.listen("[2001:db8:1::1]:7777").unwrap();
     let addr = server.local_addr().unwrap();
     let mut peers = Vec::new();

@@ -41,6 +41,9 @@ const _: () = {
     is_shareable::<WhenFull>();
     is_shareable::<PacketPeerUdp>();
     is_shareable::<PeerId>();
+    is_shareable::<packetpeer::identity::PeerIds>();
+    is_shareable::<packetpeer::Peers<UdpServer, u32>>();
+    is_shareable::<Box<dyn packetpeer::PacketServer<Peer = PacketPeerUdp>>>();
     is_shareable::<PeerState>();
     is_shareable::<CloseReason>();
     is_shareable::<Packet>();
@@ -88,6 +91,11 @@ const _: () = {
     is_peer::<PacketPeerUdp>();
     is_peer::<dyn PacketPeer>();
     is_peer::<dyn PacketPeer + Send + Sync>();
+    is_peer::<Box<dyn PacketPeer>>();
+    is_peer::<&mut dyn PacketPeer>();
+    is_peer::<Box<PacketPeerUdp>>();
+    // A resource or a component, whatever is beneath.
+    is_shareable::<Box<dyn PacketPeer>>();
 };
 
 const fn is_error<T: Error + Any + Send + Sync>() {}

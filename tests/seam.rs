@@ -186,7 +186,7 @@ fn a_transport_that_wraps_nothing_and_tells_nothing_knows_nothing() {
 fn a_server_behind_a_wrapper_keeps_what_the_system_can_do() {
     let socket = packetpeer::SocketOptions::new().pin_reply_address(true).receive_buffer(Some(4096));
     let config = ServerConfig::new().socket(socket).send_mode(SendMode::OnFlush);
-    let mut server = UdpServer::with_transport(config, Bare(SystemSockets));
+    let mut server = UdpServer::with_transport(config, Bare(SystemSockets)).unwrap();
     server.listen("0.0.0.0:0").unwrap();
     assert!(server.socket().is_some() && server.receive_buffer_size().is_some());
 
@@ -315,7 +315,8 @@ fn a_wrapper_that_adds_a_trailer_lowers_what_may_be_sent_by_that() {
     for mode in [SendMode::Now, SendMode::QueueWhenBlocked, SendMode::OnFlush] {
         let network = Network::new();
         let sockets = |host: [u8; 4]| Trailed(network.host(host));
-        let mut server = UdpServer::with_transport(ServerConfig::new().send_mode(mode), sockets([10, 0, 0, 1]));
+        let mut server =
+            UdpServer::with_transport(ServerConfig::new().send_mode(mode), sockets([10, 0, 0, 1])).unwrap();
         server.listen(SERVER).unwrap();
         let mut client = PacketPeerUdp::with_transport(sockets([10, 0, 0, 2]));
         client.connect_to_host(SERVER).unwrap();
@@ -325,6 +326,7 @@ fn a_wrapper_that_adds_a_trailer_lowers_what_may_be_sent_by_that() {
         assert_eq!(&*peer.get_packet().unwrap().unwrap(), b"hello", "without its trailer");
 
         assert_eq!((peer.max_packet_size(), client.max_packet_size()), (LIMIT, LIMIT), "{mode:?}");
+        assert!(peer.can_put(LIMIT) && !peer.can_put(LIMIT + 1) && client.can_put(LIMIT) && !client.can_put(LIMIT + 1));
         for size in [LIMIT + 1, MAX_PAYLOAD_V4, MAX_PAYLOAD_V4 + 1] {
             let bytes = vec![7; size];
             assert_too_large(peer.put_packet(&bytes), size);
@@ -365,7 +367,7 @@ fn the_limit_of_a_transport_holds_for_both_ip_versions_and_before_there_is_a_soc
 #[test]
 fn what_a_wrapper_adds_crosses_real_sockets_and_strangers_without_it_are_not_heard() {
     let config = ServerConfig::new().send_mode(SendMode::OnFlush);
-    let mut server = UdpServer::with_transport(config, Trailed(SystemSockets));
+    let mut server = UdpServer::with_transport(config, Trailed(SystemSockets)).unwrap();
     server.listen("127.0.0.1:0").unwrap();
     let stranger = UdpSocket::bind("127.0.0.1:0").unwrap();
     stranger.send_to(b"hello", server.local_addr().unwrap()).unwrap();
@@ -446,7 +448,7 @@ const FOR_EVER: Option<Duration> = Some(Duration::from_secs(2 * PATIENCE.as_secs
 
 /// Servers and peers over sockets of `factory` are woken before, while or after they begin to wait, and by what comes.
 fn assert_wakes<T: TransportFactory + 'static>(factory: impl Fn() -> T) {
-    let mut server = UdpServer::with_transport(ServerConfig::new(), factory());
+    let mut server = UdpServer::with_transport(ServerConfig::new(), factory()).unwrap();
     server.listen("127.0.0.1:0").unwrap();
     let mut client = PacketPeerUdp::with_transport(factory());
     client.connect_to_host(server.local_addr().unwrap()).unwrap();
@@ -570,7 +572,7 @@ fn a_transport_of_ones_own_waits_for_the_interrupt_beside_its_socket() {
 #[test]
 fn handles_tell_the_time_of_their_transport_with_a_socket_or_without() {
     let network = Network::new();
-    let mut server = UdpServer::with_transport(ServerConfig::new(), Bare(network.host(SERVER.ip())));
+    let mut server = UdpServer::with_transport(ServerConfig::new(), Bare(network.host(SERVER.ip()))).unwrap();
     let mut client = PacketPeerUdp::with_transport(Bare(network.host([10, 0, 0, 2])));
     network.advance(millis(1));
     assert_eq!((server.now(), client.now()), (network.now(), network.now()), "not open yet");
@@ -610,7 +612,7 @@ fn a_server_lives_by_the_clock_of_its_factory_and_by_no_other() {
         }
     }
     let time = Arc::new(Mutex::new(Instant::now()));
-    let mut server = UdpServer::with_transport(ServerConfig::new(), Timed(Arc::clone(&time)));
+    let mut server = UdpServer::with_transport(ServerConfig::new(), Timed(Arc::clone(&time))).unwrap();
     server.listen("127.0.0.1:0").unwrap();
     let (_client, peer) = pair_of(&mut server);
     let timeout = server.limits().idle_timeout.unwrap();

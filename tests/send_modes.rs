@@ -32,7 +32,7 @@ impl Match {
         let network = Network::new();
         let moods = Arc::new(Mutex::new(Moods::default()));
         let host = Moody { inner: network.host([10, 0, 0, 1]), moods: Arc::clone(&moods) };
-        let mut server = UdpServer::with_transport(ServerConfig::new().limits(limits).send_mode(mode), host);
+        let mut server = UdpServer::with_transport(ServerConfig::new().limits(limits).send_mode(mode), host).unwrap();
         server.listen(7000).unwrap();
         let mut new = Self { server, peers: Vec::new(), clients: Vec::new(), moods };
         for last in 0..clients {
@@ -136,6 +136,30 @@ impl Transport for Moody<Box<dyn Transport>> {
     fn wait(&self, timeout: Option<Duration>, interrupt: Option<&Interrupt>) -> io::Result<bool> {
         self.inner.wait(timeout, interrupt)
     }
+}
+
+#[test]
+fn can_put_says_when_a_packet_would_have_to_wait_and_has_no_room() {
+    let limits = Limits::new().send_queue(QueueLimits::new().packets(2).bytes(10));
+    let mut game = Match::with_limits(SendMode::QueueWhenBlocked, 1, limits);
+    assert!(game.peers[0].can_put(1000), "at once, past the queue");
+    game.moods.lock().unwrap().takes = Some(0);
+    for packet in [&b"one"[..], b"two"] {
+        assert!(game.peers[0].can_put(3));
+        game.peers[0].put_packet(packet).unwrap();
+    }
+    assert!(!game.peers[0].can_put(0));
+    assert!(matches!(game.peers[0].put_packet(b""), Err(PutError::QueueFull)));
+
+    game.moods.lock().unwrap().takes = Some(1);
+    game.server.flush().unwrap();
+    assert!(game.peers[0].can_put(7) && !game.peers[0].can_put(8));
+    game.moods.lock().unwrap().takes = None;
+    game.server.flush().unwrap();
+    assert!(game.peers[0].can_put(1000));
+    assert_eq!(game.received(0), [b"one", b"two"]);
+    assert_eq!(game.peers[0].stats().send_drops.total(), 1, "the one that was put without a yes");
+    game.put_counts_add_up(3);
 }
 
 /// Sent, failed, waiting.
@@ -453,7 +477,7 @@ fn a_system_without_buffers_is_one_whose_queue_is_full() {
 #[test]
 fn real_datagrams_of_all_sizes_arrive_whole_and_in_order() {
     for listen in ["127.0.0.1:0", "*:0"] {
-        let mut server = UdpServer::with_config(ServerConfig::new().send_mode(SendMode::OnFlush));
+        let mut server = UdpServer::with_config(ServerConfig::new().send_mode(SendMode::OnFlush)).unwrap();
         server.listen(listen).unwrap();
         let address = SocketAddr::new(IpAddr::from([127, 0, 0, 1]), server.local_port().unwrap());
         let mut clients: Vec<_> = (0..3)
@@ -620,7 +644,7 @@ fn a_wait_does_not_sleep_through_the_end_of_a_jam() {
     for mode in [SendMode::OnFlush, SendMode::QueueWhenBlocked] {
         let moods = Arc::new(Mutex::new(Moods::default()));
         let sockets = Moody { inner: SystemSockets, moods: Arc::clone(&moods) };
-        let mut server = UdpServer::with_transport(ServerConfig::new().send_mode(mode), sockets);
+        let mut server = UdpServer::with_transport(ServerConfig::new().send_mode(mode), sockets).unwrap();
         server.listen("127.0.0.1:0").unwrap();
         let client = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();

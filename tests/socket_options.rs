@@ -4,27 +4,67 @@ use packetpeer::error::BindError;
 use packetpeer::{Limits, ServerConfig, SocketOptions, UdpServer};
 
 fn server(options: SocketOptions) -> UdpServer {
-    UdpServer::with_config(ServerConfig::new().socket(options))
+    UdpServer::with_config(ServerConfig::new().socket(options)).unwrap()
 }
 
-#[test]
-fn a_value_that_makes_no_sense_is_an_error_that_names_it() {
+/// Every option with a value that makes no sense, and its name.
+fn senseless_options() -> Vec<(&'static str, SocketOptions)> {
     let options = SocketOptions::new;
-    for (name, options) in [
+    vec![
         ("receive_buffer", options().receive_buffer(Some(0))),
         ("send_buffer", options().send_buffer(Some(0))),
         ("max_packet_size", options().max_packet_size(0)),
         ("max_packet_size", options().max_packet_size(65_528)),
         ("traffic_class", options().traffic_class(Some(64))),
         ("device", options().device(Some(String::new()))),
-    ] {
-        let mut server = server(options);
-        match server.listen("127.0.0.1:0") {
-            Err(BindError::InvalidConfig(error)) => assert_eq!(error.name(), name),
-            other => panic!("{name}: {other:?}"),
-        }
-        assert!(!server.is_listening());
+    ]
+}
+
+#[test]
+fn a_value_that_makes_no_sense_is_an_error_that_names_it() {
+    for (name, options) in senseless_options() {
+        let error = UdpServer::with_config(ServerConfig::new().socket(options)).unwrap_err();
+        assert_eq!(error.name(), name);
+        assert!(error.to_string().starts_with(&format!("{name} has to be ")), "{error}");
     }
+}
+
+#[test]
+fn options_that_make_no_sense_are_refused_where_they_are_set_and_change_nothing() {
+    let mut server = server(SocketOptions::new().max_packet_size(8));
+    for (name, options) in senseless_options() {
+        assert_eq!(server.set_socket_options(options).unwrap_err().name(), name);
+        assert_eq!(*server.socket_options(), SocketOptions::new().max_packet_size(8));
+    }
+}
+
+#[test]
+fn options_set_while_listening_hold_from_the_next_listen_on() {
+    let network = packetpeer::sim::Network::new();
+    let config = ServerConfig::new().socket(SocketOptions::new().max_packet_size(8));
+    let mut server = UdpServer::with_transport(config, network.host([10, 0, 0, 1])).unwrap();
+    server.listen(7777).unwrap();
+    server.set_socket_options(SocketOptions::new().max_packet_size(4)).unwrap();
+    assert_eq!(server.socket_options().max_packet_size, 4);
+
+    let mut client = packetpeer::PacketPeerUdp::with_transport(network.host([10, 0, 0, 2]));
+    client.connect_to_host("10.0.0.1:7777").unwrap();
+    let mut too_large_of_an_8 = || {
+        client.put_packet(&[1; 8]).unwrap();
+        server.poll().unwrap();
+        let too_large = server.stats().drops.too_large;
+        server.stop();
+        server.listen(7777).unwrap();
+        too_large
+    };
+    assert_eq!(too_large_of_an_8(), 0, "those of the listen before hold");
+    assert_eq!(too_large_of_an_8(), 1);
+
+    server.set_socket_options(SocketOptions::new()).unwrap();
+    assert!(matches!(server.listen(7777), Err(BindError::AlreadyOpen)));
+    client.put_packet(&[1; 8]).unwrap();
+    server.poll().unwrap();
+    assert_eq!(server.stats().drops.too_large, 2, "a listen that failed changes nothing");
 }
 
 #[test]
@@ -49,8 +89,7 @@ fn limits_that_make_no_sense_change_nothing() {
     ] {
         assert_eq!(server.set_limits(limits.clone()).unwrap_err().name(), name);
         assert_eq!(*server.limits(), before);
-        let mut server = UdpServer::with_config(ServerConfig::new().limits(limits));
-        assert!(matches!(server.listen("127.0.0.1:0"), Err(BindError::InvalidConfig(_))));
+        assert_eq!(UdpServer::with_config(ServerConfig::new().limits(limits)).unwrap_err().name(), name);
     }
 }
 

@@ -161,7 +161,7 @@ fn one_forged_datagram_makes_a_game_send_until_the_idle_timeout() {
 fn a_stand_alone_peer_hears_its_server_alone() {
     let network = Network::new();
     let config = ServerConfig::new().limits(Limits::new());
-    let mut server = UdpServer::with_transport(config, network.host(SERVER.ip()));
+    let mut server = UdpServer::with_transport(config, network.host(SERVER.ip())).unwrap();
     server.listen(SERVER).unwrap();
     let mut client = PacketPeerUdp::with_transport(network.host([10, 0, 0, 2]));
     client.connect_to_host(SERVER).unwrap();

@@ -189,7 +189,7 @@ fn a_scope_at_an_address_that_needs_none_makes_nobody_deaf() {
 #[test]
 fn over_conditioned_sockets_unspecified_means_this_host_too() {
     let sockets = || Conditioned::new(SystemSockets, Link::PERFECT, Link::PERFECT, 1);
-    let mut server = UdpServer::with_transport(ServerConfig::new(), sockets());
+    let mut server = UdpServer::with_transport(ServerConfig::new(), sockets()).unwrap();
     server.listen(0).unwrap();
     for follow in [false, true] {
         let mut client = PacketPeerUdp::with_transport(sockets());
@@ -204,7 +204,7 @@ fn on_the_in_memory_network_unspecified_means_the_same_host() {
     let network = Network::new();
     let v6: Ipv6Addr = "2001:db8::1".parse().unwrap();
     for host in [network.host([10, 0, 0, 1]), network.host([10, 0, 0, 2]).with_address(v6), network.host(v6)] {
-        let mut server = UdpServer::with_transport(ServerConfig::new(), host.clone());
+        let mut server = UdpServer::with_transport(ServerConfig::new(), host.clone()).unwrap();
         server.listen(7777).unwrap();
         for follow in [false, true] {
             let mut client = PacketPeerUdp::with_transport(host.clone());

@@ -35,7 +35,7 @@ impl Server {
             .idle_timeout(Some(millis(700)))
             .after_close(AfterClose::Refuse(millis(300)));
         let config = ServerConfig::new().limits(limits).send_mode(SendMode::OnFlush);
-        let mut server = UdpServer::with_transport(config, network.host(SERVER.ip()));
+        let mut server = UdpServer::with_transport(config, network.host(SERVER.ip())).unwrap();
         server.listen(SERVER).unwrap();
         Self { server, players: BTreeMap::new(), ids: Vec::new(), ended: Vec::new() }
     }
@@ -59,7 +59,7 @@ impl Server {
             Self::serve(&mut self.players, *id, trace);
         }
         self.ended.clear();
-        self.server.ended(&mut self.ended);
+        self.server.take_ended(&mut self.ended);
         for (id, reason) in &self.ended {
             trace.add_text(&format!("ended {id} {reason}"));
             self.players.remove(id);

@@ -295,7 +295,7 @@ fn listening_twice_is_refused_and_leaves_the_listener_as_it_is() {
 #[test]
 fn two_servers_cannot_have_one_port() {
     let world = World::new();
-    let mut second = UdpServer::with_transport(ServerConfig::new(), world.network.host(SERVER.ip()));
+    let mut second = UdpServer::with_transport(ServerConfig::new(), world.network.host(SERVER.ip())).unwrap();
     assert!(matches!(second.listen(SERVER), Err(BindError::AddressInUse(_))));
     assert!(matches!(second.listen(7777), Err(BindError::AddressInUse(_))));
     assert!(!second.is_listening());
@@ -306,7 +306,7 @@ fn two_servers_cannot_have_one_port() {
 #[test]
 fn port_0_is_a_port_of_the_systems_choice() {
     let network = Network::new();
-    let mut server = UdpServer::with_transport(ServerConfig::new(), network.host([10, 0, 0, 1]));
+    let mut server = UdpServer::with_transport(ServerConfig::new(), network.host([10, 0, 0, 1])).unwrap();
     server.listen(0).unwrap();
     let port = server.local_port().unwrap();
     assert_ne!(port, 0);
@@ -331,7 +331,7 @@ fn what_is_no_address_is_refused_with_its_text() {
 #[test]
 fn an_address_of_another_host_is_refused() {
     let network = Network::new();
-    let mut server = UdpServer::with_transport(ServerConfig::new(), network.host([10, 0, 0, 1]));
+    let mut server = UdpServer::with_transport(ServerConfig::new(), network.host([10, 0, 0, 1])).unwrap();
     assert!(matches!(server.listen("10.0.0.2:7777"), Err(BindError::AddressNotAvailable(_))));
     assert!(!server.is_listening());
 }
@@ -531,7 +531,7 @@ fn a_connection_is_listed_as_ready_as_soon_as_it_is_taken() {
 
 #[test]
 fn a_real_socket_is_refused_where_sockets_are_in_memory() {
-    let mut server = UdpServer::with_transport(ServerConfig::new(), Network::new().host([10, 0, 0, 1]));
+    let mut server = UdpServer::with_transport(ServerConfig::new(), Network::new().host([10, 0, 0, 1])).unwrap();
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     assert!(matches!(server.listen_on(socket), Err(BindError::Unsupported(_))));
     assert!(!server.is_listening());

@@ -239,3 +239,23 @@ fn in_memory_a_wake_is_remembered_too() {
     assert_eq!(client.wait(None).unwrap(), WaitOutcome::Woken);
     assert_eq!(peer.wait(None).unwrap(), WaitOutcome::Woken);
 }
+
+/// As a peer or a server of another crate gives them out.
+#[test]
+fn a_waker_of_ones_own_does_what_it_was_made_for() {
+    let (bell, rings) = mpsc::sync_channel(1);
+    // One ring is remembered.
+    let waker = Waker::new(move || {
+        let _ = bell.try_send(());
+    });
+    let wait = |time| match rings.recv_timeout(time) {
+        Ok(()) => WaitOutcome::Woken,
+        Err(_) => WaitOutcome::TimedOut,
+    };
+    waker.wake();
+    waker.clone().wake();
+    assert_eq!((wait(millis(0)), wait(millis(0))), (WaitOutcome::Woken, WaitOutcome::TimedOut));
+    let other = thread::spawn(move || waker.wake());
+    assert_eq!(does_not_wait_out(|| wait(2 * PATIENCE)), WaitOutcome::Woken);
+    other.join().unwrap();
+}

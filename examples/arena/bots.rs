@@ -257,7 +257,7 @@ impl Bot {
 
     fn keep_former(&mut self, now: Instant) -> Result<(), PollError> {
         self.former.retain(|former| now < former.until);
-        self.former.iter_mut().try_for_each(|former| former.peer.poll())
+        self.former.iter_mut().try_for_each(|former| former.peer.poll().map(drop))
     }
 
     fn finish(&mut self, tally: &mut BotsTally) {

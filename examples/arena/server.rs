@@ -1,9 +1,10 @@
 //! The server's side: one frame is poll, welcome, read, move, send.
 
+use std::error::Error;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use packetpeer::error::{BindError, PollError};
+use packetpeer::error::PollError;
 use packetpeer::limits::IpPrefix;
 use packetpeer::stats::ServerStats;
 use packetpeer::{Limits, PacketPeerUdp, ServerConfig, SocketOptions, UdpServer};
@@ -56,7 +57,7 @@ pub(crate) struct Frame {
 }
 
 impl Arena {
-    pub(crate) fn open(players: u16, hz: u32) -> Result<Self, BindError> {
+    pub(crate) fn open(players: u16, hz: u32) -> Result<Self, Box<dyn Error>> {
         let limits = Limits::new()
             .max_pending_connections(WELCOMED_PER_FRAME)
             // One who vanished and came back is there twice until the idle timeout.
@@ -66,7 +67,7 @@ impl Arena {
             .idle_timeout(Some(IDLE_TIMEOUT));
         // Whatever is longer comes from no client of this game.
         let socket = SocketOptions::new().max_packet_size(wire::MAX_CLIENT_MESSAGE);
-        let mut server = UdpServer::with_config(ServerConfig::new().limits(limits).socket(socket));
+        let mut server = UdpServer::with_config(ServerConfig::new().limits(limits).socket(socket))?;
         server.listen("127.0.0.1:0")?;
         Ok(Self {
             server,

@@ -57,7 +57,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         server: UdpServer::with_config(
             ServerConfig::new()
                 .limits(Limits::new().max_pending_connections(256).max_pending_per_ip(256).max_peers_per_ip(None)),
-        ),
+        )?,
         upstream,
         clients: HashMap::new(),
         ready: Vec::new(),
@@ -115,7 +115,7 @@ impl Gateway {
 
     fn let_clients_come_and_go(&mut self) {
         self.ended.clear();
-        self.server.ended(&mut self.ended);
+        self.server.take_ended(&mut self.ended);
         for (id, _) in &self.ended {
             self.clients.remove(id);
         }

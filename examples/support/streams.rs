@@ -66,7 +66,7 @@ impl Stream {
         while let Some(packet) = peer.get_packet()? {
             self.take(&packet);
         }
-        let Some(payload) = self.due(Instant::now()) else { return Ok(()) };
+        let Some(payload) = self.due(peer.now()) else { return Ok(()) };
         match peer.put_packet(payload) {
             // What the system would not take, or nobody was there for (yet), is as good as lost: it is sent again.
             Ok(()) | Err(PutError::WouldBlock | PutError::Refused) => Ok(()),

@@ -357,7 +357,7 @@ impl World {
 
     fn ask_ended(&mut self) {
         let mut ended = Vec::new();
-        self.server.ended(&mut ended);
+        self.server.take_ended(&mut ended);
         for (id, reason) in ended {
             let before = self.ended.insert(id, reason);
             assert!(before.is_none(), "{id} ended twice");
@@ -369,7 +369,7 @@ impl World {
 
     fn ask_moved(&mut self) {
         let mut moved = Vec::new();
-        self.server.moved(&mut moved);
+        self.server.take_moved(&mut moved);
         let movers: BTreeSet<_> = moved.iter().map(|moved| moved.peer).collect();
         assert_eq!(movers.len(), moved.len(), "somebody's move is told twice");
         for moved in moved {
@@ -552,7 +552,7 @@ impl Config {
             .socket(socket)
             .send_mode(self.send_mode)
             .identity(self.identity.identity(answers));
-        UdpServer::with_transport(config, wire.clone())
+        UdpServer::with_transport(config, wire.clone()).unwrap()
     }
 }
 

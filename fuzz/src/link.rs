@@ -87,11 +87,11 @@ impl World {
         };
         network.set_link(LinkEnd::Any, LinkEnd::Any, link());
         let (mut server, control) = if setup & 2 == 0 {
-            (UdpServer::with_transport(config, host), None)
+            (UdpServer::with_transport(config, host).unwrap(), None)
         } else {
             let conditioned: Conditioned<Host> = Conditioned::new(host, link(), link(), 7);
             let control = conditioned.control();
-            (UdpServer::with_transport(config, conditioned), Some(control))
+            (UdpServer::with_transport(config, conditioned).unwrap(), Some(control))
         };
         server.listen(7777).expect("the port is free");
         let clients = (0..CLIENTS).map(|number| client(&network, number)).collect();

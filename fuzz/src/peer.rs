@@ -7,6 +7,7 @@ use std::time::Duration;
 use packetpeer::error::{BindError, ConnectError, GetError, GetIntoError, OptionError, PollError, PutError};
 use packetpeer::limits::{QueueLimits, WhenFull};
 use packetpeer::socket::Interface;
+use packetpeer::stats::{PeerStats, PollReport};
 use packetpeer::{CloseReason, PacketPeerUdp, PeerState};
 
 use crate::input::Input;
@@ -78,7 +79,8 @@ impl World {
             210..220 => self.set_destination(input),
             220..226 => self.peer.close(),
             226..231 => self.peer.set_follow_port(input.bool()).expect("it stands alone"),
-            231..238 => self.change_limits(input),
+            231..237 => self.change_limits(input),
+            237 => self.change_budget(input),
             238..244 => self.set_options(input),
             244..248 => {
                 let trouble = input.one_of(&[EMFILE, EPERM, EHOSTUNREACH]);
@@ -128,15 +130,30 @@ impl World {
 
     fn poll(&mut self) {
         let fatal = self.wire.state().fatal;
+        let before = self.peer.stats();
         match self.peer.poll() {
-            Ok(()) => assert_eq!(self.peer.state(), PeerState::Open),
-            Err(PollError::NotOpen) => assert_ne!(self.peer.state(), PeerState::Open),
+            Ok(report) => {
+                assert_eq!(self.peer.state(), PeerState::Open);
+                self.check_report(&report, &before);
+            }
+            Err(PollError::NotOpen) => assert_eq!(self.peer.state(), PeerState::Unbound),
+            Err(PollError::Ended(reason)) => assert_eq!(self.peer.state(), PeerState::Ended(reason)),
             Err(PollError::SocketFailed(_)) => {
                 assert!(self.wire.state().fatal > fatal, "the socket was in order");
                 assert_eq!(self.peer.state(), PeerState::Ended(CloseReason::SocketFailed));
             }
             Err(error) => panic!("{error}"),
         }
+    }
+
+    /// A poll says what the counters say.
+    fn check_report(&self, report: &PollReport, before: &PeerStats) {
+        let stats = self.peer.stats();
+        assert_eq!(report.received as u64, stats.received - before.received);
+        assert_eq!(report.dropped as u64, stats.drops.total() - before.drops.total());
+        assert_eq!(report.noise as u64, stats.noise - before.noise);
+        assert!(stats.queued <= before.queued + report.queued as u64);
+        assert!(report.received <= self.peer.max_per_poll().expect("it stands alone"));
     }
 
     /// Returns whether there was a packet.
@@ -198,6 +215,7 @@ impl World {
         let (was, has_destination) = (self.peer.state(), self.peer.remote_addr().is_some());
         let sent = self.peer.stats().sent;
         self.puts += 1;
+        let can_put = self.peer.can_put(bytes.len());
         let result = self.peer.put_packet(&bytes);
         let accepted = std::mem::take(&mut self.wire.state().accepted);
         match &result {
@@ -214,6 +232,20 @@ impl World {
             }
         }
         assert_eq!(self.peer.stats().sent, sent + u64::from(result.is_ok()));
+        // It knows what is known without asking the system.
+        let is_known = match &result {
+            Ok(()) => false,
+            Err(error) => matches!(
+                error,
+                PutError::NoDestination | PutError::Ended(_) | PutError::TooLarge { .. } | PutError::WrongFamily { .. }
+            ),
+        };
+        if was == PeerState::Open || !has_destination {
+            assert_eq!(can_put, !is_known, "{result:?}");
+        } else {
+            // Whether the destination is reached shows with the socket, which may not open.
+            assert!(can_put || result.is_err(), "{result:?}");
+        }
     }
 
     fn bind(&mut self, input: &mut Input<'_>) {
@@ -271,8 +303,21 @@ impl World {
         let packets = input.one_of(&[0, 1, 2, 5, 100, usize::MAX]);
         let bytes = input.one_of(&[0, 1, 30, 100, 10_000, usize::MAX]);
         let when_full = if input.bool() { WhenFull::DropNewest } else { WhenFull::DropOldest };
-        self.limits = QueueLimits::new().packets(packets).bytes(bytes).when_full(when_full);
-        self.peer.set_queue_limits(self.limits).expect("it stands alone");
+        let limits = QueueLimits::new().packets(packets).bytes(bytes).when_full(when_full);
+        match self.peer.set_queue_limits(limits) {
+            Ok(()) => self.limits = limits,
+            Err(OptionError::InvalidConfig(_)) => assert!(packets == 0 || bytes == 0),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    fn change_budget(&mut self, input: &mut Input<'_>) {
+        let (before, budget) = (self.peer.max_per_poll(), input.one_of(&[0, 1, 5, 4096, usize::MAX]));
+        match self.peer.set_max_per_poll(budget) {
+            Ok(()) => assert_eq!(self.peer.max_per_poll(), Some(budget)),
+            Err(OptionError::InvalidConfig(_)) => assert_eq!((budget, self.peer.max_per_poll()), (0, before)),
+            Err(error) => panic!("{error}"),
+        }
     }
 
     fn set_options(&mut self, input: &mut Input<'_>) {

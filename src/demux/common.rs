@@ -36,7 +36,7 @@ pub(crate) struct Common<M> {
     to_flush: Mutex<Vec<Arc<M>>>,
     /// Peers whose queues have begun to take memory since the server looked, each once.
     grown: Mutex<Vec<LocalId>>,
-    /// The transport's, which handles tell even when the server has stopped.
+    /// For handles, which layers above ask for the time, even when the server has stopped. Nothing in here reads it.
     clock: Clock,
     /// Some time or other, for packets that have not been received.
     epoch: Instant,
@@ -76,6 +76,10 @@ impl<M> Common<M> {
             sends: SendCounters::default(),
         };
         (Arc::new(shared), receiver)
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     pub(super) fn server(&self) -> u32 {
@@ -130,10 +134,6 @@ impl<M> Common<M> {
     /// What every remote can be sent in one datagram, in bytes; some perhaps more.
     pub(crate) fn max_payload(&self) -> usize {
         self.send_limits.max_payload.load(Relaxed)
-    }
-
-    pub(crate) fn clock(&self) -> &Clock {
-        &self.clock
     }
 
     pub(crate) fn send_mode(&self) -> SendMode {

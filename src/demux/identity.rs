@@ -146,7 +146,7 @@ pub enum MoveVerdict {
     Challenge,
 }
 
-/// A connection that goes on at a new address; handed over by [`UdpServer::moved`](crate::UdpServer::moved).
+/// A connection that goes on at a new address; handed over by [`UdpServer::take_moved`](crate::UdpServer::take_moved).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Moved {

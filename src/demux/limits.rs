@@ -244,7 +244,7 @@ impl Limits {
 
     /// Finds the first value that makes no sense.
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
-        let refuse = |sense: bool, name, needs| if sense { Ok(()) } else { Err(ConfigError { name, needs }) };
+        let refuse = |sense: bool, name, needs| if sense { Ok(()) } else { Err(ConfigError::new(name, needs)) };
         let some_time = |time: Option<Duration>| time.is_none_or(|time| !time.is_zero());
         let after_close = match self.after_close {
             AfterClose::Forget => None,

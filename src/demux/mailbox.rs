@@ -33,7 +33,7 @@ pub(crate) struct Mailbox {
     switched: AtomicBool,
     /// There is no handle any more.
     abandoned: AtomicBool,
-    /// 0 while open, else a [`CloseReason`]; see `encode`.
+    /// [`OPEN`], or the [code](CloseReason::code) of the reason.
     ended: AtomicU8,
     pub(super) waiting: AtomicU32,
     /// What the handle has sent at once, and what the server has sent by flush or broadcast. Each counts for itself, so
@@ -66,7 +66,7 @@ impl Mailbox {
 
     /// Ends the peer, unless it has ended already. Returns whether it was this call.
     pub(super) fn end(&self, reason: CloseReason) -> bool {
-        let ended = self.ended.compare_exchange(OPEN, encode(reason), Ordering::Release, Ordering::Relaxed).is_ok();
+        let ended = self.ended.compare_exchange(OPEN, reason.code(), Ordering::Release, Ordering::Relaxed).is_ok();
         if ended {
             let bell = self.contents().bell();
             if let Some(bell) = bell {
@@ -78,7 +78,7 @@ impl Mailbox {
 
     /// Ends the peer from its handle, on whatever thread: an atomic mark, and a word to the server's next poll.
     pub(crate) fn close(&self) {
-        let mark = encode(CloseReason::Closed);
+        let mark = CloseReason::Closed.code();
         if self.ended.compare_exchange(OPEN, mark, Ordering::Release, Ordering::Relaxed).is_ok() {
             self.shared.announce_closed(self.id());
         }
@@ -99,7 +99,7 @@ impl Mailbox {
     ///
     /// Ask this before asking for packets: whatever was queued before the end is then seen.
     pub(crate) fn ended(&self) -> Option<CloseReason> {
-        decode(self.ended.load(Ordering::Acquire))
+        CloseReason::of_code(self.ended.load(Ordering::Acquire))
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -258,26 +258,8 @@ impl fmt::Debug for Mailbox {
     }
 }
 
+/// No [code](CloseReason::code) of a reason.
 const OPEN: u8 = 0;
-
-fn encode(reason: CloseReason) -> u8 {
-    match reason {
-        CloseReason::Closed => 1,
-        CloseReason::Idle => 2,
-        CloseReason::ServerStopped => 3,
-        CloseReason::SocketFailed => 4,
-    }
-}
-
-fn decode(mark: u8) -> Option<CloseReason> {
-    use CloseReason as Reason;
-    if mark == OPEN {
-        return None;
-    }
-    [Reason::Closed, Reason::Idle, Reason::ServerStopped, Reason::SocketFailed]
-        .into_iter()
-        .find(|&reason| encode(reason) == mark)
-}
 
 #[cfg(all(loom, test))]
 mod models {

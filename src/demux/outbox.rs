@@ -6,7 +6,7 @@ use super::contents::Contents;
 use super::limits::{QueueLimits, SendMode};
 use super::mailbox::Mailbox;
 use super::payload::Payload;
-use super::queue::{Room, Weigh};
+use super::queue::{PacketQueue, Room, Weigh};
 use crate::peer_state::CloseReason;
 use crate::stats::SendDropReason;
 use crate::sync::MutexGuard;
@@ -55,6 +55,29 @@ impl Mailbox {
             self.shared.list_to_flush(Arc::clone(self));
         }
         Posted::Queued
+    }
+
+    /// Whether a put of `size` bytes finds room: where it has to wait, and at an address that is not confirmed.
+    #[inline]
+    pub(crate) fn can_put(&self, size: usize) -> bool {
+        let mode = self.shared.send_mode();
+        (mode == SendMode::Now && !self.has_moved()) || self.has_room_for(size, mode)
+    }
+
+    fn has_room_for(&self, size: usize, mode: SendMode) -> bool {
+        let mut contents = self.contents();
+        let has_to_wait = match mode {
+            SendMode::Now => false,
+            SendMode::QueueWhenBlocked => contents.outbox.listed,
+            SendMode::OnFlush => true,
+        };
+        let none = PacketQueue::default();
+        let queue = contents.outbox.queue.as_deref().unwrap_or(&none);
+        if has_to_wait && !queue.fits(size, &self.shared.send_queue_limits(), self.shared.send_room()) {
+            return false;
+        }
+        let waits = (queue.bytes(), queue.len());
+        contents.whereabouts().is_none_or(|whereabouts| whereabouts.has_room(size, waits))
     }
 
     /// The part of [`Mailbox::post`] where something has to be dropped. Returns whether `payload` waits now.

@@ -190,7 +190,8 @@ impl Demux {
         match reason {
             CloseReason::Closed => self.ledger.stats.connections.closed += 1,
             CloseReason::Idle => self.ledger.stats.connections.idle += 1,
-            CloseReason::ServerStopped | CloseReason::SocketFailed => {}
+            // The server's end, or a reason of another transport's.
+            _ => {}
         }
         self.news.tell_ended(id, reason, self.most_ended());
         self.ready.note_ended(id, &mailbox);

@@ -96,6 +96,13 @@ impl Whereabouts {
         }
     }
 
+    /// Whether so many bytes may go there when what `waits`, in bytes and as many packets, has gone.
+    pub(super) fn has_room(&self, bytes: usize, waits: (usize, usize)) -> bool {
+        // An empty packet that waits is charged as a byte: to take each for one more is on the safe side.
+        let ahead = waits.0 as u64 + waits.1 as u64;
+        self.is_confirmed() || ahead.saturating_add(cost(bytes)) <= self.budget
+    }
+
     /// So many bytes that were charged have not been sent there.
     pub(super) fn refund(&mut self, bytes: usize) {
         self.budget = self.budget.saturating_add(cost(bytes));

@@ -8,7 +8,9 @@ pub struct InvalidAddress {
 }
 
 impl InvalidAddress {
-    pub(crate) fn new(text: &str) -> Self {
+    /// That `text` is not one. For a [`ToBindAddr`](crate::socket::ToBindAddr) of your own, and for options of a program
+    /// that are addresses.
+    pub fn new(text: &str) -> Self {
         Self { text: text.to_owned() }
     }
 
@@ -27,13 +29,29 @@ impl fmt::Display for InvalidAddress {
 impl Error for InvalidAddress {}
 
 /// A value of [`Limits`](crate::Limits), of [`SocketOptions`](crate::SocketOptions) or of a setter that makes no sense.
+///
+/// It is refused where it is given: by [`UdpServer::with_config`](crate::UdpServer::with_config) and by the setters, so
+/// that opening a socket has nothing left to say about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
-    pub(crate) name: &'static str,
-    pub(crate) needs: &'static str,
+    name: &'static str,
+    needs: &'static str,
 }
 
 impl ConfigError {
+    /// That the value `name` has to be what `needs` says: the end of a sentence, with what is allowed and its unit. For
+    /// the configuration of a server or layer of your own.
+    ///
+    /// ```
+    /// use packetpeer::error::ConfigError;
+    ///
+    /// let error = ConfigError::new("max_streams", "at least 1");
+    /// assert_eq!(error.to_string(), "max_streams has to be at least 1");
+    /// ```
+    pub const fn new(name: &'static str, needs: &'static str) -> Self {
+        Self { name, needs }
+    }
+
     /// Which value it is: the name of the field, or the setter's without `set_`.
     pub fn name(&self) -> &'static str {
         self.name

@@ -19,8 +19,6 @@ pub enum BindError {
     Connected,
     /// The address cannot be read.
     InvalidAddress(InvalidAddress),
-    /// A value of the server's configuration makes no sense.
-    InvalidConfig(ConfigError),
     /// The system cannot do what the named [`SocketOptions`](crate::SocketOptions) field asks for, or does not permit
     /// it.
     OptionRefused {
@@ -47,12 +45,6 @@ impl From<InvalidAddress> for BindError {
     }
 }
 
-impl From<ConfigError> for BindError {
-    fn from(error: ConfigError) -> Self {
-        Self::InvalidConfig(error)
-    }
-}
-
 impl fmt::Display for BindError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -60,7 +52,6 @@ impl fmt::Display for BindError {
             Self::ServersPeer => f.write_str("a server's peer uses the server's socket and cannot bind one of its own"),
             Self::Connected => f.write_str("a connected socket sends to its remote alone and cannot be a server's"),
             Self::InvalidAddress(error) => error.fmt(f),
-            Self::InvalidConfig(error) => error.fmt(f),
             Self::OptionRefused { option, error } => write!(f, "the system refused {option}: {error}"),
             Self::AddressInUse(error) => write!(f, "another socket has this port: {error}"),
             Self::PermissionDenied(error) => write!(f, "the system does not permit this port: {error}"),
@@ -75,7 +66,6 @@ impl Error for BindError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::InvalidAddress(error) => Some(error),
-            Self::InvalidConfig(error) => Some(error),
             Self::OptionRefused { error, .. } => Some(error),
             Self::AlreadyOpen | Self::ServersPeer | Self::Connected => None,
             Self::AddressInUse(error)

@@ -12,6 +12,8 @@ use crate::peer_state::CloseReason;
 pub enum PollError {
     /// The server is not listening, or the stand-alone peer has no socket.
     NotOpen,
+    /// The peer has ended, and polling it does nothing any more. What it received before can still be taken.
+    Ended(CloseReason),
     /// The socket is of no further use; it was closed, and all peers have ended with
     /// [`CloseReason::SocketFailed`]. `listen` or `bind` again.
     SocketFailed(io::Error),
@@ -21,6 +23,7 @@ impl fmt::Display for PollError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotOpen => f.write_str("not open: listen, bind or connect first"),
+            Self::Ended(reason) => write!(f, "the peer has ended: {reason}"),
             Self::SocketFailed(error) => write!(f, "the socket failed and was closed: {error}"),
         }
     }
@@ -29,7 +32,7 @@ impl fmt::Display for PollError {
 impl Error for PollError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            Self::NotOpen => None,
+            Self::NotOpen | Self::Ended(_) => None,
             Self::SocketFailed(error) => Some(error),
         }
     }
@@ -104,6 +107,9 @@ impl Error for GetIntoError {
 pub enum PutError {
     /// No destination: `connect_to_host` or `set_dest_address` first.
     NoDestination,
+    /// The connection is still being made, and nothing can be sent before: put it again when the
+    /// [`state`](crate::PacketPeer::state) is no longer [`Connecting`](crate::PeerState::Connecting). Never said by UDP.
+    NotReady,
     /// The peer has ended.
     Ended(CloseReason),
     /// The server is not listening.
@@ -168,6 +174,7 @@ impl fmt::Display for PutError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoDestination => f.write_str("no destination: connect or set one first"),
+            Self::NotReady => f.write_str("the connection is still being made"),
             Self::Ended(reason) => write!(f, "the peer has ended: {reason}"),
             Self::NotListening => f.write_str("the server is not listening"),
             Self::NoPort => f.write_str("port 0 cannot be sent to"),

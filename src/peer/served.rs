@@ -7,7 +7,7 @@ use crate::demux::{Mailbox, OverBudget, Posted, SendMode};
 use crate::error::{GetError, GetIntoError, PutError, WaitError};
 use crate::packet::Packet;
 use crate::peer_state::CloseReason;
-use crate::socket::{MaxPayload, SharedTransport, send_back};
+use crate::socket::{MaxPayload, SharedTransport, drop_reason, send_back};
 use crate::stats::PeerStats;
 
 /// When a peer's packets begin to leave by its own socket; see
@@ -136,8 +136,10 @@ impl Served {
     }
 
     fn not_sent(&self, error: PutError) -> Result<(), PutError> {
-        self.mailbox.shared().sends().count_other_puts(1);
-        self.mailbox.count_unsent((&error).into());
+        if let Some(reason) = drop_reason(&error) {
+            self.mailbox.shared().sends().count_other_puts(1);
+            self.mailbox.count_unsent(reason);
+        }
         Err(error)
     }
 
@@ -152,12 +154,16 @@ impl Served {
             Some(error) => error,
             None => match self.mailbox.post(self.mailbox.payload(bytes)) {
                 Posted::Queued => return Ok(()),
-                // Counted under the limit that was reached.
-                Posted::Full => return Err(PutError::QueueFull),
+                Posted::Full => PutError::QueueFull,
                 Posted::Ended(reason) => PutError::Ended(reason),
             },
         };
         self.not_sent(error)
+    }
+
+    /// Whether a packet of `len` bytes, which a datagram can carry, would be taken now.
+    pub(super) fn can_put(&self, len: usize) -> bool {
+        self.mailbox.is_open() && self.mailbox.can_put(len)
     }
 
     /// How much the socket carries by which packets leave now.

@@ -1,41 +1,26 @@
-use std::cell::Cell;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use super::inbox::Inbox;
+use super::resolve::{connect_to_first, resolve};
+use super::source::Source;
 use super::waker::{SocketWait, WaitOutcome, Waker};
-use crate::address::{canonical, is_answerable};
+use crate::address::canonical;
 use crate::clock::Clock;
-use crate::datagram::{Datagram, ReceiveBatch};
-use crate::demux::{PacketQueue, QueueLimits};
+use crate::demux::QueueLimits;
 use crate::error::{
     BindError, ConfigError, ConnectError, GetError, GetIntoError, OptionError, PollError, PutError, WaitError,
 };
-use crate::notices::Notices;
-use crate::packet::{Packet, PacketPool};
+use crate::packet::Packet;
 use crate::peer_id::PeerId;
 use crate::peer_state::{CloseReason, PeerState};
 use crate::socket::{
-    BindAddr, BindOptions, Interface, MaxPayload, Sink, SocketRef, SystemSockets, ToBindAddr, Transport,
-    TransportFactory, TransportOption, blocked_by_missing_broadcast_flag, check_remote, meant, receive_all, send,
+    BindAddr, BindOptions, Interface, MaxPayload, SocketRef, SystemSockets, ToBindAddr, Transport, TransportFactory,
+    TransportOption, blocked_by_missing_broadcast_flag, drop_reason, meant, send,
 };
-use crate::stats::{DropReason, PeerStats, SendDropReason};
-
-/// Datagrams that one poll takes from the socket.
-const MAX_PER_POLL: usize = 4096;
-
-/// Datagrams that one call of the system takes: few, since each has room for the largest.
-const BATCH: usize = 4;
-const SLOT: usize = 1 << 16;
-
-thread_local! {
-    /// Room to receive into, while no peer of this thread does. With one each, the thousands of clients of a load test
-    /// would take a GiB.
-    #[allow(clippy::missing_const_for_thread_local, reason = "it is; for MinGW and Android the lint does not see that")]
-    static ROOM: Cell<Option<ReceiveBatch>> = const { Cell::new(None) };
-}
+use crate::stats::{PeerStats, PollReport};
 
 /// A peer with a socket of its own.
 pub(super) struct Standalone {
@@ -50,43 +35,6 @@ pub(super) struct Standalone {
     broadcast: bool,
     receive_buffer: Option<usize>,
     wait: SocketWait,
-    notices: Notices,
-}
-
-/// From whom packets are taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Source {
-    Anybody,
-    /// From there only; the system filters.
-    Connected(SocketAddr),
-    /// From there, or from the first other port of the same host that sends; filtered here, since the system would let
-    /// only one port pass.
-    Host {
-        first: SocketAddr,
-        then: Option<SocketAddr>,
-    },
-}
-
-impl Source {
-    /// Whether a packet from `sender` is taken; and where packets go from now on, if that changes by it.
-    fn admits(&mut self, sender: SocketAddr) -> (bool, Option<SocketAddr>) {
-        match self {
-            Self::Anybody => (true, None),
-            Self::Connected(remote) => (*remote == sender, None),
-            Self::Host { first, then } => {
-                if sender == *first || Some(sender) == *then {
-                    return (true, None);
-                }
-                let scope = |addr: SocketAddr| if let SocketAddr::V6(addr) = addr { addr.scope_id() } else { 0 };
-                let is_same_host = sender.ip() == first.ip() && scope(sender) == scope(*first);
-                let follows = then.is_none() && is_same_host && is_answerable(sender);
-                if follows {
-                    *then = Some(sender);
-                }
-                (follows, *then)
-            }
-        }
-    }
 }
 
 enum Socket {
@@ -101,40 +49,24 @@ struct Open {
     max_payload: MaxPayload,
 }
 
-/// What has been received and not yet taken, and the counters.
-struct Inbox {
-    queue: PacketQueue<Packet>,
-    limits: QueueLimits,
-    pool: PacketPool,
-    stats: PeerStats,
-}
-
 impl Standalone {
     pub(super) fn new() -> Self {
         Self::with_factory(Arc::new(SystemSockets))
     }
 
     pub(super) fn with_factory(factory: Arc<dyn TransportFactory>) -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let limits = QueueLimits::default();
         Self {
-            id: PeerId::stand_alone(NEXT.fetch_add(1, Ordering::Relaxed)),
+            id: PeerId::stand_alone(),
             clock: factory.clock(),
             factory,
             socket: Socket::Unbound,
-            inbox: Inbox {
-                queue: PacketQueue::default(),
-                limits,
-                pool: PacketPool::new(limits.bytes),
-                stats: PeerStats::default(),
-            },
+            inbox: Inbox::default(),
             destination: None,
             source: Source::Anybody,
             follow_port: false,
             broadcast: false,
             receive_buffer: None,
             wait: SocketWait::default(),
-            notices: Notices::new(),
         }
     }
 
@@ -211,32 +143,26 @@ impl Standalone {
         scratch.is_ok_and(|mut scratch| scratch.reaches(to) && scratch.connect(to).is_ok())
     }
 
-    pub(super) fn poll(&mut self) -> Result<(), PollError> {
-        let Socket::Open(open) = &mut self.socket else { return Err(PollError::NotOpen) };
-        let now = self.clock.now();
-        let mut intake = PeerIntake {
-            inbox: &mut self.inbox,
-            source: &mut self.source,
-            destination: &mut self.destination,
-            now,
-            left: MAX_PER_POLL,
-            overflowed: false,
+    pub(super) fn poll(&mut self) -> Result<PollReport, PollError> {
+        self.poll_at(self.clock_now())
+    }
+
+    pub(super) fn poll_at(&mut self, now: Instant) -> Result<PollReport, PollError> {
+        let open = match &self.socket {
+            Socket::Unbound => return Err(PollError::NotOpen),
+            Socket::Ended(reason) => return Err(PollError::Ended(*reason)),
+            Socket::Open(open) => open,
         };
-        // While a thread ends its variables are gone, and a peer may still be polled by the end of another.
-        let room = ROOM.try_with(Cell::take).ok().flatten();
-        let mut batch = room.unwrap_or_else(|| ReceiveBatch::new(BATCH, SLOT));
-        let left = receive_all(&*open.transport, &mut batch, &mut intake);
-        let _ = ROOM.try_with(|room| room.set(Some(batch)));
-        if intake.overflowed || self.notices.has_more() {
-            self.notices.tell(now, &self.inbox.stats.drops);
-        }
-        match left {
-            Ok(_) => Ok(()),
-            Err(error) => {
-                self.end(CloseReason::SocketFailed);
-                Err(PollError::SocketFailed(error))
-            }
-        }
+        let received = self.inbox.receive(&*open.transport, &mut self.source, &mut self.destination, now);
+        received.map_err(|error| {
+            self.end(CloseReason::SocketFailed);
+            PollError::SocketFailed(error)
+        })
+    }
+
+    /// What time it is for this peer, whether it has a socket or not.
+    pub(super) fn clock_now(&self) -> Instant {
+        self.clock.now()
     }
 
     #[inline(never)]
@@ -249,9 +175,19 @@ impl Standalone {
                 stats.sent += 1;
                 stats.sent_bytes += bytes.len() as u64;
             }
-            Err(error) => stats.send_drops.add(SendDropReason::from(error), 1),
+            Err(error) => drop_reason(error).into_iter().for_each(|reason| stats.send_drops.add(reason, 1)),
         }
         result
+    }
+
+    /// Whether there is somewhere to send to, by a socket that is there or that the next put opens.
+    pub(super) fn can_put(&self) -> bool {
+        let Some(destination) = self.destination else { return false };
+        match &self.socket {
+            Socket::Unbound => true,
+            Socket::Open(open) => open.transport.reaches(destination),
+            Socket::Ended(_) => false,
+        }
     }
 
     fn send(&mut self, bytes: &[u8]) -> Result<(), PutError> {
@@ -342,16 +278,26 @@ impl Standalone {
     }
 
     pub(super) fn set_receive_buffer(&mut self, bytes: Option<usize>) -> Result<(), OptionError> {
-        if bytes == Some(0) {
-            let needs = "at least 1, or None for the system's";
-            return Err(OptionError::InvalidConfig(ConfigError { name: "receive_buffer", needs }));
-        }
+        check(bytes != Some(0), "receive_buffer", "at least 1, or None for the system's")?;
         self.receive_buffer = bytes;
         Ok(())
     }
 
-    pub(super) fn set_queue_limits(&mut self, limits: QueueLimits) {
+    pub(super) fn set_queue_limits(&mut self, limits: QueueLimits) -> Result<(), OptionError> {
+        check(limits.packets > 0, "queue_limits", "of at least 1 packet, or nothing is ever received")?;
+        check(limits.bytes > 0, "queue_limits", "of at least 1 byte, or nothing but empty packets is ever received")?;
         self.inbox.limits = limits;
+        Ok(())
+    }
+
+    pub(super) fn set_max_per_poll(&mut self, datagrams: usize) -> Result<(), OptionError> {
+        check(datagrams > 0, "max_per_poll", "at least 1, or a poll takes nothing")?;
+        self.inbox.max_per_poll = datagrams;
+        Ok(())
+    }
+
+    pub(super) fn max_per_poll(&self) -> usize {
+        self.inbox.max_per_poll
     }
 
     pub(super) fn id(&self) -> PeerId {
@@ -378,11 +324,6 @@ impl Standalone {
     pub(super) fn max_packet_size(&self) -> usize {
         let max = if let Socket::Open(open) = &self.socket { open.max_payload } else { MaxPayload::of_udp() };
         self.destination.map_or(max.to_all(), |to| max.to(to))
-    }
-
-    /// What time it is for this peer, whether it has a socket or not.
-    pub(super) fn clock_now(&self) -> Instant {
-        self.clock.now()
     }
 
     pub(super) fn local_addr(&self) -> Option<SocketAddr> {
@@ -467,120 +408,9 @@ impl fmt::Debug for Standalone {
     }
 }
 
-impl Inbox {
-    /// Returns whether there was room.
-    fn receive(&mut self, sender: SocketAddr, bytes: &[u8], now: Instant) -> bool {
-        let packet = self.pool.copy(bytes, &sender, now);
-        let Some(lost) = self.queue.push(packet, &self.limits) else { return true };
-        self.stats.drops.add(lost.bound.into(), lost.packets);
-        false
-    }
-
-    fn take(&mut self) -> Option<Packet> {
-        let packet = self.queue.pop()?;
-        self.stats.delivered += 1;
-        Some(packet)
-    }
-
-    fn discard(&mut self) {
-        let unread = std::mem::take(&mut self.queue);
-        self.stats.drops.add(DropReason::Unread, unread.len() as u64);
-    }
-}
-
-/// One poll's way from the socket to the inbox.
-struct PeerIntake<'a> {
-    inbox: &'a mut Inbox,
-    /// The system filters others only from the time of the connect on.
-    source: &'a mut Source,
-    destination: &'a mut Option<SocketAddr>,
-    now: Instant,
-    left: usize,
-    /// Something was dropped for want of room.
-    overflowed: bool,
-}
-
-impl Sink for PeerIntake<'_> {
-    fn budget(&self) -> usize {
-        self.left
-    }
-
-    fn take(&mut self, batch: &ReceiveBatch) {
-        self.left -= batch.len();
-        for datagram in batch.iter() {
-            self.sort(&datagram);
-        }
-    }
-
-    fn truncated(&mut self) {
-        self.inbox.stats.received += 1;
-        self.inbox.stats.drops.add(DropReason::TooLarge, 1);
-        self.overflowed = true;
-    }
-
-    fn noise(&mut self) {
-        self.inbox.stats.noise += 1;
-    }
-}
-
-impl PeerIntake<'_> {
-    fn sort(&mut self, datagram: &Datagram<'_>) {
-        let bytes = datagram.bytes;
-        let sender = canonical(datagram.sender);
-        let stats = &mut self.inbox.stats;
-        stats.received += 1;
-        stats.received_bytes += bytes.len() as u64;
-        let (admitted, follow) = self.source.admits(sender);
-        if follow.is_some() {
-            *self.destination = follow;
-        }
-        if !admitted {
-            stats.drops.add(DropReason::Stranger, 1);
-        } else if datagram.cut {
-            stats.drops.add(DropReason::TooLarge, 1);
-            self.overflowed = true;
-        } else {
-            self.overflowed |= !self.inbox.receive(sender, bytes, self.now);
-        }
-    }
-}
-
-/// Connects to the first of `candidates` to which there is a way.
-fn connect_to_first(
-    transport: &mut dyn Transport,
-    candidates: &[SocketAddr],
-    follow_port: bool,
-) -> Result<SocketAddr, ConnectError> {
-    let mut result = Err(ConnectError::WrongFamily);
-    for &candidate in candidates {
-        let remote = meant(transport, candidate);
-        if !transport.reaches(remote) {
-            continue;
-        }
-        if let Err(error) = check_remote(transport, remote) {
-            result = Err(error);
-            continue;
-        }
-        // The system would keep the answer from another port away.
-        if follow_port {
-            return Ok(remote);
-        }
-        match transport.connect(candidate) {
-            Ok(remote) => return Ok(meant(transport, remote)),
-            Err(error) => result = Err(ConnectError::Unreachable(error)),
-        }
-    }
-    result
-}
-
-/// The addresses of a host, in the resolver's order. Blocks where a name has to be looked up.
-fn resolve(host: impl ToSocketAddrs) -> Result<Vec<SocketAddr>, ConnectError> {
-    let found: Vec<_> = host.to_socket_addrs().map_err(ConnectError::Unresolved)?.map(canonical).collect();
-    if found.is_empty() {
-        return Err(ConnectError::Unresolved(std::io::ErrorKind::NotFound.into()));
-    }
-    let usable: Vec<_> = found.into_iter().filter(|addr| addr.port() != 0).collect();
-    if usable.is_empty() { Err(ConnectError::NoPort) } else { Ok(usable) }
+/// Refuses a value that makes no sense, where it is given.
+fn check(makes_sense: bool, name: &'static str, needs: &'static str) -> Result<(), OptionError> {
+    if makes_sense { Ok(()) } else { Err(OptionError::InvalidConfig(ConfigError::new(name, needs))) }
 }
 
 fn multicast(group: IpAddr) -> Result<IpAddr, OptionError> {

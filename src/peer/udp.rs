@@ -1,18 +1,17 @@
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use super::served::{Served, Switch};
 use super::standalone::Standalone;
 use super::waker::{WaitOutcome, Waker};
-use crate::demux::{ConnectionId, Mailbox, QueueLimits};
-use crate::error::{BindError, ConnectError, GetError, GetIntoError, OptionError, PollError, PutError, WaitError};
+use crate::demux::{ConnectionId, Mailbox};
+use crate::error::{BindError, GetError, GetIntoError, OptionError, PollError, PutError, WaitError};
 use crate::packet::Packet;
-use crate::packet_peer::PacketPeer;
 use crate::peer_id::PeerId;
-use crate::peer_state::PeerState;
-use crate::socket::{Interface, SharedTransport, SocketRef, ToBindAddr, TransportFactory, TransportOption};
-use crate::stats::PeerStats;
+use crate::peer_state::{CloseReason, PeerState};
+use crate::socket::{SharedTransport, TransportFactory};
+use crate::stats::{PeerStats, PollReport};
 
 /// One end of a UDP conversation: a peer taken from a [`UdpServer`](crate::UdpServer), or a socket of its own.
 ///
@@ -21,7 +20,7 @@ use crate::stats::PeerStats;
 /// # Stand-alone
 ///
 /// A client makes one by [`new`](Self::new), says whom to talk to by [`connect_to_host`](Self::connect_to_host), calls
-/// [`poll`](Self::poll) once a frame, and takes what has come:
+/// [`poll`](Self::poll) once per frame, and takes what has come:
 ///
 /// ```
 /// use packetpeer::PacketPeerUdp;
@@ -50,17 +49,18 @@ use crate::stats::PeerStats;
 #[derive(Debug)]
 #[doc(alias = "PacketPeerUDP")]
 pub struct PacketPeerUdp {
-    kind: Kind,
-    last_sender: Option<SocketAddr>,
+    pub(super) kind: Kind,
+    pub(super) last_sender: Option<SocketAddr>,
 }
 
 #[derive(Debug)]
-enum Kind {
+pub(super) enum Kind {
     Served(Served),
     // Several times the size of the other, and there are many of the other.
     Standalone(Box<Standalone>),
 }
 
+/// # Making one
 impl PacketPeerUdp {
     /// A stand-alone peer without a socket yet.
     pub fn new() -> Self {
@@ -82,166 +82,50 @@ impl PacketPeerUdp {
     pub fn from_std(socket: UdpSocket) -> Result<Self, BindError> {
         Standalone::from_std(socket).map(Self::stand_alone)
     }
+}
 
-    pub(crate) fn served(mailbox: Arc<Mailbox>, transport: Weak<SharedTransport>) -> Self {
-        Self { kind: Kind::Served(Served::new(mailbox, transport)), last_sender: None }
+impl Default for PacketPeerUdp {
+    fn default() -> Self {
+        Self::new()
     }
+}
 
-    pub(crate) fn is_handle_of(&self, mailbox: &Arc<Mailbox>) -> bool {
-        matches!(&self.kind, Kind::Served(peer) if std::ptr::eq(peer.mailbox(), Arc::as_ptr(mailbox)))
-    }
-
-    pub(crate) fn use_own_socket(
-        &mut self,
-        transport: Weak<SharedTransport>,
-        switch: Switch,
-        kernel_drops: Arc<OnceLock<u64>>,
-    ) {
-        if let Kind::Served(peer) = &mut self.kind {
-            peer.use_own_socket(transport, switch, kernel_drops);
-        }
-    }
-
-    fn stand_alone(peer: Standalone) -> Self {
-        Self { kind: Kind::Standalone(Box::new(peer)), last_sender: None }
-    }
-
-    /// Opens a socket on an address of this machine; see [`ToBindAddr`] for what an address may be. The port is also
-    /// the one that sends leave from.
+/// # Every peer
+impl PacketPeerUdp {
+    /// Takes what has arrived from the socket, at most [`max_per_poll`](Self::max_per_poll) datagrams, and says how many that
+    /// were and what became of them. Call it once per frame, or more often.
     ///
-    /// The port is this peer's alone, unless all that want it [share](Self::bind_shared) it. Needed only to be found at
-    /// a known port: connecting and sending open a socket by themselves.
+    /// The report is a server's; of connections, which a stand-alone peer has none of, it says 0. Where
+    /// [`more_waiting`](PollReport#structfield.more_waiting) is set, the budget was used up: poll again, or leave the rest to
+    /// the next frame.
+    ///
+    /// A server's peer has nothing to do, also when it has ended: the report is empty.
     ///
     /// # Errors
     ///
-    /// See [`BindError`]; the peer stays as it was.
-    pub fn bind(&mut self, addr: impl ToBindAddr) -> Result<(), BindError> {
+    /// See [`PollError`]: [`NotOpen`](PollError::NotOpen) before there is a socket, [`SocketFailed`](PollError::SocketFailed)
+    /// by the poll that finds it unusable, [`Ended`](PollError::Ended) from then on, and after [`close`](Self::close). Noise
+    /// of the network, such as an answer that nobody listens, is counted and is not an error.
+    pub fn poll(&mut self) -> Result<PollReport, PollError> {
         match &mut self.kind {
-            Kind::Served(_) => Err(BindError::ServersPeer),
-            Kind::Standalone(peer) => peer.bind(addr, false),
-        }?;
-        self.last_sender = None;
-        Ok(())
-    }
-
-    /// As [`bind`](Self::bind), on a port that other sockets may have too, if each of them asks for it (`SO_REUSEADDR`,
-    /// on macOS and BSD with `SO_REUSEPORT`): so that one host can have several members of a multicast group.
-    ///
-    /// Every member receives what is sent to a group that it has [joined](Self::join_multicast_group).
-    ///
-    /// **For multicast only.** What is sent to an address of this host reaches *one* of the sockets on the port, and
-    /// which one is the system's affair. And the port is not protected: on Linux and Windows programs of other users
-    /// may ask for it too. So have unicast on another peer, with a port of its own. To spread clients over several
-    /// servers there is [`SocketOptions::share_port`](crate::SocketOptions#structfield.share_port).
-    ///
-    /// A socket that does not ask keeps the port for itself, and cannot have one that is shared. Name the port: 0 is
-    /// one of the system's choice, for the first member to find one. The in-memory network shares no port.
-    ///
-    /// ```
-    /// use std::net::{IpAddr, Ipv4Addr};
-    /// use std::time::Duration;
-    /// use packetpeer::socket::Interface;
-    /// use packetpeer::PacketPeerUdp;
-    ///
-    /// let group = IpAddr::from([239, 255, 77, 1]);
-    /// let on = Interface::Addr(Ipv4Addr::LOCALHOST);
-    /// let mut members = [PacketPeerUdp::new(), PacketPeerUdp::new()];
-    /// let mut port = 0;
-    /// for member in &mut members {
-    ///     member.bind_shared((Ipv4Addr::UNSPECIFIED, port))?;
-    ///     member.join_multicast_group(group, on)?;
-    ///     port = member.local_addr().unwrap().port();
-    /// }
-    ///
-    /// let mut sender = PacketPeerUdp::new();
-    /// sender.bind("127.0.0.1:0")?;
-    /// sender.set_multicast_interface(on)?;
-    /// sender.set_dest_address((group, port))?;
-    /// sender.put_packet(b"to all of you")?;
-    /// for member in &mut members {
-    ///     member.wait(Some(Duration::from_secs(5)))?;
-    ///     member.poll()?;
-    ///     assert_eq!(&*member.get_packet()?.unwrap(), b"to all of you");
-    /// }
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// See [`BindError`]; the peer stays as it was.
-    #[doc(alias = "SO_REUSEADDR")]
-    pub fn bind_shared(&mut self, addr: impl ToBindAddr) -> Result<(), BindError> {
-        match &mut self.kind {
-            Kind::Served(_) => Err(BindError::ServersPeer),
-            Kind::Standalone(peer) => peer.bind(addr, true),
-        }?;
-        self.last_sender = None;
-        Ok(())
-    }
-
-    /// Fixes the remote (`connect(2)`): packets go there, and packets from anywhere else are dropped and counted.
-    /// Nothing is sent.
-    ///
-    /// `host` may be an address, a text such as `"203.0.113.7:4433"`, or a name and port such as `("localhost", 4433)`.
-    /// **A name is looked up in this call, which blocks**; do that outside the frame loop, or resolve elsewhere and
-    /// pass the address. Of a host's several addresses it takes the first that the socket can reach. A peer without a
-    /// socket opens one that speaks both IP versions. May be called again to change the remote; what was received from
-    /// the former is dropped.
-    ///
-    /// An unspecified address, such as the [`local_addr`](crate::UdpServer::local_addr) of a server on a bare port, means
-    /// this host, on every system: the address that the peer is bound to, if it is bound to one, or else the loopback
-    /// address. [`remote_addr`](Self::remote_addr) shows whom the peer is connected to. From a broadcast address or a
-    /// group nobody answers, so these are errors: have them as a [destination](Self::set_dest_address).
-    ///
-    /// **A peer stays at the address of this host from which it was connected.** When a telephone goes from Wi-Fi to
-    /// mobile, or a laptop wakes up in another network, puts are [`PutError::Unreachable`] with IPv4, for ever, and the
-    /// [`state`](Self::state) is still [`Open`](PeerState::Open); with IPv6 they may go on to succeed, and no answer
-    /// comes. So have a rule in the client: where nothing has come for a time in which something should have, such as two
-    /// seconds in a game whose server sends all the time, call this again with the same address, and again after the next
-    /// two seconds. The socket keeps its port, and gets the address that the routing table now says. To the server that is
-    /// a new address: a new connection, or, where it goes by [connection ids](crate::identity::Identity), the same one.
-    ///
-    /// # Errors
-    ///
-    /// See [`ConnectError`]; the peer stays as it was.
-    pub fn connect_to_host(&mut self, host: impl ToSocketAddrs) -> Result<(), ConnectError> {
-        match &mut self.kind {
-            Kind::Served(_) => Err(ConnectError::ServersPeer),
-            Kind::Standalone(peer) => peer.connect_to_host(host),
-        }?;
-        self.last_sender = None;
-        Ok(())
-    }
-
-    /// Says where packets go without fixing from where they may come. The socket is opened by the first put, or by
-    /// [`bind`](Self::bind).
-    ///
-    /// As for [`connect_to_host`](Self::connect_to_host), **a name is looked up in this call, which blocks**, the first
-    /// address that can be reached is taken, and an unspecified one means this host, as soon as there is a socket. Broadcast
-    /// and multicast addresses are fine; enable [broadcasts](Self::set_broadcast_enabled) first, so that a way to them is
-    /// found.
-    ///
-    /// # Errors
-    ///
-    /// See [`ConnectError`]; the destination stays as it was.
-    pub fn set_dest_address(&mut self, host: impl ToSocketAddrs) -> Result<(), ConnectError> {
-        match &mut self.kind {
-            Kind::Served(_) => Err(ConnectError::ServersPeer),
-            Kind::Standalone(peer) => peer.set_dest_address(host),
-        }
-    }
-
-    /// Takes what has arrived from the socket, at most 4 096 datagrams. Call it once a frame, or more often.
-    ///
-    /// Nothing to do, and no error, for a server's peer.
-    ///
-    /// # Errors
-    ///
-    /// See [`PollError`]. Noise of the network, such as an answer that nobody listens, is counted and no error.
-    pub fn poll(&mut self) -> Result<(), PollError> {
-        match &mut self.kind {
-            Kind::Served(_) => Ok(()),
+            Kind::Served(_) => Ok(PollReport::default()),
             Kind::Standalone(peer) => peer.poll(),
+        }
+    }
+
+    /// As [`poll`](Self::poll), at a time of the caller's, which becomes the [`received_at`](Packet::received_at) of what it
+    /// takes.
+    ///
+    /// Time never runs backwards: one that is earlier than that of a poll before is taken for that one. So have all polls of
+    /// a peer by the same clock.
+    ///
+    /// # Errors
+    ///
+    /// As [`poll`](Self::poll).
+    pub fn poll_at(&mut self, now: Instant) -> Result<PollReport, PollError> {
+        match &mut self.kind {
+            Kind::Served(_) => Ok(PollReport::default()),
+            Kind::Standalone(peer) => peer.poll_at(now),
         }
     }
 
@@ -269,6 +153,31 @@ impl PacketPeerUdp {
         match &mut self.kind {
             Kind::Served(peer) => peer.put(bytes),
             Kind::Standalone(peer) => peer.put(bytes),
+        }
+    }
+
+    /// Whether a packet of `len` bytes would be taken by [`put_packet`](Self::put_packet) now, as far as can be told without
+    /// asking the system: `true`, unless
+    ///
+    /// - the peer has ended, or has nowhere to send to;
+    /// - the packet is larger than [`max_packet_size`](Self::max_packet_size);
+    /// - it would have to wait, as the server's [`SendMode`](crate::SendMode) says, and the
+    ///   [`send_queue`](crate::Limits#structfield.send_queue) or
+    ///   [`max_queued_bytes`](crate::Limits#structfield.max_queued_bytes) have no room for it, also where older packets would
+    ///   be dropped to make some. What can be put again after the next flush is `false` until then;
+    /// - the peer has moved to an address that is not [confirmed](Self::is_address_confirmed), and it is more than may go
+    ///   there, what waits counted in (an empty packet as a byte or two).
+    ///
+    /// Whether the system's own queue is full is not known before something is put:
+    /// [`WouldBlock`](PutError::WouldBlock) may come all the same, or [`QueueFull`](PutError::QueueFull) for a packet larger
+    /// than the whole send queue in the mode [`QueueWhenBlocked`](crate::SendMode::QueueWhenBlocked). Does no input or output.
+    pub fn can_put(&self, len: usize) -> bool {
+        if len > self.max_packet_size() {
+            return false;
+        }
+        match &self.kind {
+            Kind::Served(peer) => peer.can_put(len),
+            Kind::Standalone(peer) => peer.can_put(),
         }
     }
 
@@ -380,129 +289,6 @@ impl PacketPeerUdp {
         }
     }
 
-    /// Allows or forbids sending to broadcast addresses (`SO_BROADCAST`), as a
-    /// [destination](Self::set_dest_address). Forbidden by default. Holds for the sockets that this peer opens later too,
-    /// from before anything is sent by them.
-    ///
-    /// # Errors
-    ///
-    /// See [`OptionError`].
-    pub fn set_broadcast_enabled(&mut self, enabled: bool) -> Result<(), OptionError> {
-        self.stand_alone_mut()?.set_broadcast_enabled(enabled)
-    }
-
-    /// Receives what is sent to a multicast group on this peer's port, from now until it is left or closed.
-    ///
-    /// Bind first, to the group's port:
-    ///
-    /// - of every address of the group's IP version, `0.0.0.0` or `[::]`. That works everywhere. Bound to one address
-    ///   of the host, a peer receives groups on Windows only; bound to the group's own address, it receives on Unix
-    ///   only, and that group alone; and a bare port (both IP versions) has IPv4 groups not on every system;
-    /// - by [`bind_shared`](Self::bind_shared) where others on this host may want the same group and port.
-    ///
-    /// From the first join on, of all groups only those that this peer has joined are received. Before, a peer on every
-    /// address hears on Linux what anybody on the host has joined on that port (`IP_MULTICAST_ALL`). What is sent to an
-    /// address of the host comes as ever.
-    ///
-    /// A membership is of one interface. `interface` says which: on a host with several it is better named than
-    /// [`Default`](Interface::Default). IPv6 takes an [`Index`](Interface::Index) ([`Interface::by_name`]), and needs
-    /// it for groups of the link, `ff02::/16`.
-    ///
-    /// # Errors
-    ///
-    /// See [`OptionError`].
-    pub fn join_multicast_group(&mut self, group: IpAddr, interface: Interface) -> Result<(), OptionError> {
-        self.stand_alone_mut()?.join_group(group, interface)
-    }
-
-    /// Leaves a multicast group again, on the interface on which it was joined. What had been received before can still
-    /// be polled and taken.
-    ///
-    /// # Errors
-    ///
-    /// See [`OptionError`].
-    pub fn leave_multicast_group(&mut self, group: IpAddr, interface: Interface) -> Result<(), OptionError> {
-        self.stand_alone_mut()?.leave_group(group, interface)
-    }
-
-    /// Chooses the interface that multicast packets leave by. Default: the routing table's choice.
-    ///
-    /// On a bare port, this and the two options below are those of both IP versions on Linux, Android and Windows. macOS,
-    /// iOS and FreeBSD have them there for IPv6 groups only, and leave those of IPv4 as they are: bind to `0.0.0.0` for
-    /// these.
-    ///
-    /// # Errors
-    ///
-    /// See [`OptionError`].
-    pub fn set_multicast_interface(&mut self, interface: Interface) -> Result<(), OptionError> {
-        self.stand_alone_mut()?.set_option(TransportOption::MulticastInterface(interface))
-    }
-
-    /// How many hops multicast packets travel. Default 1: the local network; 0: this host, but Linux lets IPv4
-    /// ones out all the same where nobody on it has joined the group.
-    ///
-    /// # Errors
-    ///
-    /// See [`OptionError`].
-    pub fn set_multicast_ttl(&mut self, hops: u8) -> Result<(), OptionError> {
-        self.stand_alone_mut()?.set_option(TransportOption::MulticastTtl(hops))
-    }
-
-    /// Whether multicast packets sent here reach members on this very host (`IP_MULTICAST_LOOP`). Default: yes.
-    ///
-    /// On Windows it is the receiver that decides: set it on both. What is sent by the loopback interface comes back in
-    /// any case.
-    ///
-    /// # Errors
-    ///
-    /// See [`OptionError`].
-    pub fn set_multicast_loop(&mut self, enabled: bool) -> Result<(), OptionError> {
-        self.stand_alone_mut()?.set_option(TransportOption::MulticastLoop(enabled))
-    }
-
-    /// Lets the next [`connect_to_host`](Self::connect_to_host) take the server's first answer from another port of the
-    /// same host, and go on with that port: for servers that give each client a socket of its own
-    /// ([`Switch::AtOnce`]). [`remote_addr`](Self::remote_addr) then shows the new port. Off by default.
-    ///
-    /// Only the host connected to is heard, its first port and the one that it answered from first. Whoever can forge
-    /// that host's address can choose the port. A peer that was connected without this has to be closed first. Of a
-    /// host name's several addresses the first is taken, without asking for a way to it.
-    ///
-    /// # Errors
-    ///
-    /// [`OptionError::ServersPeer`].
-    pub fn set_follow_port(&mut self, follow: bool) -> Result<(), OptionError> {
-        self.stand_alone_mut()?.set_follow_port(follow);
-        Ok(())
-    }
-
-    /// Bytes to ask of the system for datagrams that wait for the next poll (`SO_RCVBUF`), by the sockets that a
-    /// stand-alone peer opens from now on; `None`, the default, leaves the system's own, on Linux some 256 small
-    /// datagrams.
-    ///
-    /// For a peer that receives more between two polls, such as many replies at a time. What is refused is asked for
-    /// again by half; what was granted is in [`receive_buffer_size`](Self::receive_buffer_size). Raise
-    /// [`set_queue_limits`](Self::set_queue_limits) too. A server has
-    /// [`SocketOptions::receive_buffer`](crate::SocketOptions#structfield.receive_buffer).
-    ///
-    /// # Errors
-    ///
-    /// [`OptionError::ServersPeer`]; [`OptionError::InvalidConfig`] for `Some(0)`, and what was asked for before stays.
-    pub fn set_receive_buffer(&mut self, bytes: Option<usize>) -> Result<(), OptionError> {
-        self.stand_alone_mut()?.set_receive_buffer(bytes)
-    }
-
-    /// How much may wait to be taken from a stand-alone peer. What comes beyond is dropped, counted, and logged by one line
-    /// per kind and minute. A server's peers follow the server's [`Limits::queue`](crate::Limits#structfield.queue).
-    ///
-    /// # Errors
-    ///
-    /// [`OptionError::ServersPeer`].
-    pub fn set_queue_limits(&mut self, limits: QueueLimits) -> Result<(), OptionError> {
-        self.stand_alone_mut()?.set_queue_limits(limits);
-        Ok(())
-    }
-
     /// This peer's id.
     pub fn id(&self) -> PeerId {
         match &self.kind {
@@ -528,7 +314,7 @@ impl PacketPeerUdp {
     }
 
     /// Why the peer has ended; `None` as long as it has not.
-    pub fn close_reason(&self) -> Option<crate::CloseReason> {
+    pub fn close_reason(&self) -> Option<CloseReason> {
         if let PeerState::Ended(reason) = self.state() { Some(reason) } else { None }
     }
 
@@ -602,24 +388,6 @@ impl PacketPeerUdp {
         }
     }
 
-    /// The socket of a stand-alone peer, to set options the crate does not know or to wait for it beside others.
-    #[doc(alias = "AsFd")]
-    #[doc(alias = "AsSocket")]
-    pub fn socket(&self) -> Option<SocketRef<'_>> {
-        match &self.kind {
-            Kind::Served(_) => None,
-            Kind::Standalone(peer) => peer.socket(),
-        }
-    }
-
-    /// Bytes the system granted a stand-alone peer's socket for datagrams that wait for the next poll, where it tells.
-    pub fn receive_buffer_size(&self) -> Option<usize> {
-        match &self.kind {
-            Kind::Served(_) => None,
-            Kind::Standalone(peer) => peer.receive_buffer_size(),
-        }
-    }
-
     /// What this peer has seen so far.
     ///
     /// Where the kernel tells what it has dropped, this asks it, if the peer has a socket for itself: one system call.
@@ -629,39 +397,36 @@ impl PacketPeerUdp {
             Kind::Standalone(peer) => peer.stats(),
         }
     }
+}
 
-    fn stand_alone_mut(&mut self) -> Result<&mut Standalone, OptionError> {
+impl PacketPeerUdp {
+    pub(crate) fn served(mailbox: Arc<Mailbox>, transport: Weak<SharedTransport>) -> Self {
+        Self { kind: Kind::Served(Served::new(mailbox, transport)), last_sender: None }
+    }
+
+    pub(crate) fn is_handle_of(&self, mailbox: &Arc<Mailbox>) -> bool {
+        matches!(&self.kind, Kind::Served(peer) if std::ptr::eq(peer.mailbox(), Arc::as_ptr(mailbox)))
+    }
+
+    pub(crate) fn use_own_socket(
+        &mut self,
+        transport: Weak<SharedTransport>,
+        switch: Switch,
+        kernel_drops: Arc<OnceLock<u64>>,
+    ) {
+        if let Kind::Served(peer) = &mut self.kind {
+            peer.use_own_socket(transport, switch, kernel_drops);
+        }
+    }
+
+    fn stand_alone(peer: Standalone) -> Self {
+        Self { kind: Kind::Standalone(Box::new(peer)), last_sender: None }
+    }
+
+    pub(super) fn stand_alone_mut(&mut self) -> Result<&mut Standalone, OptionError> {
         match &mut self.kind {
             Kind::Served(_) => Err(OptionError::ServersPeer),
             Kind::Standalone(peer) => Ok(peer),
         }
-    }
-}
-
-impl Default for PacketPeerUdp {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl PacketPeer for PacketPeerUdp {
-    fn poll(&mut self) -> Result<(), PollError> {
-        self.poll()
-    }
-
-    fn get_packet(&mut self) -> Result<Option<Packet>, GetError> {
-        self.get_packet()
-    }
-
-    fn put_packet(&mut self, bytes: &[u8]) -> Result<(), PutError> {
-        self.put_packet(bytes)
-    }
-
-    fn available_packet_count(&self) -> usize {
-        self.available_packet_count()
-    }
-
-    fn max_packet_size(&self) -> usize {
-        self.max_packet_size()
     }
 }

@@ -21,7 +21,8 @@ pub enum WaitOutcome {
 
 /// Ends a `wait` from another thread. Cheap to clone.
 ///
-/// A wake is remembered: where nobody waits, the next wait returns at once.
+/// A wake is remembered: where nobody waits, the next wait returns at once. A peer or server of one's own gives out wakers
+/// [of its own](Self::new).
 ///
 /// ```
 /// use packetpeer::{PacketPeerUdp, WaitOutcome};
@@ -43,9 +44,30 @@ pub struct Waker {
 enum Imp {
     Sleeper(Arc<Sleeper>),
     Interrupt(Arc<Interrupt>),
+    Own(Arc<dyn Fn() + Send + Sync>),
 }
 
 impl Waker {
+    /// A waker that calls `wake`, for peers and servers of one's own.
+    ///
+    /// `wake` runs on whatever thread the waker is used on, any number of times, also when nobody waits. It should be
+    /// quick and must not block; what it leaves behind has to end the wait that is going on, or else the next one.
+    ///
+    /// ```
+    /// use std::sync::mpsc::sync_channel;
+    /// use packetpeer::Waker;
+    ///
+    /// let (bell, rings) = sync_channel(1);
+    /// // A ring that nobody has heard yet is enough.
+    /// let waker = Waker::new(move || _ = bell.try_send(()));
+    /// waker.clone().wake();
+    /// waker.wake();
+    /// assert_eq!(rings.try_iter().count(), 1);
+    /// ```
+    pub fn new(wake: impl Fn() + Send + Sync + 'static) -> Self {
+        Self { imp: Imp::Own(Arc::new(wake)) }
+    }
+
     pub(crate) fn of_sleeper(sleeper: Arc<Sleeper>) -> Self {
         Self { imp: Imp::Sleeper(sleeper) }
     }
@@ -59,6 +81,7 @@ impl Waker {
         match &self.imp {
             Imp::Sleeper(sleeper) => sleeper.wake(),
             Imp::Interrupt(interrupt) => interrupt.raise(),
+            Imp::Own(wake) => wake(),
         }
     }
 }

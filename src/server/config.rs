@@ -3,8 +3,8 @@ use crate::error::ConfigError;
 use crate::setters::setters;
 use crate::socket::{BindAddr, BindOptions, MAX_PAYLOAD_V6};
 
-/// How a server is set up. [`Limits`] may be changed while it runs, [`SocketOptions`] hold from one `listen` to the
-/// next.
+/// How a server is set up. [`Limits`] may be changed while it runs, [`SocketOptions`] for the next `listen`; the rest is
+/// what the server is made with.
 ///
 /// ```
 /// use packetpeer::{Limits, ServerConfig, SocketOptions, UdpServer};
@@ -12,8 +12,9 @@ use crate::socket::{BindAddr, BindOptions, MAX_PAYLOAD_V6};
 /// let config = ServerConfig::new()
 ///     .limits(Limits::new().max_peers(64))
 ///     .socket(SocketOptions::new().receive_buffer(Some(1 << 20)));
-/// let server = UdpServer::with_config(config);
+/// let server = UdpServer::with_config(config)?;
 /// assert_eq!(server.limits().max_peers, 64);
+/// # Ok::<(), packetpeer::error::ConfigError>(())
 /// ```
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
@@ -22,7 +23,7 @@ pub struct ServerConfig {
     pub limits: Limits,
     /// How its socket is opened.
     pub socket: SocketOptions,
-    /// When peers send what is put.
+    /// When peers send what is put. It stays what it is: handles on other threads go by it at each put.
     pub send_mode: SendMode,
     /// By what a sender is known again.
     pub identity: Identity,
@@ -40,9 +41,16 @@ impl ServerConfig {
         send_mode: SendMode,
         identity: Identity,
     }
+
+    /// Finds the first value that makes no sense.
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        self.limits.check()?;
+        self.socket.check()
+    }
 }
 
-/// How `listen` opens a server's socket. It holds until `stop`.
+/// How `listen` opens a server's socket. It holds until `stop`; what
+/// [`set_socket_options`](crate::UdpServer::set_socket_options) says meanwhile holds from the next `listen` on.
 ///
 /// | | a match of 16 | a shard of 1,000 | a hub of 100,000 |
 /// |---|---|---|---|
@@ -133,7 +141,7 @@ impl SocketOptions {
 
     /// Finds the first value that makes no sense.
     pub(super) fn check(&self) -> Result<(), ConfigError> {
-        let refuse = |sense: bool, name, needs| if sense { Ok(()) } else { Err(ConfigError { name, needs }) };
+        let refuse = |sense: bool, name, needs| if sense { Ok(()) } else { Err(ConfigError::new(name, needs)) };
         refuse(self.receive_buffer != Some(0), "receive_buffer", "at least 1, or None for the system's")?;
         refuse(self.send_buffer != Some(0), "send_buffer", "at least 1, or None for the system's")?;
         refuse((1..=MAX_PAYLOAD_V6).contains(&self.max_packet_size), "max_packet_size", "1 to 65527")?;

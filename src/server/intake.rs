@@ -4,7 +4,7 @@ use crate::address::canonical;
 use crate::datagram::ReceiveBatch;
 use crate::demux::{Budgets, Demux};
 use crate::error::PutError;
-use crate::socket::{SharedTransport, Sink, send};
+use crate::socket::{SharedTransport, Sink, send, send_drop_reason};
 
 /// One poll's way from the socket to the core.
 pub(super) struct PortIntake<'a> {
@@ -22,7 +22,7 @@ impl Sink for PortIntake<'_> {
         let transport = self.transport;
         self.demux.take_batch(batch, &mut self.budgets, |reply| {
             let sent = send(transport.io(), transport.max_payload(), reply.bytes, reply.to, reply.from);
-            sent.map_err(|error| (&error).into())
+            sent.map_err(|error| send_drop_reason(&error))
         });
     }
 
@@ -50,7 +50,7 @@ pub(super) fn send_stateless(
     };
     demux.count_send(match &result {
         Ok(()) => Ok(bytes.len()),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(send_drop_reason(error)),
     });
     result
 }

@@ -57,7 +57,10 @@ const NAP: Duration = Duration::from_millis(1);
 #[derive(Debug)]
 #[doc(alias = "UDPServer")]
 pub struct UdpServer {
+    /// Those of the socket listened on, and of peers' own.
     config: SocketOptions,
+    /// Those of the next one.
+    next_config: SocketOptions,
     factory: Arc<dyn TransportFactory>,
     clock: Clock,
     demux: Demux,
@@ -81,24 +84,39 @@ struct Listening {
 impl UdpServer {
     /// A server that does not listen yet, with the default [`ServerConfig`].
     pub fn new() -> Self {
-        Self::with_config(ServerConfig::default())
+        Self::made_of(ServerConfig::default(), Arc::new(SystemSockets))
     }
 
     /// A server that does not listen yet.
-    pub fn with_config(config: ServerConfig) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// A value of the configuration makes no sense.
+    pub fn with_config(config: ServerConfig) -> Result<Self, ConfigError> {
         Self::with_transport(config, SystemSockets)
     }
 
     /// A server whose sockets come from `factory`, for instance from a host of the in-memory
     /// [network](crate::sim::Network).
-    pub fn with_transport(config: ServerConfig, factory: impl TransportFactory + 'static) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// A value of the configuration makes no sense.
+    pub fn with_transport(config: ServerConfig, factory: impl TransportFactory + 'static) -> Result<Self, ConfigError> {
+        config.check()?;
+        Ok(Self::made_of(config, Arc::new(factory)))
+    }
+
+    /// Of a configuration that has been checked.
+    fn made_of(config: ServerConfig, factory: Arc<dyn TransportFactory>) -> Self {
         let ServerConfig { limits, socket, send_mode, identity } = config;
         let clock = factory.clock();
         Self {
-            config: socket,
+            config: socket.clone(),
+            next_config: socket,
             demux: Demux::new(limits, identity, send_mode, clock.clone()),
             clock,
-            factory: Arc::new(factory),
+            factory,
             listening: None,
             wait: SocketWait::default(),
             outgoing: Outgoing::default(),
@@ -120,8 +138,7 @@ impl UdpServer {
         if self.is_listening() {
             return Err(BindError::AlreadyOpen);
         }
-        self.check_config()?;
-        let options = self.config.bind_options(addr.to_bind_addr()?);
+        let options = self.next_config.bind_options(addr.to_bind_addr()?);
         let transport = self.factory.bind(&options).map_err(BindError::from)?;
         self.listen_by(transport, options.pin_reply_address)
     }
@@ -137,7 +154,6 @@ impl UdpServer {
         if self.is_listening() {
             return Err(BindError::AlreadyOpen);
         }
-        self.check_config()?;
         if socket.peer_addr().is_ok() {
             return Err(BindError::Connected);
         }
@@ -145,18 +161,13 @@ impl UdpServer {
         self.listen_by(transport, false)
     }
 
-    fn check_config(&self) -> Result<(), ConfigError> {
-        self.limits().check()?;
-        self.config.check()
-    }
-
     fn listen_by(&mut self, transport: Box<dyn Transport>, pins_reply_address: bool) -> Result<(), BindError> {
         let transport = TransportOwner::new(transport, pins_reply_address).map_err(BindError::from)?;
         let now = self.clock.now();
+        self.config.clone_from(&self.next_config);
         self.demux.tell_time(now);
         self.demux.shared().set_max_payload(transport.get().max_payload().to_all());
-        // One byte more than is accepted: what fills it is too long.
-        let batch = ReceiveBatch::new(BATCH, self.config.max_packet_size + 1);
+        let batch = ReceiveBatch::for_payloads(BATCH, self.config.max_packet_size);
         self.listening = Some(Listening { transport, batch, polled_at: now });
         self.warn_of_a_small_buffer();
         Ok(())
@@ -322,13 +333,13 @@ impl UdpServer {
     /// # let mut ended = Vec::new();
     /// server.poll()?;
     /// ended.clear();
-    /// server.ended(&mut ended);
+    /// server.take_ended(&mut ended);
     /// for (id, reason) in &ended {
     ///     println!("{} left: {reason}", names.remove(id).unwrap_or_default());
     /// }
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn ended(&mut self, ended: &mut Vec<(PeerId, CloseReason)>) {
+    pub fn take_ended(&mut self, ended: &mut Vec<(PeerId, CloseReason)>) {
         self.demux.ended(ended);
     }
 
@@ -340,7 +351,7 @@ impl UdpServer {
     /// However often a connection has moved within a poll, it is told once, with where it was first and where it is
     /// now. One that moves while it is pending is not told, since nobody knows its id; whether it is confirmed,
     /// [`is_address_confirmed`](PacketPeerUdp::is_address_confirmed) says when it has been taken.
-    pub fn moved(&mut self, moved: &mut Vec<Moved>) {
+    pub fn take_moved(&mut self, moved: &mut Vec<Moved>) {
         self.demux.moved(moved);
     }
 
@@ -349,7 +360,7 @@ impl UdpServer {
     /// The first address of a connection counts as confirmed: admission is up to the [filter](Self::set_filter).
     ///
     /// What confirms an address is something random that was sent there, and to nowhere else, and has come back. So draw
-    /// something new for each move [told](Self::moved), and take no answer to an older one. The example
+    /// something new for each move [told](Self::take_moved), and take no answer to an older one. The example
     /// `connection_id_server` does that.
     ///
     /// ```
@@ -362,7 +373,7 @@ impl UdpServer {
     /// # let mut moved = Vec::new();
     /// # fn random() -> [u8; 8] { [7; 8] }
     /// server.poll()?;
-    /// server.moved(&mut moved);
+    /// server.take_moved(&mut moved);
     /// for moved in moved.drain(..).filter(|moved| !moved.confirmed) {
     ///     asked.insert(moved.peer, random());
     /// }
@@ -676,6 +687,24 @@ impl UdpServer {
     /// The limits in force.
     pub fn limits(&self) -> &Limits {
         self.demux.limits()
+    }
+
+    /// Changes how the next [`listen`](Self::listen) opens the socket, all of it: to change some, start from those that
+    /// [are set](Self::socket_options). An open socket, and those that peers have for themselves, stay as they are.
+    ///
+    /// # Errors
+    ///
+    /// A value that makes no sense; the options stay as they were. That the system refuses one, `listen` says:
+    /// [`BindError::OptionRefused`].
+    pub fn set_socket_options(&mut self, options: SocketOptions) -> Result<(), ConfigError> {
+        options.check()?;
+        self.next_config = options;
+        Ok(())
+    }
+
+    /// The options set last: those of the next [`listen`](Self::listen).
+    pub fn socket_options(&self) -> &SocketOptions {
+        &self.next_config
     }
 
     /// [`Limits::max_pending_connections`].

@@ -189,7 +189,13 @@ impl fmt::Display for RefusedOption {
 impl Error for RefusedOption {}
 
 impl From<io::Error> for BindError {
-    /// What an answer of the system to `bind` and the like means.
+    /// What an answer of the system to `bind` and the like means, by its [kind](io::Error::kind): `AddrInUse`,
+    /// `PermissionDenied`, `AddrNotAvailable` and `Unsupported` become the variants of these names, everything else
+    /// [`Io`](BindError::Io). Where the system's own sockets name the option that was refused, it is
+    /// [`OptionRefused`](BindError::OptionRefused). The error itself is kept in each.
+    ///
+    /// So does `listen` with what a [`TransportFactory`](crate::socket::TransportFactory) of your own returns, and so can a
+    /// server of your own that opens its sockets itself.
     fn from(error: io::Error) -> Self {
         let error = match error.downcast::<RefusedOption>() {
             Ok(RefusedOption { option, error }) => return Self::OptionRefused { option, error },

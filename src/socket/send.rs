@@ -100,16 +100,31 @@ pub(crate) fn reason(error: &io::Error) -> SendDropReason {
     }
 }
 
-impl From<&PutError> for SendDropReason {
-    /// Under which reason a failed put is counted.
-    fn from(error: &PutError) -> Self {
-        match error {
-            PutError::NoDestination | PutError::Ended(_) | PutError::NotListening | PutError::Bind(_) => Self::NotOpen,
-            PutError::TooLarge { .. } | PutError::ExceedsMtu { .. } => Self::TooLarge,
-            PutError::WouldBlock => Self::WouldBlock,
-            PutError::QueueFull => Self::QueuePackets,
-            PutError::Unconfirmed { .. } => Self::Unconfirmed,
-            _ => Self::Failed,
-        }
-    }
+/// Under which reason a failed put is to be counted. None where it has been: what found a queue full was put all the same,
+/// and the queue has counted it under the bound that was reached.
+pub(crate) fn drop_reason(error: &PutError) -> Option<SendDropReason> {
+    use SendDropReason as Reason;
+    Some(match error {
+        PutError::QueueFull => return None,
+        PutError::NoDestination
+        | PutError::NotReady
+        | PutError::Ended(_)
+        | PutError::NotListening
+        | PutError::Bind(_) => Reason::NotOpen,
+        PutError::TooLarge { .. } | PutError::ExceedsMtu { .. } => Reason::TooLarge,
+        PutError::WouldBlock => Reason::WouldBlock,
+        PutError::Unconfirmed { .. } => Reason::Unconfirmed,
+        PutError::NoPort
+        | PutError::Refused
+        | PutError::BroadcastNotEnabled
+        | PutError::WrongFamily { .. }
+        | PutError::Unreachable(_)
+        | PutError::PermissionDenied(_)
+        | PutError::Io(_) => Reason::Failed,
+    })
+}
+
+/// The same of a send that no queue stands in front of: there is always a reason.
+pub(crate) fn send_drop_reason(error: &PutError) -> SendDropReason {
+    drop_reason(error).unwrap_or(SendDropReason::Failed)
 }

@@ -29,13 +29,13 @@ gauges! {
         /// Datagrams that the filter took for itself or answered.
         consumed: usize,
         /// Connections that go on at another address.
-        /// They are listed by [`UdpServer::moved`](crate::UdpServer::moved).
+        /// They are listed by [`UdpServer::take_moved`](crate::UdpServer::take_moved).
         moved: usize,
         /// Peers that ended because their handle was closed or dropped.
-        /// They are listed by [`UdpServer::ended`](crate::UdpServer::ended).
+        /// They are listed by [`UdpServer::take_ended`](crate::UdpServer::take_ended).
         closed: usize,
         /// Peers that ended because nothing came from them for the idle timeout.
-        /// They are listed by [`UdpServer::ended`](crate::UdpServer::ended).
+        /// They are listed by [`UdpServer::take_ended`](crate::UdpServer::take_ended).
         idle: usize,
         /// Pending connections that nobody took in time.
         expired: usize,

@@ -77,7 +77,7 @@ impl World {
         let (other_server, foreign) = another_server(&network);
         Self {
             start: network.now(),
-            server: UdpServer::with_transport(setup.config(), rig.clone()),
+            server: UdpServer::with_transport(setup.config(), rig.clone()).unwrap(),
             foreign,
             _other_server: other_server,
             clients: CLIENTS.iter().map(|addr| Client::new(&network, addr.parse().unwrap())).collect(),
@@ -496,7 +496,7 @@ impl Handle {
 
 /// A server with peers, none of whose ids mean anything elsewhere.
 fn another_server(network: &Network) -> (UdpServer, Vec<PacketPeerUdp>) {
-    let mut server = UdpServer::with_transport(packetpeer::ServerConfig::new(), network.host([10, 9, 9, 9]));
+    let mut server = UdpServer::with_transport(packetpeer::ServerConfig::new(), network.host([10, 9, 9, 9])).unwrap();
     server.listen(1).expect("the port is free");
     let mut peer = |port| server.connect(SocketAddr::from(([10, 0, 0, 2], port))).expect("there is room");
     let peers = (1000..1003).map(&mut peer).collect();

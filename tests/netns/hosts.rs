@@ -64,7 +64,7 @@ impl Host {
     /// A server that listens here.
     #[track_caller]
     pub(crate) fn serve(&self, config: ServerConfig, addr: impl ToBindAddr) -> UdpServer {
-        let mut server = UdpServer::with_config(config);
+        let mut server = UdpServer::with_config(config).unwrap();
         self.enter(|| server.listen(addr)).unwrap();
         server
     }

@@ -86,7 +86,7 @@ fn who_comes_back_within_the_idle_timeout_goes_on_and_who_does_not_has_ended() {
     let report = server.poll_at(almost + Duration::from_secs(11)).unwrap();
     assert_eq!(report.idle, 2);
     let mut ended = Vec::new();
-    server.ended(&mut ended);
+    server.take_ended(&mut ended);
     ended.sort_by_key(|&(id, _)| id);
     assert_eq!(ended, [(ids[1], CloseReason::Idle), (ids[3], CloseReason::Idle)]);
     assert!(matches!(peers[1].put_packet(b"too late"), Err(PutError::Ended(CloseReason::Idle))));

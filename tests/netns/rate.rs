@@ -103,7 +103,7 @@ impl Slow {
         let calls = Arc::new(AtomicUsize::new(0));
         let socket = SocketOptions::new().send_buffer(Some(BUFFER));
         let config = ServerConfig::new().send_mode(mode).socket(socket);
-        let mut server = UdpServer::with_transport(config, Counting(Arc::clone(&calls)));
+        let mut server = UdpServer::with_transport(config, Counting(Arc::clone(&calls))).unwrap();
         there.enter(|| server.listen(0)).unwrap();
         let mut client = here.connect(at(ip, server.local_port().unwrap()));
         let peer = admit(&mut server, &mut client);

@@ -56,7 +56,7 @@ impl World {
 
     pub(crate) fn with_config(config: ServerConfig) -> Self {
         let network = Network::new();
-        let mut server = UdpServer::with_transport(config, network.host(SERVER.ip()));
+        let mut server = UdpServer::with_transport(config, network.host(SERVER.ip())).unwrap();
         server.listen(SERVER).unwrap();
         Self { network, server }
     }

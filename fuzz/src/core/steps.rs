@@ -261,7 +261,19 @@ impl World {
         let fits = bytes.len() <= handle.peer.max_packet_size();
         handle.puts += 1;
         self.tally.puts += u64::from(handle.life == self.life);
+        let can_put = handle.peer.can_put(bytes.len());
+        assert!(!can_put || is_open && fits);
+        let lost = handle.peer.stats().send_drops.total();
         let result = handle.peer.put_packet(bytes);
+        if can_put {
+            // What the system does with it is not known before; it may have to wait then, and find no room.
+            let waits_after_all = self.config.send_mode == SendMode::QueueWhenBlocked;
+            match &result {
+                Ok(()) => assert!(waits_after_all || handle.peer.stats().send_drops.total() == lost, "lost for a yes"),
+                Err(PutError::QueueFull) => assert!(waits_after_all, "a yes that was none"),
+                Err(error) => assert!(!matches!(error, PutError::Unconfirmed { .. }), "{error}"),
+            }
+        }
         let remote = handle.peer.remote_addr();
         let last = self.wire.state().accepted.last().map(|accepted| accepted.to);
         self.collect();
@@ -557,6 +569,7 @@ impl World {
         }
         let Some(Handle { peer, .. }) = self.handles.first_mut() else { return };
         assert!(matches!(peer.set_queue_limits(QueueLimits::new()), Err(OptionError::ServersPeer)));
+        assert!(matches!(peer.set_max_per_poll(1), Err(OptionError::ServersPeer)));
         assert!(matches!(peer.bind(0), Err(BindError::ServersPeer)));
         assert!(matches!(peer.connect_to_host("127.0.0.1:9"), Err(ConnectError::ServersPeer)));
         assert!(peer.poll().is_ok());

@@ -120,7 +120,7 @@ impl World {
 
     pub(super) fn ended(&mut self) -> Result<(), String> {
         let mut ended = Vec::new();
-        self.server.ended(&mut ended);
+        self.server.take_ended(&mut ended);
         ended.sort_by_key(|&(id, _)| id);
         let mut expected: Vec<_> = self.model.ended.iter().map(|ended| (self.id(ended.name), ended.reason)).collect();
         self.model.ended.clear();
@@ -130,7 +130,7 @@ impl World {
 
     pub(super) fn moved(&mut self) -> Result<(), String> {
         let mut moved = Vec::new();
-        self.server.moved(&mut moved);
+        self.server.take_moved(&mut moved);
         let moved: Vec<_> = moved.iter().map(|moved| (moved.peer, moved.from, moved.to, moved.confirmed)).collect();
         let expected =
             self.model.moved.iter().map(|moved| (self.id(moved.name), moved.from, moved.to, moved.confirmed));

@@ -83,7 +83,7 @@ impl Relay {
     fn open(listen: &str, server: SocketAddr, link: Link, seed: u64) -> Result<Self, Box<dyn Error>> {
         // Those who test on one machine all come from one address.
         let limits = Limits::new().max_pending_connections(256).max_pending_per_ip(256).max_peers_per_ip(None);
-        let mut clients = UdpServer::with_config(ServerConfig::new().limits(limits));
+        let mut clients = UdpServer::with_config(ServerConfig::new().limits(limits))?;
         clients.listen(listen)?;
         let sockets = Conditioned::new(SystemSockets, link.clone(), link, seed);
         Ok(Self { clients, sockets, server, lines: Vec::new() })

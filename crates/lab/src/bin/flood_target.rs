@@ -64,7 +64,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .max_queued_bytes(queued_bytes);
     let socket = SocketOptions::new().receive_buffer(Some(buffer));
     let slots = 64 * (socket.max_packet_size + 1);
-    let mut server = UdpServer::with_config(ServerConfig::new().limits(limits).socket(socket));
+    let mut server = UdpServer::with_config(ServerConfig::new().limits(limits).socket(socket))?;
     if cookie {
         server.set_filter(cookie_filter());
     }

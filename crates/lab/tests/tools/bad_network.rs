@@ -93,7 +93,7 @@ struct EchoServer {
 impl EchoServer {
     fn start() -> Self {
         let limits = Limits::new().max_pending_connections(100).max_pending_per_ip(100);
-        let mut server = UdpServer::with_config(ServerConfig::new().limits(limits));
+        let mut server = UdpServer::with_config(ServerConfig::new().limits(limits)).unwrap();
         server.listen("127.0.0.1:0").expect("a free UDP port");
         let addr = server.local_addr().expect("it listens");
         let (end, is_over) = mpsc::channel();

@@ -49,7 +49,7 @@ pub(crate) fn open(name: &str, peers: usize) -> Result<Opened, Box<dyn Error>> {
         // Nobody goes idle, but it is looked for.
         .idle_timeout(Some(Duration::from_secs(3600)));
     let socket = SocketOptions::new().dont_fragment(dont_fragment);
-    let mut ours = UdpServer::with_config(ServerConfig::new().limits(limits).socket(socket).send_mode(send_mode));
+    let mut ours = UdpServer::with_config(ServerConfig::new().limits(limits).socket(socket).send_mode(send_mode))?;
     ours.listen("127.0.0.1:0")?;
     let addr = ours.local_addr().ok_or("not listening")?;
     let receive_buffer = ours.receive_buffer_size().ok_or("a socket without a receive buffer")?;

@@ -53,7 +53,7 @@ impl Hall {
             .max_peers(4 * clients)
             .idle_timeout(Some(IDLE))
             .after_close(AfterClose::Refuse(REFUSED));
-        let mut server = UdpServer::with_config(ServerConfig::new().limits(limits).identity(identity));
+        let mut server = UdpServer::with_config(ServerConfig::new().limits(limits).identity(identity))?;
         server.listen("127.0.0.1:0")?;
         let (players, ready, ended) = (HashMap::new(), Vec::new(), Vec::new());
         Ok(Self { name, server, players, puts: 0, malformed: 0, ready, ended })
@@ -81,7 +81,7 @@ impl Hall {
                 self.players.remove(&id);
             }
         }
-        self.server.ended(&mut self.ended);
+        self.server.take_ended(&mut self.ended);
         for (id, _) in self.ended.drain(..) {
             self.players.remove(&id);
         }

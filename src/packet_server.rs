@@ -1,0 +1,257 @@
+//! The trait that code above any server is written against.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use crate::error::{PollError, UnknownPeer};
+use crate::packet_peer::PacketPeer;
+use crate::peer_id::PeerId;
+use crate::peer_state::CloseReason;
+use crate::stats::{FlushReport, PollReport, Stat};
+
+/// A server of packet connections: one handle per peer, all advanced by one poll per frame.
+///
+/// [`UdpServer`](crate::UdpServer) is one, and so can be a server over streams, one whose peers are encrypted, or one that
+/// plays back what was recorded. A game, a metrics page or an engine's plug-in that is written against this trait runs on
+/// each. [`Peers`](crate::Peers) keeps the handles of any.
+///
+/// ```
+/// use packetpeer::error::PollError;
+/// use packetpeer::{PacketPeer, PacketServer, Peers};
+///
+/// /// One frame of a server that sends back what comes.
+/// fn echo<S: PacketServer>(server: &mut S, peers: &mut Peers<S>) -> Result<(), PollError> {
+///     server.poll()?;
+///     peers.update(server, |_, _| Some(()), |_, peer, (), reason| println!("{} left: {reason}", peer.id()));
+///     while let Some((_id, peer, ())) = peers.next_ready() {
+///         while let Ok(Some(packet)) = peer.get_packet() {
+///             let _ = peer.put_packet(&packet); // what is not sent is in the counters
+///         }
+///     }
+///     server.flush()?;
+///     Ok(())
+/// }
+/// # let _ = echo::<packetpeer::UdpServer>;
+/// ```
+///
+/// # The life of a server
+///
+/// How it is made, configured and told to listen is each type's own. Then, in each frame: [`poll`](Self::poll) →
+/// [`take_connection`](Self::take_connection) until `None` → [`take_ended`](Self::take_ended) →
+/// [`ready`](Self::ready), and read from those → step the game, which puts → [`flush`](Self::flush).
+/// [`drain`](Self::drain) lets those in play to the end and nobody else in; [`stop`](Self::stop) ends all, and the server
+/// may listen again. When a poll fails because the socket did, the server has stopped, and says so of each peer.
+///
+/// # Writing one
+///
+/// - **Input and output** is done by `poll`, `flush` and `stop`, by the puts of handles, and by nothing else. None of them
+///   blocks. Getters tell what was so at the last of these calls; [`visit_stats`](Self::visit_stats) alone may ask the
+///   system for its counters.
+/// - **Time** is what [`poll_at`](Self::poll_at) is told, which may be virtual. It never runs backwards: an earlier time
+///   than before counts as that.
+/// - **Nothing is unbounded**: work per poll, connections that are pending, peers, and what waits for each. A poll that
+///   leaves something for the next says [`more_waiting`](PollReport::more_waiting).
+/// - **Every peer ends once.** Each handle that was taken is told in `take_ended` one time, with the reason that the handle
+///   tells too. Ids come from [`PeerIds`](crate::identity::PeerIds), so that none is ever another peer's.
+/// - **A handle is the connection**: dropping it ends the peer, from any thread, without blocking; the next poll takes that
+///   up. What was put before an end is still sent, as far as the other side takes it.
+/// - **Nothing is lost in silence.** What the server received = delivered + queued + consumed + the sum of all drops, and
+///   what was put = sent + waiting + the sum of all drops; the peers' counters are part of the server's.
+///
+/// # As a trait object
+///
+/// `dyn PacketServer<Peer = P>` works, and so does `Peers<dyn PacketServer<Peer = P>>`. `&mut S` and `Box<S>` are servers
+/// where `S` is one.
+pub trait PacketServer: fmt::Debug + Send + Sync {
+    /// The handle of one peer.
+    type Peer: PacketPeer;
+
+    /// Receives what has come, sends what has waited, and ends whoever has gone silent; `now` is the time. See
+    /// [`UdpServer::poll`](crate::UdpServer::poll) for the order in which it is done there.
+    ///
+    /// # Errors
+    ///
+    /// [`PollError::NotOpen`] when not listening; otherwise nothing more can be received, and all peers have ended. What
+    /// single peers do is never an error here.
+    fn poll_at(&mut self, now: Instant) -> Result<PollReport, PollError>;
+
+    /// [`poll_at`](Self::poll_at) the present time. Call it once per frame, or more often.
+    ///
+    /// # Errors
+    ///
+    /// As [`poll_at`](Self::poll_at).
+    fn poll(&mut self) -> Result<PollReport, PollError> {
+        self.poll_at(self.now())
+    }
+
+    /// What time it is by the clock of the transport beneath: real time for real sockets, virtual time on the in-memory
+    /// [network](crate::sim::Network). It tells when the server does not listen too.
+    fn now(&self) -> Instant;
+
+    /// Sends what waits to be sent, as far as it is taken without blocking; the rest waits for the next flush or poll. Call
+    /// it at the end of a frame.
+    ///
+    /// # Errors
+    ///
+    /// [`PollError::NotOpen`] when not listening. That something was not sent is in the report.
+    fn flush(&mut self) -> Result<FlushReport, PollError>;
+
+    /// The connection that has been pending longest, as a peer that may have received already. `None` where none is
+    /// pending.
+    #[must_use = "dropping the handle ends the connection"]
+    fn take_connection(&mut self) -> Option<Self::Peer>;
+
+    /// Whether [`take_connection`](Self::take_connection) has one.
+    fn is_connection_available(&self) -> bool {
+        self.pending_count() > 0
+    }
+
+    /// Appends the peers that have packets waiting, each once. A peer is listed as long as it has some; one that is taken
+    /// with packets waiting is listed at once, and one that has ended until its packets are taken or its handle is gone.
+    fn ready(&mut self, ids: &mut Vec<PeerId>);
+
+    /// Appends the peers that have ended since this was asked last, and why, and forgets them. Ask after each poll: what
+    /// one poll has found may be forgotten by the next. What has ended between two polls is told after the second at the
+    /// latest.
+    ///
+    /// Peers are listed that the caller has let go of itself, by dropping the handle.
+    fn take_ended(&mut self, ended: &mut Vec<(PeerId, CloseReason)>);
+
+    /// Peers: connections taken and not ended. One that has ended since the last poll may still count, so that this is
+    /// never less than there are handles of open peers.
+    fn peer_count(&self) -> usize;
+
+    /// Connections that wait to be taken.
+    fn pending_count(&self) -> usize;
+
+    /// Ends a peer from the server's side, with the reason [`CloseReason::Closed`]. Its handle can still take what had been
+    /// received.
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownPeer`] where it has ended already, its handle is gone, or it is another server's.
+    fn close(&mut self, id: PeerId) -> Result<(), UnknownPeer>;
+
+    /// Admits nobody new from now on, and forgets connections that have not been taken; peers go on as before. Until
+    /// [`stop`](Self::stop).
+    fn drain(&mut self);
+
+    /// Whether [`drain`](Self::drain) was called.
+    fn is_draining(&self) -> bool;
+
+    /// Whether the server is draining and no peer is left.
+    fn is_drained(&self) -> bool {
+        self.is_draining() && self.peer_count() == 0
+    }
+
+    /// Ends all peers, forgets pending connections and stops listening; what had been put is sent as far as it is taken
+    /// at once. A second call does nothing.
+    fn stop(&mut self);
+
+    /// Whether the server listens.
+    fn is_listening(&self) -> bool;
+
+    /// The address listened on; `None` when not listening, or where it is no such address.
+    fn local_addr(&self) -> Option<SocketAddr>;
+
+    /// Shows each number that the server keeps about itself, for a live view or an exporter: what it has seen so far, and
+    /// what it remembers at the moment. Their order and names stay the same for as long as the program runs; a number
+    /// that the system does not tell is left out.
+    ///
+    /// ```
+    /// use packetpeer::stats::Stat;
+    /// use packetpeer::{PacketServer, UdpServer};
+    ///
+    /// let server: &dyn PacketServer<Peer = _> = &UdpServer::new();
+    /// let mut page = String::new();
+    /// server.visit_stats(&mut |Stat { group, name, help, value, .. }| {
+    ///     page += &format!("# {help}\n{group}_{name} {value}\n");
+    /// });
+    /// assert!(page.contains("server_received 0\n"));
+    /// ```
+    fn visit_stats(&self, visit: &mut dyn FnMut(Stat));
+}
+
+/// Every method asks the server that is pointed to, those with a body of their own too: it may have another.
+macro_rules! impl_by_pointer {
+    ($($pointer:ty),*) => {$(
+        impl<S: PacketServer + ?Sized> PacketServer for $pointer {
+            type Peer = S::Peer;
+
+            fn poll_at(&mut self, now: Instant) -> Result<PollReport, PollError> {
+                (**self).poll_at(now)
+            }
+
+            fn poll(&mut self) -> Result<PollReport, PollError> {
+                (**self).poll()
+            }
+
+            fn now(&self) -> Instant {
+                (**self).now()
+            }
+
+            fn flush(&mut self) -> Result<FlushReport, PollError> {
+                (**self).flush()
+            }
+
+            fn take_connection(&mut self) -> Option<Self::Peer> {
+                (**self).take_connection()
+            }
+
+            fn is_connection_available(&self) -> bool {
+                (**self).is_connection_available()
+            }
+
+            fn ready(&mut self, ids: &mut Vec<PeerId>) {
+                (**self).ready(ids);
+            }
+
+            fn take_ended(&mut self, ended: &mut Vec<(PeerId, CloseReason)>) {
+                (**self).take_ended(ended);
+            }
+
+            fn peer_count(&self) -> usize {
+                (**self).peer_count()
+            }
+
+            fn pending_count(&self) -> usize {
+                (**self).pending_count()
+            }
+
+            fn close(&mut self, id: PeerId) -> Result<(), UnknownPeer> {
+                (**self).close(id)
+            }
+
+            fn drain(&mut self) {
+                (**self).drain();
+            }
+
+            fn is_draining(&self) -> bool {
+                (**self).is_draining()
+            }
+
+            fn is_drained(&self) -> bool {
+                (**self).is_drained()
+            }
+
+            fn stop(&mut self) {
+                (**self).stop();
+            }
+
+            fn is_listening(&self) -> bool {
+                (**self).is_listening()
+            }
+
+            fn local_addr(&self) -> Option<SocketAddr> {
+                (**self).local_addr()
+            }
+
+            fn visit_stats(&self, visit: &mut dyn FnMut(Stat)) {
+                (**self).visit_stats(visit);
+            }
+        }
+    )*};
+}
+
+impl_by_pointer!(&mut S, Box<S>);
