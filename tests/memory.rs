@@ -4,18 +4,17 @@
 //! Allocations are counted per thread, so that tests beside one another stay out of it. Not on MinGW, where the variables
 //! of a thread are themselves allocated.
 #![cfg(not(all(windows, target_env = "gnu")))]
-#![allow(unsafe_code, reason = "an allocator is an unsafe trait")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 use std::{env, io};
 
 use packetpeer::identity::{ConnectionId, ConnectionIds, Identity};
-use packetpeer::socket::{BindOptions, Interrupt, ReceiveBatch, Transport, TransportFactory};
+use packetpeer::socket::{
+    BindOptions, Clock, Interrupt, ReceiveBatch, SendBatch, Transport, TransportFactory, send_one_by_one,
+};
 use packetpeer::{Limits, PacketPeerUdp, SendMode, ServerConfig, SocketOptions, UdpServer};
 
 /// Peers of a life.
@@ -36,37 +35,8 @@ const STASH: usize = 256 << 10;
 /// Longest datagram accepted.
 const LONGEST: usize = 6000;
 
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-struct Counting;
-
-thread_local! {
-    /// Bytes asked for and not given back, by this thread.
-    #[allow(clippy::missing_const_for_thread_local, reason = "it is; for Android the lint does not see that")]
-    static LIVE: Cell<i64> = const { Cell::new(0) };
-}
-
-fn note(bytes: i64) {
-    // Fails only while a thread ends, when nobody looks any more.
-    let _ = LIVE.try_with(|live| live.set(live.get() + bytes));
-}
-
-// SAFETY: every call is handed to the system's allocator as it is; the counter is a plain number of this thread, made at
-// compile time and without a destructor, so that counting allocates nothing.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        note(layout.size() as i64);
-        // SAFETY: the caller keeps the contract of `GlobalAlloc::alloc`, which is the same.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        note(-(layout.size() as i64));
-        // SAFETY: `memory` came from `alloc` above with this layout, so from the system's.
-        unsafe { System.dealloc(memory, layout) }
-    }
-}
+#[path = "util/allocator.rs"]
+mod allocator;
 
 /// A network without anybody else: what is asked for arrives, and what is sent is gone, or is not taken.
 #[derive(Debug, Clone)]
@@ -91,12 +61,17 @@ impl TransportFactory for Hose {
         Ok(Box::new(self.clone()))
     }
 
-    fn now(&self) -> Instant {
-        self.state().now
+    fn clock(&self) -> Clock {
+        let hose = self.clone();
+        Clock::new(move || hose.state().now)
     }
 }
 
 impl Transport for Hose {
+    fn inner(&self) -> Option<&dyn Transport> {
+        None
+    }
+
     fn receive(&self, batch: &mut ReceiveBatch) -> io::Result<()> {
         let mut state = self.state();
         while !batch.is_full() {
@@ -108,8 +83,16 @@ impl Transport for Hose {
         Ok(())
     }
 
-    fn send_to(&self, _bytes: &[u8], _to: SocketAddr) -> io::Result<()> {
+    fn send(&self, _bytes: &[u8], _to: SocketAddr, _from: Option<IpAddr>) -> io::Result<()> {
         if self.state().is_blocked { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+    }
+
+    fn send_batch(&self, batch: &SendBatch<'_>) -> io::Result<usize> {
+        send_one_by_one(self, batch)
+    }
+
+    fn max_segments(&self) -> usize {
+        1
     }
 
     fn connect(&mut self, remote: SocketAddr) -> io::Result<SocketAddr> {
@@ -118,14 +101,6 @@ impl Transport for Hose {
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
         Ok(SocketAddr::from(([10, 0, 0, 1], 1)))
-    }
-
-    fn now(&self) -> Instant {
-        self.state().now
-    }
-
-    fn is_virtual(&self) -> bool {
-        true
     }
 
     fn wait(&self, _timeout: Option<Duration>, _interrupt: Option<&Interrupt>) -> io::Result<bool> {
@@ -326,7 +301,7 @@ fn whatever_has_happened_a_quiet_server_keeps_little() {
     for seed in (0..lives).map(|life| base.wrapping_add(life)) {
         let mut rng = fastrand::Rng::with_seed(seed);
         let mut life = Life::new(&mut rng);
-        let before = LIVE.get();
+        let before = allocator::live_bytes();
         life.join();
         let mut steps = Vec::with_capacity(64);
         for _ in 0..20 {
@@ -338,7 +313,7 @@ fn whatever_has_happened_a_quiet_server_keeps_little() {
         life.be_quiet();
         // The pool has a limit of its own, and is to be out of the way.
         life.step(Step::MaxQueuedBytes(0));
-        let live = LIVE.get() - before - life.server.table_sizes().pool_bytes as i64;
+        let live = allocator::live_bytes() - before - life.server.table_sizes().pool_bytes as i64;
         let kept = usize::try_from(live - (64 * size_of::<Step>()) as i64).unwrap_or(0);
         let kept = kept + PEERS * size_of::<PacketPeerUdp>();
         most = most.max(kept);
