@@ -25,7 +25,7 @@ impl House {
     pub(super) fn new() -> Self {
         let (server, start) = (7, Instant::now());
         let pool = PacketPool::new(0);
-        let (shared, _closed) = Common::new(server, pool, SendMode::Now, start, Clock::new(move || start));
+        let (shared, _closed) = Common::new(server, pool, SendMode::Now, Clock::new(move || start));
         Self { table: Table::new(server), shared, start }
     }
 
