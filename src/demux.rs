@@ -52,14 +52,14 @@ mod way;
 mod whereabouts;
 
 pub(crate) use contents::Bell;
-pub(crate) use filter::Filter;
+pub(crate) use filter::{Filter, FilterFn};
 pub use filter::{FirstDatagram, Verdict};
 pub use identity::{ConnectionId, ConnectionIds, Identity, MoveAttempt, MoveVerdict, Moved, OnMove, WithoutId};
 pub use limits::{AfterClose, Limits, QueueLimits, SendMode, WhenFull};
 pub(crate) use mailbox::{Common, Mailbox};
 pub(crate) use outbox::Posted;
 pub(crate) use payload::{Copied, Payload};
-pub(crate) use poll::Budgets;
+pub(crate) use poll::{Budgets, Outside, Reply};
 pub(crate) use queue::{PacketQueue, Weigh};
 pub(crate) use roster::{Demux, NotConnected};
 pub(crate) use send_counters::SendCounters;

@@ -18,7 +18,7 @@ use packetpeer::identity::{ConnectionId, ConnectionIds, Identity};
 use packetpeer::limits::AfterClose;
 use packetpeer::sim::Network;
 use packetpeer::socket::{BindAddr, BindOptions, Interrupt, ReceiveBatch, Transport, TransportFactory};
-use packetpeer::{Limits, PacketPeerUdp, PeerId, Peers, SendMode, ServerConfig, SocketOptions, UdpServer};
+use packetpeer::{Limits, PacketPeerUdp, PeerId, Peers, SendMode, ServerConfig, SocketOptions, UdpServer, Verdict};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -800,6 +800,33 @@ fn the_list_of_moves_does_not_grow_with_their_number() {
     let (height, left) = bytes_of_moves(16, 1_000);
     println!("{height} bytes for 16 connections that have moved 1000 times each in one poll, {left} after the next");
     assert!(height <= 16 << 10 && left <= height, "{height}, {left}");
+}
+
+/// One that is lent for a poll is called where it stands, and writes into the server's one buffer.
+#[test]
+fn a_poll_with_a_filter_allocates_nothing() {
+    let network = Network::new();
+    let server_addr = SocketAddr::from(([10, 0, 0, 1], 7777));
+    let mut server = UdpServer::with_transport(ServerConfig::new(), network.host(server_addr.ip())).unwrap();
+    server.listen(server_addr).unwrap();
+    let mut client = PacketPeerUdp::with_transport(network.host([10, 0, 1, 1]));
+    client.connect_to_host(server_addr).unwrap();
+    let mut asked = 0_u64;
+    for round in 0..100 {
+        client.put_packet(b"who is here?").unwrap();
+        let calls = allocations(|| {
+            let report = server.poll_with(|datagram, reply| {
+                asked += 1;
+                reply.extend_from_slice(&datagram.bytes[..6]);
+                Verdict::Reply
+            });
+            assert_eq!(report.unwrap().consumed, 1);
+        });
+        client.poll().unwrap();
+        assert!(client.get_packet().unwrap().is_some());
+        assert!(round < 20 || calls == 0, "{calls} allocations in round {round}");
+    }
+    assert_eq!(asked, 100);
 }
 
 #[test]

@@ -21,7 +21,7 @@ use packetpeer::{CloseReason, Limits, Packet, PacketPeerUdp, PeerId, PeerState, 
 
 use crate::input::Input;
 use crate::wire::{Accepted, Wire};
-use identity::Known;
+use identity::{Known, Style};
 use oversight::Oversight;
 
 /// Steps of one life, at most. More of them is slower and reaches nothing new.
@@ -200,13 +200,26 @@ impl World {
         self.oversight = Oversight::new(self.wire.state().now);
     }
 
-    fn poll(&mut self, at: Instant) {
+    /// With a filter for this poll alone, or the one that is set.
+    fn poll_with(&mut self, at: Instant, filter: Option<Style>) {
         let before = self.server.stats();
         let fatal = self.wire.state().fatal;
         let noise = self.wire.state().noise;
         *self.answers.lock().unwrap() = 0;
         let limits = self.server.limits().clone();
-        let result = self.server.poll_at(at);
+        let result = match filter {
+            None => self.server.poll_at(at),
+            Some(style) => {
+                let answers = &self.answers;
+                let mut asked = 0;
+                let result = self.server.poll_at_with(at, |datagram, reply| {
+                    asked += 1;
+                    style.decide(datagram, reply, answers)
+                });
+                self.oversight.check_lent(asked, &before, &self.server);
+                result
+            }
+        };
         // Answers are counted by the server as something that was to be sent.
         self.tally.puts += self.answers_sent(&before);
         self.tally.noise += self.wire.state().noise - noise;
@@ -231,6 +244,10 @@ impl World {
             self.ask_moved();
             self.ask_ended();
         }
+    }
+
+    fn poll(&mut self, at: Instant) {
+        self.poll_with(at, None);
     }
 
     /// Answers of a poll: of those that a function of the caller's has written, some are too long, or too many.

@@ -1,6 +1,6 @@
 use std::net::SocketAddr;
 
-use super::filter::{Filter, FirstDatagram, Verdict};
+use super::filter::{Filter, FilterFn, FirstDatagram, Verdict};
 use super::identity::Identity;
 use super::key::Key;
 use super::limits::Limits;
@@ -32,26 +32,38 @@ pub(super) struct Rules<'a> {
 
 impl Admission {
     /// What becomes of the datagram of somebody unknown. The filter comes before the caps, so that it works when they
-    /// are reached.
+    /// are reached, and is told whether they are. One of the program's for this poll is asked instead of the one set.
     pub(super) fn decide(
         &self,
         key: &Key,
-        first: &FirstDatagram<'_>,
+        first: &mut FirstDatagram<'_>,
         rules: Rules<'_>,
+        filter: Option<&mut FilterFn<'_>>,
         replies: &mut Replies,
     ) -> Meeting {
         if self.refused.contains(key, first.received_at) {
             return Meeting::Drop(DropReason::Refused);
         }
-        if let Some(filter) = &self.filter {
-            match filter.decide(first, replies.blank()) {
-                Verdict::Accept => {}
-                Verdict::Ignore => return Meeting::Drop(DropReason::Filtered),
-                Verdict::Consume => return Meeting::Consume,
-                Verdict::Reply => return Meeting::answer(replies.permit(first.bytes.len())),
+        let obstacle = self.obstacle(first, rules);
+        first.has_room = obstacle.is_none();
+        let verdict = match (filter, &self.filter) {
+            (Some(filter), _) => filter(first, replies.blank()),
+            (None, Some(filter)) => filter.decide(first, replies.blank()),
+            (None, None) => Verdict::Accept,
+        };
+        match (verdict, obstacle) {
+            (Verdict::Ignore, _) => Meeting::Drop(DropReason::Filtered),
+            (Verdict::Consume, _) => Meeting::Consume,
+            (Verdict::Reply, _) => replies.permit(first.bytes.len()).map_or_else(Meeting::Drop, |()| Meeting::Answer),
+            (Verdict::Accept | Verdict::AcceptAndConsume | Verdict::AcceptAndReply, Some(reason)) => {
+                Meeting::Drop(reason)
+            }
+            (Verdict::Accept, None) => Meeting::Admit,
+            (Verdict::AcceptAndConsume, None) => Meeting::AdmitAndConsume,
+            (Verdict::AcceptAndReply, None) => {
+                replies.permit(first.bytes.len()).map_or_else(Meeting::Drop, |()| Meeting::AdmitAndAnswer)
             }
         }
-        self.obstacle(first, rules).map_or(Meeting::Admit, Meeting::Drop)
     }
 
     /// What stands in the way of a connection with this sender.

@@ -4,7 +4,12 @@ use std::time::Instant;
 
 use super::identity::ConnectionId;
 
-/// The first datagram of somebody unknown, as a [filter](crate::UdpServer::set_filter) sees it.
+/// The first datagram of an unknown sender, as a filter sees it: the one [set](crate::UdpServer::set_filter), or that of
+/// a [poll](crate::UdpServer::poll_with).
+///
+/// A filter never sees what peers and pending connections send, nor what comes to a
+/// [socket of a peer's own](crate::UdpServer::dedicate_socket): what has to be checked in each datagram is checked where
+/// it is read.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct FirstDatagram<'a> {
@@ -16,26 +21,69 @@ pub struct FirstDatagram<'a> {
     pub received_at: Instant,
     /// The connection id in it, where the server's [identity](crate::identity::Identity) is one and there is one.
     pub id: Option<ConnectionId>,
+    /// Whether to accept it makes a connection: no limit stands in the way, the server is not
+    /// [draining](crate::UdpServer::drain), and the datagram has an id where it needs one. Where this is `false`, an
+    /// [`Accept`](Verdict::Accept) is dropped, and counted under what stands in the way: a filter can save itself the work
+    /// of a proof, or [reply](Verdict::Reply) that the server is full.
+    pub has_room: bool,
 }
 
-/// What a [filter](crate::UdpServer::set_filter) decides on the datagram of somebody unknown.
+impl<'a> FirstDatagram<'a> {
+    /// One as a server with room for it would show it, without an id: to test a filter by. Its fields can be changed.
+    ///
+    /// ```
+    /// use packetpeer::{FirstDatagram, Verdict};
+    /// use std::time::Instant;
+    ///
+    /// fn lets_in(datagram: &FirstDatagram<'_>, _reply: &mut Vec<u8>) -> Verdict {
+    ///     if datagram.has_room && datagram.bytes == b"hello" { Verdict::Accept } else { Verdict::Ignore }
+    /// }
+    /// let mut hello = FirstDatagram::new("192.0.2.1:9".parse()?, b"hello", Instant::now());
+    /// assert_eq!(lets_in(&hello, &mut Vec::new()), Verdict::Accept);
+    /// hello.has_room = false;
+    /// assert_eq!(lets_in(&hello, &mut Vec::new()), Verdict::Ignore);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn new(sender: SocketAddr, bytes: &'a [u8], received_at: Instant) -> Self {
+        Self { sender, bytes, received_at, id: None, has_room: true }
+    }
+}
+
+/// What a filter decides on the datagram of an unknown sender.
+///
+/// What it has written is sent by [`Reply`](Self::Reply) and [`AcceptAndReply`](Self::AcceptAndReply) alone, and is
+/// thrown away with each of the others. It may be no more bytes than were received, so that nobody can use the server to
+/// flood somebody else: with a longer one nothing is sent and nobody let in, and the datagram is counted as
+/// [`reply_too_long`](crate::stats::ReceiveDrops#structfield.reply_too_long). The same holds for one that is more than
+/// [`max_replies_per_poll`](crate::Limits#structfield.max_replies_per_poll), counted as
+/// [`reply_budget`](crate::stats::ReceiveDrops#structfield.reply_budget). An empty reply is an empty datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Verdict {
-    /// It may become a pending connection, as far as the limits allow. What happens without a filter.
+    /// It becomes a pending connection, as far as the limits allow; else it is dropped, and counted under what stands in
+    /// the way, as [`has_room`](FirstDatagram#structfield.has_room) tells. What happens without a filter.
     Accept,
+    /// As [`Accept`](Self::Accept), but the filter has taken what it wanted: the connection begins without a packet. Right
+    /// where the datagram is the last of a handshake, and means nothing to the game. It counts as
+    /// [`consumed`](crate::stats::ServerStats#structfield.consumed) by the server, and not at all by the peer.
+    AcceptAndConsume,
+    /// As [`AcceptAndConsume`](Self::AcceptAndConsume), and the reply is sent if, and only if, the sender is let in. It
+    /// leaves at once, before anything that the peer puts. If the system does not take it, it is lost as any datagram may
+    /// be, counted, and the connection is there all the same: a client that misses the reply asks again, and it is the
+    /// peer that hears it then.
+    AcceptAndReply,
     /// Drop it, and count it as [`filtered`](crate::stats::ReceiveDrops#structfield.filtered).
     Ignore,
     /// The filter has taken what it wanted; no connection comes of it.
     Consume,
     /// Send back the bytes that the filter has written, and remember nothing.
-    ///
-    /// They may be no more than were received, so that nobody can use the server to flood somebody else; a longer reply
-    /// is not sent, and the datagram is counted as [`reply_too_long`](crate::stats::ReceiveDrops#structfield.reply_too_long).
     Reply,
 }
 
-/// Decides on the datagrams of the unknown.
+/// A filter that is lent for a poll.
+pub(crate) type FilterFn<'a> = dyn FnMut(&FirstDatagram<'_>, &mut Vec<u8>) -> Verdict + 'a;
+
+/// A filter that is set until another is.
 pub(crate) struct Filter(Box<Decide>);
 
 type Decide = dyn Fn(&FirstDatagram<'_>, &mut Vec<u8>) -> Verdict + Send + Sync;

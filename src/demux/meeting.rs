@@ -8,16 +8,13 @@ pub(super) enum Meeting {
     Known(PeerId),
     /// It makes a connection, which receives it.
     Admit,
+    /// It makes a connection, and a function of the program's has taken it.
+    AdmitAndConsume,
+    /// The same, and the reply that was written is to be sent.
+    AdmitAndAnswer,
     Drop(DropReason),
     /// A function of the program's has taken it.
     Consume,
-    /// The same, and the reply that was written is to be sent.
+    /// A function of the program's has taken it, and the reply that was written is to be sent.
     Answer,
-}
-
-impl Meeting {
-    /// A question that may be answered, or why not.
-    pub(super) fn answer(permitted: Result<(), DropReason>) -> Self {
-        permitted.map_or_else(Self::Drop, |()| Self::Answer)
-    }
 }

@@ -40,7 +40,9 @@ impl Demux {
         let attempt = MoveAttempt { peer, id, from, to: sender, bytes, received_at: now };
         let is_proved = match ids.decide(&attempt, self.replies.blank()) {
             MoveVerdict::Refuse => return Meeting::Drop(DropReason::MoveRefused),
-            MoveVerdict::Challenge => return Meeting::answer(self.replies.permit(bytes.len())),
+            MoveVerdict::Challenge => {
+                return self.replies.permit(bytes.len()).map_or_else(Meeting::Drop, |()| Meeting::Answer);
+            }
             MoveVerdict::Follow => false,
             MoveVerdict::FollowProved => true,
         };

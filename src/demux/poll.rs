@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use super::admit::Rules;
-use super::filter::FirstDatagram;
+use super::filter::{FilterFn, FirstDatagram};
 use super::flooded::Flooded;
 use super::meeting::Meeting;
 use super::roster::Demux;
@@ -55,6 +55,14 @@ pub(crate) struct Reply<'a> {
     pub(crate) bytes: &'a [u8],
 }
 
+/// What the core asks of others while it takes a batch.
+pub(crate) struct Outside<'a, 'f> {
+    /// Asked about the datagrams of unknown senders, instead of the filter that is set.
+    pub(crate) filter: Option<&'a mut FilterFn<'f>>,
+    /// Sends a reply, or says under which reason it is to be counted that it was not sent.
+    pub(crate) send: &'a dyn Fn(&Reply<'_>) -> Result<(), SendDropReason>,
+}
+
 impl Demux {
     /// Starts a poll, which takes datagrams of up to `max_packet_size` bytes: takes up what handles closed, and lets
     /// pending connections and refused addresses expire.
@@ -89,13 +97,9 @@ impl Demux {
     }
 
     /// Gives each datagram that the port listened on has received to its peer, makes a pending connection of it, or
-    /// drops it, and counts which. Replies go out by `send`.
-    pub(crate) fn take_batch(
-        &mut self,
-        batch: &ReceiveBatch,
-        budgets: &mut Budgets,
-        mut send: impl FnMut(&Reply<'_>) -> Result<(), SendDropReason>,
-    ) {
+    /// drops it, and counts which.
+    #[inline]
+    pub(crate) fn take_batch(&mut self, batch: &ReceiveBatch, budgets: &mut Budgets, outside: &mut Outside<'_, '_>) {
         self.look_up(batch);
         for (place, arrived) in batch.arrived().enumerate() {
             let cut = self.is_cut(&arrived);
@@ -105,27 +109,26 @@ impl Demux {
                 budgets.charge(Whose::Known);
                 continue;
             }
-            self.meet_and_answer(place, &arrived, cut, budgets, &mut send);
+            budgets.charge(self.meet_and_answer(place, &arrived, cut, outside));
         }
     }
 
-    /// The rest of [`Demux::take_batch`] for a datagram that may be anybody's.
+    /// The rest of [`Demux::take_batch`] for a datagram that may be anybody's. Returns whose it was.
     #[inline(never)]
     fn meet_and_answer(
         &mut self,
         place: usize,
         arrived: &Arrived<'_>,
         cut: bool,
-        budgets: &mut Budgets,
-        send: &mut impl FnMut(&Reply<'_>) -> Result<(), SendDropReason>,
-    ) {
-        let (whose, has_reply) = self.meet(place, arrived, cut);
-        budgets.charge(whose);
+        outside: &mut Outside<'_, '_>,
+    ) -> Whose {
+        let (whose, has_reply) = self.meet(place, arrived, cut, outside.filter.as_deref_mut());
         if has_reply {
             let (from, bytes) = (*arrived.local(), self.replies.bytes());
-            let outcome = send(&Reply { from, to: canonical(*arrived.sender()), bytes });
+            let outcome = (outside.send)(&Reply { from, to: canonical(*arrived.sender()), bytes });
             self.count_send(outcome.map(|()| bytes.len()));
         }
+        whose
     }
 
     /// Gives each datagram from a socket of the peer's own to that peer. Somebody else's, from before the socket was
@@ -174,7 +177,13 @@ impl Demux {
 
     /// Sees what becomes of a datagram that may be anybody's. Returns whose it was, and whether there is a reply to it.
     #[inline(never)]
-    fn meet(&mut self, place: usize, arrived: &Arrived<'_>, cut: bool) -> (Whose, bool) {
+    fn meet(
+        &mut self,
+        place: usize,
+        arrived: &Arrived<'_>,
+        cut: bool,
+        filter: Option<&mut FilterFn<'_>>,
+    ) -> (Whose, bool) {
         let key = self.looked_up.key(place);
         let connection = key.connection();
         let (sender, bytes) = (canonical(*arrived.sender()), arrived.bytes);
@@ -187,9 +196,9 @@ impl Demux {
             (Some(peer), None) => Meeting::Known(peer),
             (None, _) if cut => Meeting::Drop(DropReason::TooLarge),
             (None, id) => {
-                let first = FirstDatagram { sender, bytes, received_at: self.time.now(), id };
+                let mut first = FirstDatagram { id, ..FirstDatagram::new(sender, bytes, self.time.now()) };
                 let rules = Rules { limits: &self.limits, identity: &self.identity, table: &self.table };
-                self.admission.decide(&key, &first, rules, &mut self.replies)
+                self.admission.decide(&key, &mut first, rules, filter, &mut self.replies)
             }
         };
         self.looked_up.unstake();
@@ -206,6 +215,15 @@ impl Demux {
             Meeting::Consume | Meeting::Answer => {
                 self.ledger.count_consumed();
                 return (Whose::Unknown, meeting == Meeting::Answer);
+            }
+            Meeting::AdmitAndConsume | Meeting::AdmitAndAnswer => {
+                let peer = self.admit(key, connection, sender);
+                // Where answers leave from is known by the datagram that nobody receives.
+                if let (Some(local), Some(mailbox)) = (*arrived.local(), self.table.mailbox(peer)) {
+                    mailbox.set_local(local);
+                }
+                self.ledger.count_consumed();
+                return (Whose::Known, meeting == Meeting::AdmitAndAnswer);
             }
         };
         self.deliver_or_lose(peer, sender, arrived, cut);

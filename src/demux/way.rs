@@ -101,4 +101,9 @@ impl Mailbox {
     pub(crate) fn local(&self) -> Option<IpAddr> {
         self.contents().rare.as_ref().and_then(|rare| rare.local)
     }
+
+    /// Takes note of which address of this host the remote has spoken to, where no packet tells it.
+    pub(super) fn set_local(&self, local: IpAddr) {
+        self.contents().rare().local = Some(local);
+    }
 }

@@ -2,27 +2,29 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::address::canonical;
 use crate::datagram::ReceiveBatch;
-use crate::demux::{Budgets, Demux};
+use crate::demux::{Budgets, Demux, FilterFn, Outside, Reply};
 use crate::error::PutError;
 use crate::socket::{Sink, Transport, send, send_drop_reason};
 
 /// One poll's way from the socket to the core.
-pub(super) struct PortIntake<'a> {
+pub(super) struct PortIntake<'a, 'f> {
     pub(super) transport: &'a dyn Transport,
     pub(super) demux: &'a mut Demux,
     pub(super) budgets: Budgets,
+    pub(super) filter: Option<&'a mut FilterFn<'f>>,
 }
 
-impl Sink for PortIntake<'_> {
+impl Sink for PortIntake<'_, '_> {
     fn budget(&self) -> usize {
         self.budgets.least()
     }
 
     fn take(&mut self, batch: &ReceiveBatch) {
-        let transport = self.transport;
-        self.demux.take_batch(batch, &mut self.budgets, |reply| {
+        let (transport, filter) = (self.transport, self.filter.as_deref_mut());
+        let send = |reply: &Reply<'_>| {
             send(transport, reply.from, reply.bytes, reply.to).map_err(|error| send_drop_reason(&error))
-        });
+        };
+        self.demux.take_batch(batch, &mut self.budgets, &mut Outside { filter, send: &send });
     }
 
     fn truncated(&mut self) {

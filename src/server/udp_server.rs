@@ -10,7 +10,9 @@ use super::routes::Routes;
 use crate::address::canonical;
 use crate::clock::Clock;
 use crate::datagram::ReceiveBatch;
-use crate::demux::{Budgets, ConnectionId, Demux, Filter, FirstDatagram, Limits, Moved, NotConnected, Verdict};
+use crate::demux::{
+    Budgets, ConnectionId, Demux, Filter, FilterFn, FirstDatagram, Limits, Moved, NotConnected, Verdict,
+};
 use crate::error::{BindError, ConfigError, ConnectError, DedicateError, PollError, PutError, UnknownPeer, WaitError};
 use crate::notices::Notices;
 use crate::peer::{PacketPeerUdp, SocketWait, Switch, WaitOutcome, Waker};
@@ -191,7 +193,7 @@ impl UdpServer {
     /// has been closed and all peers have ended.
     pub fn poll(&mut self) -> Result<PollReport, PollError> {
         let now = self.now();
-        self.poll_by(now, now)
+        self.poll_by(now, now, None)
     }
 
     /// As [`poll`](Self::poll), at a time of the caller's: for replays, for tests, and for a clock that stands still
@@ -201,11 +203,67 @@ impl UdpServer {
     ///
     /// As [`poll`](Self::poll).
     pub fn poll_at(&mut self, now: Instant) -> Result<PollReport, PollError> {
-        self.poll_by(now, self.now())
+        self.poll_by(now, self.now(), None)
+    }
+
+    /// As [`poll`](Self::poll), and asks `filter` about the datagrams of unknown senders, for this poll and instead of
+    /// the one that is [set](Self::set_filter): one that may borrow, and change, what the program has at hand. What is
+    /// said there holds for it too, also if it panics.
+    ///
+    /// ```
+    /// use packetpeer::{UdpServer, Verdict};
+    /// # use std::collections::HashSet;
+    /// # use std::net::IpAddr;
+    ///
+    /// let mut server = UdpServer::new();
+    /// server.listen("127.0.0.1:0")?;
+    /// # let banned: HashSet<IpAddr> = HashSet::new();
+    /// let mut refused = 0;
+    /// server.poll_with(|datagram, reply| {
+    ///     if banned.contains(&datagram.sender.ip()) {
+    ///         refused += 1;
+    ///         return Verdict::Ignore;
+    ///     }
+    ///     if !datagram.has_room {
+    ///         reply.extend_from_slice(b"F"); // the server is full
+    ///         return Verdict::Reply;
+    ///     }
+    ///     Verdict::Accept
+    /// })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`poll`](Self::poll).
+    pub fn poll_with(
+        &mut self,
+        mut filter: impl FnMut(&FirstDatagram<'_>, &mut Vec<u8>) -> Verdict,
+    ) -> Result<PollReport, PollError> {
+        let now = self.now();
+        self.poll_by(now, now, Some(&mut filter))
+    }
+
+    /// As [`poll_with`](Self::poll_with), at a time of the caller's, as [`poll_at`](Self::poll_at).
+    ///
+    /// # Errors
+    ///
+    /// As [`poll`](Self::poll).
+    pub fn poll_at_with(
+        &mut self,
+        now: Instant,
+        mut filter: impl FnMut(&FirstDatagram<'_>, &mut Vec<u8>) -> Verdict,
+    ) -> Result<PollReport, PollError> {
+        self.poll_by(now, self.now(), Some(&mut filter))
     }
 
     /// Polls at `now`, which by the transport's clock is `by_transport`.
-    fn poll_by(&mut self, now: Instant, by_transport: Instant) -> Result<PollReport, PollError> {
+    fn poll_by(
+        &mut self,
+        now: Instant,
+        by_transport: Instant,
+        filter: Option<&mut FilterFn<'_>>,
+    ) -> Result<PollReport, PollError> {
         self.flush()?;
         let Listening { transport, batch, polled_at } = self.listening.as_mut().ok_or(PollError::NotOpen)?;
         *polled_at = by_transport;
@@ -218,6 +276,7 @@ impl UdpServer {
             budgets: Budgets { known: budget - for_own + left, unknown: self.demux.limits().max_unknown_per_poll },
             transport: transport.get().io(),
             demux: &mut self.demux,
+            filter,
         };
         match receive_all(transport.get().io(), batch, &mut intake) {
             Ok(left) => {

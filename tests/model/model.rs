@@ -40,6 +40,7 @@ pub(crate) struct Model {
     pub(crate) draining: bool,
     pub(crate) filter: Option<Style>,
     pub(crate) filter_asked: u64,
+    pub(crate) filter_had_room: u64,
     replies_left: usize,
     pub(crate) parties: BTreeMap<usize, Party>,
     own_sockets: Vec<OwnSocket>,
@@ -103,6 +104,7 @@ impl Model {
             draining: false,
             filter: None,
             filter_asked: 0,
+            filter_had_room: 0,
             replies_left: 0,
             parties: BTreeMap::new(),
             own_sockets: Vec::new(),
@@ -147,7 +149,16 @@ impl Model {
         self.now = self.told + (self.clock - self.clock_when_told);
     }
 
-    pub(crate) fn poll(&mut self, at: Duration) -> PollReport {
+    /// With a filter for this poll alone, if there is one.
+    pub(crate) fn poll_with(&mut self, at: Duration, filter: Option<Style>) -> PollReport {
+        let set = self.filter;
+        self.filter = filter.or(set);
+        let report = self.poll(at);
+        self.filter = set;
+        report
+    }
+
+    fn poll(&mut self, at: Duration) -> PollReport {
         self.flush();
         self.report = PollReport::default();
         self.tell(at);

@@ -128,12 +128,16 @@ pub(crate) enum Style {
 
 /// What a filter of this style answers, and what it writes.
 pub(crate) fn decide(style: Style, bytes: &[u8]) -> (Verdict, Vec<u8>) {
-    let by_kind = |kind: u8| match kind >> 1 & 7 {
+    let by_kind = |kind: u8| match kind >> 1 & 15 {
         0 => (Verdict::Ignore, repeated(bytes, 1)),
         1 => (Verdict::Consume, repeated(bytes, 1)),
         2 => (Verdict::Reply, repeated(bytes, bytes.len())),
         3 => (Verdict::Reply, repeated(bytes, bytes.len() - 1)),
         4 => (Verdict::Reply, repeated(bytes, bytes.len() + 1)),
+        5 | 6 => (Verdict::AcceptAndConsume, repeated(bytes, 1)),
+        7 => (Verdict::AcceptAndReply, repeated(bytes, bytes.len())),
+        8 => (Verdict::AcceptAndReply, repeated(bytes, bytes.len() - 1)),
+        9 => (Verdict::AcceptAndReply, repeated(bytes, bytes.len() + 1)),
         _ => (Verdict::Accept, repeated(bytes, 1)),
     };
     match style {

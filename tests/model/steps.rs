@@ -40,8 +40,12 @@ pub(crate) enum Step {
     Advance {
         millis: u64,
     },
-    Poll,
+    /// With a filter for this poll alone, or the one that is set.
+    Poll {
+        filter: Option<Style>,
+    },
     PollAt {
+        filter: Option<Style>,
         millis_from_now: i64,
     },
     Take,
@@ -195,8 +199,11 @@ impl Dice {
     fn time(&mut self) -> Step {
         match self.0.u32(..20) {
             0..5 => Step::Advance { millis: self.one_of(&[1, 100, 500, 999, 1000, 3000, 31_000]) },
-            5..16 => Step::Poll,
-            _ => Step::PollAt { millis_from_now: self.one_of(&[-5000, -1000, -1, 0, 1, 400, 1000, 31_000]) },
+            5..16 => Step::Poll { filter: self.style_for_a_poll() },
+            _ => Step::PollAt {
+                filter: self.style_for_a_poll(),
+                millis_from_now: self.one_of(&[-5000, -1000, -1, 0, 1, 400, 1000, 31_000]),
+            },
         }
     }
 
@@ -254,6 +261,10 @@ impl Dice {
             7 => Step::MaxPending { connections: self.0.usize(..4) },
             _ => Step::Limits { limits: self.limits().into() },
         }
+    }
+
+    fn style_for_a_poll(&mut self) -> Option<Style> {
+        if self.0.u32(..4) == 0 { self.style() } else { None }
     }
 
     fn style(&mut self) -> Option<Style> {

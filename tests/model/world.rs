@@ -11,7 +11,7 @@ use packetpeer::error::{BindError, ConnectError, DedicateError, PutError};
 use packetpeer::identity::{ConnectionId, Switch};
 use packetpeer::sim::Network;
 use packetpeer::stats::{PeerStats, ReceiveDrops, SendDrops};
-use packetpeer::{Limits, PacketPeerUdp, PeerId, UdpServer};
+use packetpeer::{FirstDatagram, Limits, PacketPeerUdp, PeerId, UdpServer, Verdict};
 
 use crate::model::{Model, Waiting};
 use crate::rig::Rig;
@@ -35,11 +35,28 @@ pub(crate) struct World {
     handles: Vec<Handle>,
     /// Every id that was ever given, and the model's name for it.
     ids: Vec<(PeerId, usize)>,
-    filter_asked: Arc<AtomicU64>,
+    asked: Arc<Asked>,
     /// Datagrams made so far: each bears its number.
     marks: u32,
     model: Model,
     before: Before,
+}
+
+/// How often filters were asked, and how often they were told that there is room.
+#[derive(Default)]
+struct Asked {
+    questions: AtomicU64,
+    with_room: AtomicU64,
+}
+
+impl Asked {
+    fn decide(&self, style: Style, datagram: &FirstDatagram<'_>, reply: &mut Vec<u8>) -> Verdict {
+        self.questions.fetch_add(1, Ordering::Relaxed);
+        self.with_room.fetch_add(u64::from(datagram.has_room), Ordering::Relaxed);
+        let (verdict, bytes) = decide(style, datagram.bytes);
+        reply.extend(bytes);
+        verdict
+    }
 }
 
 struct Client {
@@ -83,7 +100,7 @@ impl World {
             clients: CLIENTS.iter().map(|addr| Client::new(&network, addr.parse().unwrap())).collect(),
             handles: Vec::new(),
             ids: Vec::new(),
-            filter_asked: Arc::default(),
+            asked: Arc::default(),
             marks: 0,
             model,
             before: Before::default(),
@@ -99,8 +116,8 @@ impl World {
             Step::Reroute { client, way } => self.reroute(client, way),
             Step::Collect { client } => self.collect(client)?,
             Step::Advance { millis } => self.advance(Duration::from_millis(millis)),
-            Step::Poll => self.poll(None)?,
-            Step::PollAt { millis_from_now } => self.poll(Some(millis_from_now))?,
+            Step::Poll { filter } => self.poll(None, filter)?,
+            Step::PollAt { filter, millis_from_now } => self.poll(Some(millis_from_now), filter)?,
             Step::Take => self.take()?,
             Step::Get { handle } => self.with_handle(handle, Handle::get).map(drop)?,
             Step::GetAll { handle } => while self.with_handle(handle, Handle::get)? {},
@@ -217,16 +234,20 @@ impl World {
     // -----------------------------------------------------------------------------------------------------------------
     // The server.
 
-    fn poll(&mut self, millis_from_now: Option<i64>) -> Result<(), String> {
+    fn poll(&mut self, millis_from_now: Option<i64>, filter: Option<Style>) -> Result<(), String> {
         let now = self.network.elapsed();
-        let (report, at) = match millis_from_now {
-            None => (self.server.poll(), now),
-            Some(millis) => {
-                let by = Duration::from_millis(millis.unsigned_abs());
-                let early = millis < 0;
-                let instant = if early { self.network.now() - by } else { self.network.now() + by };
-                (self.server.poll_at(instant), if early { now.saturating_sub(by) } else { now + by })
-            }
+        let asked = &self.asked;
+        let lent = filter
+            .map(|style| move |datagram: &FirstDatagram<'_>, reply: &mut Vec<u8>| asked.decide(style, datagram, reply));
+        let by = Duration::from_millis(millis_from_now.unwrap_or(0).unsigned_abs());
+        let early = millis_from_now.is_some_and(|millis| millis < 0);
+        let at = if early { now.saturating_sub(by) } else { now + by };
+        let instant = if early { self.network.now() - by } else { self.network.now() + by };
+        let report = match (millis_from_now, lent) {
+            (None, None) => self.server.poll(),
+            (None, Some(lent)) => self.server.poll_with(lent),
+            (Some(_), None) => self.server.poll_at(instant),
+            (Some(_), Some(lent)) => self.server.poll_at_with(instant, lent),
         };
         if self.model.listening.is_none() {
             return holds("a closed server does not poll", report.is_err());
@@ -235,7 +256,7 @@ impl World {
         let limits = self.server.limits();
         let budget = limits.max_known_per_poll + limits.max_unknown_per_poll;
         holds("a poll takes no more than its budgets", report.received <= budget)?;
-        agree("the report", &report, &self.model.poll(at))
+        agree("the report", &report, &self.model.poll_with(at, filter))
     }
 
     fn take(&mut self) -> Result<(), String> {
@@ -355,13 +376,8 @@ impl World {
     fn set_filter(&mut self, style: Option<Style>) {
         self.model.filter = style;
         let Some(style) = style else { return self.server.clear_filter() };
-        let asked = Arc::clone(&self.filter_asked);
-        self.server.set_filter(move |datagram, answer| {
-            asked.fetch_add(1, Ordering::Relaxed);
-            let (verdict, reply) = decide(style, datagram.bytes);
-            answer.extend(reply);
-            verdict
-        });
+        let asked = Arc::clone(&self.asked);
+        self.server.set_filter(move |datagram, reply| asked.decide(style, datagram, reply));
     }
 
     fn set_limits(&mut self, limits: &Limits) -> Result<(), String> {

@@ -25,13 +25,15 @@ pub(super) enum Move {
 
 /// What a filter does.
 #[derive(Debug, Clone, Copy)]
-enum Style {
+pub(super) enum Style {
     /// It follows the first byte.
     ByKind,
     Ignore,
     Consume,
     Accept,
     Reply,
+    AcceptAndConsume,
+    AcceptAndReply,
 }
 
 impl Known {
@@ -109,21 +111,28 @@ fn write_reply(question: &[u8], reply: &mut Vec<u8>, answers: &Mutex<u64>) {
 }
 
 impl Style {
-    fn decide(self, datagram: &FirstDatagram<'_>, reply: &mut Vec<u8>, answers: &Mutex<u64>) -> Verdict {
+    pub(super) fn decide(self, datagram: &FirstDatagram<'_>, reply: &mut Vec<u8>, answers: &Mutex<u64>) -> Verdict {
         let verdict = match self {
-            Self::ByKind => match kind(datagram.bytes) & 3 {
+            Self::ByKind => match kind(datagram.bytes) & 7 {
                 0 => Verdict::Accept,
                 1 => Verdict::Ignore,
                 2 => Verdict::Consume,
-                _ => Verdict::Reply,
+                3 | 7 => Verdict::Reply,
+                4 => Verdict::AcceptAndConsume,
+                5 => Verdict::AcceptAndReply,
+                _ => Verdict::Accept,
             },
             Self::Ignore => Verdict::Ignore,
             Self::Consume => Verdict::Consume,
             Self::Accept => Verdict::Accept,
             Self::Reply => Verdict::Reply,
+            Self::AcceptAndConsume => Verdict::AcceptAndConsume,
+            Self::AcceptAndReply => Verdict::AcceptAndReply,
         };
         match verdict {
-            Verdict::Reply => write_reply(datagram.bytes, reply, answers),
+            // Where there is no room it is thrown away, unless it is a reply in any case.
+            Verdict::AcceptAndReply if !datagram.has_room => reply.push(0xee),
+            Verdict::Reply | Verdict::AcceptAndReply => write_reply(datagram.bytes, reply, answers),
             // What is written and not to be sent is nobody's.
             _ => reply.push(0xee),
         }
@@ -138,14 +147,24 @@ impl Style {
 
 impl World {
     pub(super) fn change_filter(&mut self, input: &mut Input<'_>) {
-        let style = match input.below(8) {
-            0 => return self.server.clear_filter(),
-            1 => Style::Ignore,
-            2 => Style::Consume,
-            3 => Style::Accept,
-            4 => Style::Reply,
-            _ => Style::ByKind,
-        };
-        style.set(&mut self.server, &self.answers);
+        match Style::read(input) {
+            None => self.server.clear_filter(),
+            Some(style) => style.set(&mut self.server, &self.answers),
+        }
+    }
+}
+
+impl Style {
+    pub(super) fn read(input: &mut Input<'_>) -> Option<Self> {
+        Some(match input.below(10) {
+            0 => return None,
+            1 => Self::Ignore,
+            2 => Self::Consume,
+            3 => Self::Accept,
+            4 => Self::Reply,
+            5 => Self::AcceptAndConsume,
+            6 => Self::AcceptAndReply,
+            _ => Self::ByKind,
+        })
     }
 }

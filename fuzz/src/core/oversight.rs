@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use packetpeer::identity::Switch;
-use packetpeer::{CloseReason, PeerId};
+use packetpeer::stats::ServerStats;
+use packetpeer::{CloseReason, PeerId, UdpServer};
 
 use super::World;
 use crate::wire::Accepted;
@@ -45,6 +46,15 @@ impl Oversight {
 
     pub(super) fn hold(&mut self, peer: PeerId, clock: Instant) {
         self.held_since.insert(peer, self.told + (clock - self.clock_when_told));
+    }
+
+    /// A filter that is lent for a poll is asked about each datagram that makes a connection, and each that a filter
+    /// can drop.
+    pub(super) fn check_lent(&self, asked: u64, before: &ServerStats, server: &UdpServer) {
+        let since = server.stats().since(before);
+        let decided = since.connections.opened + since.drops.filtered;
+        assert!(decided <= asked, "{decided} decided by a filter that was asked {asked} times");
+        assert!(asked <= since.received, "asked {asked} times about {}", since.received);
     }
 
     /// What a peer puts leaves by the socket that it has for itself, at once or from some time on, also when it has

@@ -10,6 +10,7 @@ use packetpeer::limits::{AfterClose, IpPrefix, QueueLimits, WhenFull};
 use packetpeer::stats::FlushReport;
 use packetpeer::{PacketPeerUdp, PeerId, PeerState, SendMode};
 
+use super::identity::Style;
 use super::settings::{address, change, limits};
 use super::{
     Arrival, BROADCAST, DATAGRAMS, HANDLES, Handle, KEPT, NUMBERED, PUT, SENT_TO, World, canonical, check_kept,
@@ -55,8 +56,14 @@ impl World {
             250 | 251 => self.fail_a_setup(input),
             252 => self.start_over(),
             253 => self.exempt(input),
+            254 => self.poll_with_a_filter(input),
             _ => self.poll_now(),
         }
+    }
+
+    fn poll_with_a_filter(&mut self, input: &mut Input<'_>) {
+        let (filter, now) = (Style::read(input), self.wire.state().now);
+        self.poll_with(now, filter);
     }
 
     /// Datagrams arrive, at the port listened on or at a peer's own.

@@ -229,20 +229,49 @@ impl Model {
         if self.refused.iter().any(|&(refused, until)| refused == who && self.now < until) {
             return self.turn_away(|drops| &mut drops.refused);
         }
-        if let Some(style) = self.filter {
-            self.filter_asked += 1;
-            match decide(style, bytes) {
-                (Verdict::Ignore, _) => return self.turn_away(|drops| &mut drops.filtered),
-                (Verdict::Consume, _) => {
-                    self.stats.consumed += 1;
-                    self.report.consumed += 1;
-                    return Sorted::Unknown;
-                }
-                (Verdict::Reply, reply) => return self.answer(None, datagram, &reply),
-                _ => {}
+        let obstacle = self.obstacle(who, datagram.sender);
+        let (verdict, reply) = match self.filter {
+            None => (Verdict::Accept, Vec::new()),
+            Some(style) => {
+                self.filter_asked += 1;
+                self.filter_had_room += u64::from(obstacle.is_none());
+                decide(style, bytes)
+            }
+        };
+        match verdict {
+            Verdict::Ignore => return self.turn_away(|drops| &mut drops.filtered),
+            Verdict::Consume => {
+                self.count_consumed();
+                return Sorted::Unknown;
+            }
+            Verdict::Reply => return self.answer(None, datagram, &reply),
+            _ => {}
+        }
+        if let Some(reason) = obstacle {
+            return self.turn_away(reason);
+        }
+        let answers = verdict == Verdict::AcceptAndReply;
+        if answers {
+            if let Err(reason) = self.permit(datagram, &reply) {
+                return self.turn_away(reason);
             }
         }
-        self.admit(who, datagram)
+        let name = self.admit(who, datagram.sender);
+        if verdict == Verdict::Accept {
+            self.hear(name, datagram);
+            return Sorted::Known;
+        }
+        self.party(name).local = datagram.local;
+        self.count_consumed();
+        if answers {
+            let _ = self.send_stateless(datagram.sender, datagram.local, &reply);
+        }
+        Sorted::Known
+    }
+
+    fn count_consumed(&mut self) {
+        self.stats.consumed += 1;
+        self.report.consumed += 1;
     }
 
     fn turn_away_or_refuse(&mut self, name: Option<usize>, bytes: &[u8], reason: super::DropCounter) -> Sorted {
@@ -259,44 +288,56 @@ impl Model {
 
     /// Sends back what a function of the caller's has written, to somebody unknown or on a move of somebody known.
     fn answer(&mut self, name: Option<usize>, datagram: &Datagram<'_>, reply: &[u8]) -> Sorted {
-        let reason: super::DropCounter = if reply.len() > datagram.bytes.len() {
-            |drops| &mut drops.reply_too_long
-        } else if self.replies_left == 0 {
-            |drops| &mut drops.reply_budget
-        } else {
-            self.replies_left -= 1;
-            self.stats.consumed += 1;
-            self.report.consumed += 1;
-            let _ = self.send_stateless(datagram.sender, datagram.local, reply);
-            return Sorted::Unknown;
-        };
-        self.turn_away_or_refuse(name, datagram.bytes, reason)
+        match self.permit(datagram, reply) {
+            Ok(()) => {
+                self.count_consumed();
+                let _ = self.send_stateless(datagram.sender, datagram.local, reply);
+                Sorted::Unknown
+            }
+            Err(reason) => self.turn_away_or_refuse(name, datagram.bytes, reason),
+        }
     }
 
-    fn admit(&mut self, who: Who, datagram: &Datagram<'_>) -> Sorted {
-        let sender = datagram.sender;
+    /// Whether a reply may go, which then is one less for this poll.
+    fn permit(&mut self, datagram: &Datagram<'_>, reply: &[u8]) -> Result<(), super::DropCounter> {
+        if reply.len() > datagram.bytes.len() {
+            return Err(|drops| &mut drops.reply_too_long);
+        }
+        if self.replies_left == 0 {
+            return Err(|drops| &mut drops.reply_budget);
+        }
+        self.replies_left -= 1;
+        Ok(())
+    }
+
+    /// What stands in the way of a connection.
+    fn obstacle(&self, who: Who, sender: SocketAddr) -> Option<super::DropCounter> {
         let is_nobody = matches!(who, Who::Addr(_)) && self.setup.ids.is_some_and(|ids| !ids.by_address);
         let counts = self.counts(sender);
         let pending = self.pending().filter(|(_, party)| party.counts_with(sender.ip())).count();
         let known = self.names(|party| party.known && party.counts_with(sender.ip())).len();
         if is_nobody {
-            return self.turn_away(|drops| &mut drops.no_id);
+            Some(|drops| &mut drops.no_id)
         } else if self.draining {
-            return self.turn_away(|drops| &mut drops.draining);
+            Some(|drops| &mut drops.draining)
         } else if self.pending().count() >= self.limits.max_pending_connections {
-            return self.turn_away(|drops| &mut drops.pending_full);
+            Some(|drops| &mut drops.pending_full)
         } else if self.known_count() >= self.limits.max_peers {
-            return self.turn_away(|drops| &mut drops.peers_full);
+            Some(|drops| &mut drops.peers_full)
         } else if counts && pending >= self.limits.max_pending_per_ip {
-            return self.turn_away(|drops| &mut drops.pending_per_ip_full);
+            Some(|drops| &mut drops.pending_per_ip_full)
         } else if counts && self.limits.max_peers_per_ip.is_some_and(|max| known >= max) {
-            return self.turn_away(|drops| &mut drops.peers_per_ip_full);
+            Some(|drops| &mut drops.peers_per_ip_full)
+        } else {
+            None
         }
+    }
+
+    fn admit(&mut self, who: Who, sender: SocketAddr) -> usize {
         let name = self.add(who, sender, Stage::Pending { since: self.now });
         self.stats.connections.opened += 1;
         self.report.new_connections += 1;
-        self.hear(name, datagram);
-        Sorted::Known
+        name
     }
 
     /// By which id somebody is known.

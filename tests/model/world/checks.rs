@@ -42,7 +42,8 @@ impl World {
         agree("is draining", &self.server.is_draining(), &model.draining)?;
         agree("is drained", &self.server.is_drained(), &(model.draining && model.peer_count() == 0))?;
         agree("is listening", &self.server.is_listening(), &model.listening.is_some())?;
-        agree("questions to the filter", &self.filter_asked.load(Ordering::Relaxed), &model.filter_asked)?;
+        agree("questions to the filter", &self.asked.questions.load(Ordering::Relaxed), &model.filter_asked)?;
+        agree("questions with room", &self.asked.with_room.load(Ordering::Relaxed), &model.filter_had_room)?;
         agree("what the network lost", &self.network.lost(), &model.wire.lost)?;
         self.check_tables()?;
         self.check_who_is_there()?;
@@ -148,7 +149,7 @@ impl World {
         self.ready()?;
         self.ended()?;
         self.moved()?;
-        let steps = [Step::SendRoom { datagrams: usize::MAX }, Step::DropAllHandles, Step::Poll];
+        let steps = [Step::SendRoom { datagrams: usize::MAX }, Step::DropAllHandles, Step::Poll { filter: None }];
         for step in steps {
             self.step(&step)?;
             self.check()?;
