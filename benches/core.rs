@@ -10,12 +10,14 @@
 
 use std::error::Error;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use packetpeer::socket::{BindOptions, Interrupt, ReceiveBatch, Transport, TransportFactory};
+use packetpeer::socket::{
+    self, BindOptions, Interrupt, ReceiveBatch, SendBatch, Transport, TransportFactory, send_one_by_one,
+};
 use packetpeer::{Limits, PacketPeerUdp, PeerId, SendMode, ServerConfig, UdpServer};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -303,8 +305,9 @@ impl TransportFactory for Wires {
         Ok(Box::new(End(Arc::clone(&self.0))))
     }
 
-    fn now(&self) -> Instant {
-        self.0.start
+    fn clock(&self) -> socket::Clock {
+        let wire = Arc::clone(&self.0);
+        socket::Clock::new(move || wire.start + Duration::from_millis(wire.milliseconds.load(Relaxed)))
     }
 }
 
@@ -312,6 +315,10 @@ impl TransportFactory for Wires {
 struct End(Arc<Wire>);
 
 impl Transport for End {
+    fn inner(&self) -> Option<&dyn Transport> {
+        None
+    }
+
     // By themselves, so that callgrind can tell what is the crate's from what is the wire's.
     #[inline(never)]
     fn receive(&self, batch: &mut ReceiveBatch) -> io::Result<()> {
@@ -329,9 +336,17 @@ impl Transport for End {
     }
 
     #[inline(never)]
-    fn send_to(&self, bytes: &[u8], _to: SocketAddr) -> io::Result<()> {
+    fn send(&self, bytes: &[u8], _to: SocketAddr, _from: Option<IpAddr>) -> io::Result<()> {
         self.0.sent.fetch_add(bytes.len(), Relaxed);
         Ok(())
+    }
+
+    fn send_batch(&self, batch: &SendBatch<'_>) -> io::Result<usize> {
+        send_one_by_one(self, batch)
+    }
+
+    fn max_segments(&self) -> usize {
+        1
     }
 
     fn connect(&mut self, _remote: SocketAddr) -> io::Result<SocketAddr> {
@@ -340,14 +355,6 @@ impl Transport for End {
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
         Ok((Ipv4Addr::new(10, 0, 0, 0), 1).into())
-    }
-
-    fn now(&self) -> Instant {
-        self.0.start + Duration::from_millis(self.0.milliseconds.load(Relaxed))
-    }
-
-    fn is_virtual(&self) -> bool {
-        true
     }
 
     fn wait(&self, _timeout: Option<Duration>, _interrupt: Option<&Interrupt>) -> io::Result<bool> {

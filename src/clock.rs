@@ -8,8 +8,7 @@ use std::time::Instant;
 /// sockets it makes. Clones are the same clock.
 ///
 /// They ask for it once, when they are made, and then read it once per poll and wherever something is timed between two
-/// polls;
-/// [`PacketPeerUdp::now`](crate::PacketPeerUdp::now) tells what it shows. Layers above should take their time from there,
+/// polls; `now` of servers and peers tells what it shows. Layers above should take their time from there,
 /// or from the `now` that they are polled with, and not from [`Instant::now`]: then they run in virtual time as well.
 ///
 /// ```
@@ -37,11 +36,12 @@ impl Clock {
         Self { hand: None }
     }
 
-    /// A virtual clock, which shows what `now` returns. It stands still until somebody moves it, so nobody waits for it:
-    /// a `wait` of servers and peers in virtual time returns at once.
+    /// A virtual clock, which shows what `now` returns. It stands still until somebody moves it, so nobody waits for a
+    /// time of it: the `wait` of a server or a peer returns as soon as its transport says that nothing has come, which
+    /// one in virtual time says at once.
     ///
-    /// `now` is called from any thread, within polls: it should be quick, must not panic and should never go back; where
-    /// it does, servers count it as standing still.
+    /// `now` is called from any thread, within polls: it should be quick and must not panic. It should never go back;
+    /// where it does, servers count it as standing still.
     pub fn new(now: impl Fn() -> Instant + Send + Sync + 'static) -> Self {
         Self { hand: Some(Arc::new(now)) }
     }

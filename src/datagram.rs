@@ -81,6 +81,12 @@ impl ReceiveBatch {
         self.commit(datagram.sender, len, datagram.cut || datagram.bytes.len() > len, datagram.local);
     }
 
+    /// Bytes that there are for each datagram. A transport that takes something off those it hands on receives into a
+    /// batch with so much more.
+    pub fn slot_len(&self) -> usize {
+        self.slot_len
+    }
+
     /// How many more datagrams are asked for.
     pub fn room(&self) -> usize {
         self.limit.saturating_sub(self.received.len())

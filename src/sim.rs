@@ -178,6 +178,34 @@
 //! Polled all the time, half of them are late by some 0.02 ms, or 1 ms while others want the processors, as
 //! `cargo test --release --test conditioned -- --nocapture | grep '|'` prints it.
 //!
+//! # Other transports in the same time
+//!
+//! A stream, a relay or whatever else a game has beside its datagrams can live on the same network: a [`Network`] lends
+//! its [`clock`](Network::clock), says which [`link`](Network::link) holds between two addresses, also when that has been
+//! changed, and derives a [`seed`](Network::seed) for each purpose. An [`InFlight`] queue then treats what is sent as
+//! the network treats its datagrams.
+//!
+//! Nobody has to be told that the clock has moved: such a transport is polled like everything else, looks at the clock
+//! (or at the `now` it is handed), and takes what has become [due](InFlight::due). Where answers matter, step to whatever
+//! comes first, the network's [`next_arrival`](Network::next_arrival) or the queue's [`next_due`](InFlight::next_due).
+//!
+//! ```
+//! use std::time::Duration;
+//! use packetpeer::sim::{InFlight, Link, LinkEnd, Network};
+//!
+//! let network = Network::with_seed(7);
+//! network.set_link(LinkEnd::Any, LinkEnd::Any, Link::new().latency(Duration::from_millis(30)));
+//! let (clock, start) = (network.clock(), network.now());
+//! let mut way = InFlight::new(network.seed("chat 10.0.0.2 > 10.0.0.1"));
+//!
+//! way.send("hello", 5, &network.link([10, 0, 0, 2], [10, 0, 0, 1]), clock.now());
+//! network.advance(way.next_due().unwrap() - clock.now());
+//! assert_eq!(way.due(clock.now()).unwrap().item, "hello");
+//! assert_eq!(clock.now() - start, Duration::from_millis(30));
+//! ```
+//!
+//! In the repository `tests/lent.rs` has a small stream that loses nothing, beside a server and a client by UDP.
+//!
 //! # Real sockets
 //!
 //! Between real programs, [`Conditioned`] puts the same link around the sockets of any other
@@ -192,6 +220,7 @@ mod fast_hash;
 mod holding_link;
 mod host;
 mod host_transport;
+mod in_flight;
 mod link;
 mod link_control;
 mod link_end;
@@ -204,6 +233,7 @@ mod schedule;
 
 pub use conditioned::Conditioned;
 pub use host::Host;
+pub use in_flight::{Arrival, Fate, InFlight};
 pub use link::{BurstLoss, Link, LinkStats};
 pub use link_control::LinkControl;
 pub use link_end::LinkEnd;

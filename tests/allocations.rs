@@ -9,7 +9,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -17,7 +17,9 @@ use std::time::{Duration, Instant};
 use packetpeer::identity::{ConnectionId, ConnectionIds, Identity};
 use packetpeer::limits::AfterClose;
 use packetpeer::sim::Network;
-use packetpeer::socket::{BindAddr, BindOptions, Interrupt, ReceiveBatch, Transport, TransportFactory};
+use packetpeer::socket::{
+    BindAddr, BindOptions, Clock, Interrupt, ReceiveBatch, SendBatch, Transport, TransportFactory, send_one_by_one,
+};
 use packetpeer::{Limits, PacketPeerUdp, PeerId, Peers, SendMode, ServerConfig, SocketOptions, UdpServer, Verdict};
 
 #[global_allocator]
@@ -542,8 +544,9 @@ impl TransportFactory for Wires {
         Ok(Box::new(End(Arc::clone(&self.0))))
     }
 
-    fn now(&self) -> Instant {
-        self.0.start
+    fn clock(&self) -> Clock {
+        let wire = Arc::clone(&self.0);
+        Clock::new(move || wire.start + Duration::from_millis(wire.milliseconds.load(Relaxed)))
     }
 }
 
@@ -551,6 +554,10 @@ impl TransportFactory for Wires {
 struct End(Arc<Wire>);
 
 impl Transport for End {
+    fn inner(&self) -> Option<&dyn Transport> {
+        None
+    }
+
     fn receive(&self, batch: &mut ReceiveBatch) -> io::Result<()> {
         let first = u32::from(Ipv4Addr::new(10, 0, 0, 1));
         let wire = &*self.0;
@@ -572,7 +579,7 @@ impl Transport for End {
         Ok(())
     }
 
-    fn send_to(&self, bytes: &[u8], _to: SocketAddr) -> io::Result<()> {
+    fn send(&self, bytes: &[u8], _to: SocketAddr, _from: Option<IpAddr>) -> io::Result<()> {
         let wire = &*self.0;
         assert_eq!(bytes, wire.payload);
         let left = wire.takes.load(Relaxed).checked_sub(1).ok_or(io::ErrorKind::WouldBlock)?;
@@ -581,20 +588,20 @@ impl Transport for End {
         Ok(())
     }
 
+    fn send_batch(&self, batch: &SendBatch<'_>) -> io::Result<usize> {
+        send_one_by_one(self, batch)
+    }
+
+    fn max_segments(&self) -> usize {
+        1
+    }
+
     fn connect(&mut self, _remote: SocketAddr) -> io::Result<SocketAddr> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
         Ok((Ipv4Addr::new(10, 0, 0, 0), 1).into())
-    }
-
-    fn now(&self) -> Instant {
-        self.0.start + Duration::from_millis(self.0.milliseconds.load(Relaxed))
-    }
-
-    fn is_virtual(&self) -> bool {
-        true
     }
 
     fn wait(&self, _timeout: Option<Duration>, _interrupt: Option<&Interrupt>) -> io::Result<bool> {
@@ -648,7 +655,7 @@ fn a_waiting_packet_takes_at_most_256_bytes_beside_its_payload() {
             let mut options = BindOptions::new(BindAddr::Addr(([10, 0, 0, 2], 1_000 + port).into()));
             options.receive_buffer = Some(0);
             let socket = network.host([10, 0, 0, 2]).bind(&options).unwrap();
-            socket.send_to(b"", ([10, 0, 0, 1], 7777).into()).unwrap();
+            socket.send(b"", ([10, 0, 0, 1], 7777).into(), None).unwrap();
         }
         server.poll().unwrap();
         peers.extend(std::iter::from_fn(|| server.take_connection()));
@@ -672,7 +679,7 @@ fn a_refused_address_takes_at_most_256_bytes() {
         let mut options = BindOptions::new(BindAddr::Addr(([10, 0, 0, 2], port).into()));
         options.receive_buffer = Some(0);
         let socket = network.host([10, 0, 0, 2]).bind(&options).unwrap();
-        socket.send_to(b"x", ([10, 0, 0, 1], 7777).into()).unwrap();
+        socket.send(b"x", ([10, 0, 0, 1], 7777).into(), None).unwrap();
         server.poll().unwrap();
         drop(server.take_connection());
     };
@@ -704,12 +711,16 @@ impl TransportFactory for RoamersEnd {
         Ok(Box::new(Self(Arc::clone(&self.0))))
     }
 
-    fn now(&self) -> Instant {
-        Instant::now()
+    fn clock(&self) -> Clock {
+        Clock::new(Instant::now)
     }
 }
 
 impl Transport for RoamersEnd {
+    fn inner(&self) -> Option<&dyn Transport> {
+        None
+    }
+
     fn receive(&self, batch: &mut ReceiveBatch) -> io::Result<()> {
         let roamers = &*self.0;
         while roamers.rounds.load(Relaxed) > 0 && !batch.is_full() {
@@ -725,8 +736,16 @@ impl Transport for RoamersEnd {
         Ok(())
     }
 
-    fn send_to(&self, _bytes: &[u8], _to: SocketAddr) -> io::Result<()> {
+    fn send(&self, _bytes: &[u8], _to: SocketAddr, _from: Option<IpAddr>) -> io::Result<()> {
         Ok(())
+    }
+
+    fn send_batch(&self, batch: &SendBatch<'_>) -> io::Result<usize> {
+        send_one_by_one(self, batch)
+    }
+
+    fn max_segments(&self) -> usize {
+        1
     }
 
     fn connect(&mut self, _remote: SocketAddr) -> io::Result<SocketAddr> {
@@ -735,14 +754,6 @@ impl Transport for RoamersEnd {
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
         Ok((Ipv4Addr::new(10, 0, 0, 0), 1).into())
-    }
-
-    fn now(&self) -> Instant {
-        Instant::now()
-    }
-
-    fn is_virtual(&self) -> bool {
-        true
     }
 
     fn wait(&self, _timeout: Option<Duration>, _interrupt: Option<&Interrupt>) -> io::Result<bool> {

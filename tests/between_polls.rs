@@ -2,16 +2,18 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use packetpeer::error::{ConnectError, UnknownPeer};
 use packetpeer::identity::{ConnectionId, ConnectionIds, Identity, Switch};
 use packetpeer::limits::{AfterClose, QueueLimits};
 use packetpeer::sim::Network;
-use packetpeer::socket::{BindAddr, BindOptions, Interrupt, ReceiveBatch, Transport, TransportFactory};
+use packetpeer::socket::{
+    BindAddr, BindOptions, Clock, Interrupt, ReceiveBatch, SendBatch, Transport, TransportFactory, send_one_by_one,
+};
 use packetpeer::{CloseReason, Limits, PacketPeerUdp, PeerId, PeerState, SendMode, ServerConfig, UdpServer, Verdict};
 
 mod util;
@@ -144,7 +146,7 @@ impl Flooded {
     fn poll_after(&mut self, time: Duration) -> usize {
         self.world.server.set_max_pending_connections(0);
         self.world.network.advance(time);
-        (0..100).for_each(|_| self.flood.send_to(b"flood", SERVER).unwrap());
+        (0..100).for_each(|_| self.flood.send(b"flood", SERVER, None).unwrap());
         let report = self.world.poll();
         assert!(report.more_waiting);
         report.idle
@@ -517,12 +519,16 @@ impl TransportFactory for Script {
         Ok(Box::new(self.clone()))
     }
 
-    fn now(&self) -> Instant {
-        self.network.now()
+    fn clock(&self) -> Clock {
+        self.network.clock()
     }
 }
 
 impl Transport for Script {
+    fn inner(&self) -> Option<&dyn Transport> {
+        None
+    }
+
     fn receive(&self, batch: &mut ReceiveBatch) -> io::Result<()> {
         let mut arrivals = self.arrivals.lock().unwrap();
         while !batch.is_full() {
@@ -532,9 +538,17 @@ impl Transport for Script {
         Ok(())
     }
 
-    fn send_to(&self, _bytes: &[u8], to: SocketAddr) -> io::Result<()> {
+    fn send(&self, _bytes: &[u8], to: SocketAddr, _from: Option<IpAddr>) -> io::Result<()> {
         assert_ne!(to.port(), 0, "sent to nobody");
         Ok(())
+    }
+
+    fn send_batch(&self, batch: &SendBatch<'_>) -> io::Result<usize> {
+        send_one_by_one(self, batch)
+    }
+
+    fn max_segments(&self) -> usize {
+        1
     }
 
     fn connect(&mut self, _remote: SocketAddr) -> io::Result<SocketAddr> {
@@ -543,14 +557,6 @@ impl Transport for Script {
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
         Ok(SERVER)
-    }
-
-    fn now(&self) -> Instant {
-        self.network.now()
-    }
-
-    fn is_virtual(&self) -> bool {
-        true
     }
 
     fn wait(&self, _timeout: Option<Duration>, _interrupt: Option<&Interrupt>) -> io::Result<bool> {

@@ -3,14 +3,16 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use packetpeer::sim::{Conditioned, Host, Link, LinkControl, Network};
-use packetpeer::socket::{BindOptions, Interrupt, ReceiveBatch, SystemSockets, Transport, TransportFactory};
+use packetpeer::socket::{
+    BindOptions, Clock, Interrupt, ReceiveBatch, SendBatch, SystemSockets, Transport, TransportFactory, send_one_by_one,
+};
 use packetpeer::{PacketPeerUdp, SendMode, ServerConfig, UdpServer, WaitOutcome};
 
 mod util;
@@ -331,8 +333,8 @@ impl TransportFactory for Refusing {
         Ok(Box::new(RefusingTransport { inner: self.host.bind(options)?, mode: Arc::clone(&self.mode) }))
     }
 
-    fn now(&self) -> Instant {
-        self.host.now()
+    fn clock(&self) -> Clock {
+        self.host.clock()
     }
 }
 
@@ -343,16 +345,28 @@ struct RefusingTransport {
 }
 
 impl Transport for RefusingTransport {
+    fn inner(&self) -> Option<&dyn Transport> {
+        Some(&*self.inner)
+    }
+
     fn receive(&self, batch: &mut ReceiveBatch) -> io::Result<()> {
         self.inner.receive(batch)
     }
 
-    fn send_to(&self, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
+    fn send(&self, bytes: &[u8], to: SocketAddr, from: Option<IpAddr>) -> io::Result<()> {
         match self.mode.load(Ordering::Relaxed) {
-            0 => self.inner.send_to(bytes, to),
+            0 => self.inner.send(bytes, to, from),
             1 => Err(io::ErrorKind::WouldBlock.into()),
             _ => Err(io::ErrorKind::NetworkDown.into()),
         }
+    }
+
+    fn send_batch(&self, batch: &SendBatch<'_>) -> io::Result<usize> {
+        send_one_by_one(self, batch)
+    }
+
+    fn max_segments(&self) -> usize {
+        1
     }
 
     fn connect(&mut self, remote: SocketAddr) -> io::Result<SocketAddr> {
@@ -361,14 +375,6 @@ impl Transport for RefusingTransport {
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
         self.inner.local_addr()
-    }
-
-    fn now(&self) -> Instant {
-        self.inner.now()
-    }
-
-    fn is_virtual(&self) -> bool {
-        true
     }
 
     fn wait(&self, timeout: Option<Duration>, interrupt: Option<&Interrupt>) -> io::Result<bool> {
@@ -551,8 +557,8 @@ impl TransportFactory for Noting {
         Ok(Box::new(NotingTransport { inner: SystemSockets.bind(options)?, sent: Arc::clone(&self.sent) }))
     }
 
-    fn now(&self) -> Instant {
-        SystemSockets.now()
+    fn clock(&self) -> Clock {
+        SystemSockets.clock()
     }
 }
 
@@ -563,13 +569,25 @@ struct NotingTransport {
 }
 
 impl Transport for NotingTransport {
+    fn inner(&self) -> Option<&dyn Transport> {
+        Some(&*self.inner)
+    }
+
     fn receive(&self, batch: &mut ReceiveBatch) -> io::Result<()> {
         self.inner.receive(batch)
     }
 
-    fn send_to(&self, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
+    fn send(&self, bytes: &[u8], to: SocketAddr, from: Option<IpAddr>) -> io::Result<()> {
         self.sent.fetch_add(1, Ordering::Relaxed);
-        self.inner.send_to(bytes, to)
+        self.inner.send(bytes, to, from)
+    }
+
+    fn send_batch(&self, batch: &SendBatch<'_>) -> io::Result<usize> {
+        send_one_by_one(self, batch)
+    }
+
+    fn max_segments(&self) -> usize {
+        1
     }
 
     fn connect(&mut self, remote: SocketAddr) -> io::Result<SocketAddr> {
@@ -578,10 +596,6 @@ impl Transport for NotingTransport {
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
         self.inner.local_addr()
-    }
-
-    fn now(&self) -> Instant {
-        self.inner.now()
     }
 
     fn wait(&self, timeout: Option<Duration>, interrupt: Option<&Interrupt>) -> io::Result<bool> {

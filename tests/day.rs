@@ -108,7 +108,7 @@ impl Day {
             let person = &self.people[self.dice.usize(..PEOPLE)];
             let words = &[b'.'; 300][..self.dice.usize(1..300)];
             let leaves = self.dice.u32(..10) == 0;
-            person.send_to(if leaves { b"goodbye" } else { words }, self.server_addr).unwrap();
+            person.send(if leaves { b"goodbye" } else { words }, self.server_addr, None).unwrap();
         }
     }
 

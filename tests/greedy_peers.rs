@@ -95,7 +95,7 @@ impl Client {
     fn join(network: &Network, server: &mut UdpServer, number: usize) -> Self {
         let addr = SocketAddr::from(([10, 0, 1, number as u8], 1000));
         let socket = network.host(addr.ip()).bind(&BindOptions::new(BindAddr::Addr(addr))).unwrap();
-        socket.send_to(b"", server.local_addr().unwrap()).unwrap();
+        socket.send(b"", server.local_addr().unwrap(), None).unwrap();
         server.poll().unwrap();
         let mut peer = server.take_connection().unwrap();
         assert_eq!(peer.remote_addr(), Some(addr));
@@ -107,7 +107,7 @@ impl Client {
         let mut bytes = [0; 100];
         bytes[..4].copy_from_slice(&self.next.to_le_bytes());
         self.next += 1;
-        self.socket.send_to(&bytes, server).unwrap();
+        self.socket.send(&bytes, server, None).unwrap();
         self.sent.push_back(bytes);
     }
 }

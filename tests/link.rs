@@ -42,7 +42,7 @@ impl Wire {
     }
 
     fn send(&self, bytes: &[u8]) {
-        self.sender.send_to(bytes, (TO, 9).into()).unwrap();
+        self.sender.send(bytes, (TO, 9).into(), None).unwrap();
     }
 
     fn send_number(&self, number: u64) {
@@ -474,7 +474,7 @@ fn who_arrives(network: &Network, from: [u8; 4], to: [u8; 4], link: Link) -> Vec
     network.set_link(from, to, link);
     let (sender, receiver) = (open(network, from), open(network, to));
     let mut wire = Wire { network: network.clone(), sender, receiver, batch: ReceiveBatch::new(1024, 64) };
-    (0..2_000_u64).for_each(|number| wire.sender.send_to(&number.to_le_bytes(), (to, 9).into()).unwrap());
+    (0..2_000_u64).for_each(|number| wire.sender.send(&number.to_le_bytes(), (to, 9).into(), None).unwrap());
     network.advance(Duration::from_secs(1));
     wire.receive_numbers()
 }
@@ -563,7 +563,7 @@ fn the_most_specific_link_holds() {
     let passes = |from: [u8; 4], to: [u8; 4]| {
         let (sender, _receiver) = (open(&network, from), open(&network, to));
         let before = network.link_stats(from, to).passed;
-        (1..=50).for_each(|size| sender.send_to(&vec![0; size], (to, 9).into()).unwrap());
+        (1..=50).for_each(|size| sender.send(&vec![0; size], (to, 9).into(), None).unwrap());
         network.link_stats(from, to).passed - before
     };
     let other = [10, 0, 0, 3];

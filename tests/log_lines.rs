@@ -68,7 +68,7 @@ impl Game {
     }
 
     fn send(&self, from: usize, bytes: &[u8]) {
-        self.sockets[from].send_to(bytes, self.server.local_addr().unwrap()).unwrap();
+        self.sockets[from].send(bytes, self.server.local_addr().unwrap(), None).unwrap();
     }
 
     fn poll(&mut self) {
@@ -191,7 +191,7 @@ fn what_a_stand_alone_peer_has_no_room_for_gives_one_line_per_kind_and_minute() 
     let sender = socket(&network, 0);
     let flood_and_poll = |peer: &mut PacketPeerUdp, datagrams: u32, size, after| {
         network.advance(after);
-        (0..datagrams).for_each(|_| sender.send_to(&[b'!'; 1000][..size], addr_of(peer)).unwrap());
+        (0..datagrams).for_each(|_| sender.send(&[b'!'; 1000][..size], addr_of(peer), None).unwrap());
         peer.poll().unwrap();
         lines()
     };
@@ -291,7 +291,7 @@ fn a_full_send_queue_is_told_once_a_kind_and_minute() {
     let mut server = UdpServer::with_transport(config, network.host([10, 0, 0, 1])).unwrap();
     server.listen("10.0.0.1:7777").unwrap();
     let client = socket(&network, 0);
-    client.send_to(b"hello", server.local_addr().unwrap()).unwrap();
+    client.send(b"hello", server.local_addr().unwrap(), None).unwrap();
     server.poll().unwrap();
     let mut peer = server.take_connection().unwrap();
     let mut put_and_poll = |packets, size, after| {

@@ -9,13 +9,15 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 use std::{env, io};
 
 use packetpeer::identity::{ConnectionId, ConnectionIds, Identity};
-use packetpeer::socket::{BindOptions, Interrupt, ReceiveBatch, Transport, TransportFactory};
+use packetpeer::socket::{
+    BindOptions, Clock, Interrupt, ReceiveBatch, SendBatch, Transport, TransportFactory, send_one_by_one,
+};
 use packetpeer::{Limits, PacketPeerUdp, SendMode, ServerConfig, SocketOptions, UdpServer};
 
 /// Peers of a life.
@@ -91,12 +93,17 @@ impl TransportFactory for Hose {
         Ok(Box::new(self.clone()))
     }
 
-    fn now(&self) -> Instant {
-        self.state().now
+    fn clock(&self) -> Clock {
+        let hose = self.clone();
+        Clock::new(move || hose.state().now)
     }
 }
 
 impl Transport for Hose {
+    fn inner(&self) -> Option<&dyn Transport> {
+        None
+    }
+
     fn receive(&self, batch: &mut ReceiveBatch) -> io::Result<()> {
         let mut state = self.state();
         while !batch.is_full() {
@@ -108,8 +115,16 @@ impl Transport for Hose {
         Ok(())
     }
 
-    fn send_to(&self, _bytes: &[u8], _to: SocketAddr) -> io::Result<()> {
+    fn send(&self, _bytes: &[u8], _to: SocketAddr, _from: Option<IpAddr>) -> io::Result<()> {
         if self.state().is_blocked { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+    }
+
+    fn send_batch(&self, batch: &SendBatch<'_>) -> io::Result<usize> {
+        send_one_by_one(self, batch)
+    }
+
+    fn max_segments(&self) -> usize {
+        1
     }
 
     fn connect(&mut self, remote: SocketAddr) -> io::Result<SocketAddr> {
@@ -118,14 +133,6 @@ impl Transport for Hose {
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
         Ok(SocketAddr::from(([10, 0, 0, 1], 1)))
-    }
-
-    fn now(&self) -> Instant {
-        self.state().now
-    }
-
-    fn is_virtual(&self) -> bool {
-        true
     }
 
     fn wait(&self, _timeout: Option<Duration>, _interrupt: Option<&Interrupt>) -> io::Result<bool> {

@@ -2,16 +2,18 @@
 //! there, by whatever way out, until the game says that somebody receives there.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use packetpeer::error::{ConnectError, PutError, UnknownPeer};
 use packetpeer::identity::{ConnectionId, ConnectionIds, Identity, MoveVerdict, Moved, OnMove, WithoutId};
 use packetpeer::sim::{Host, Network};
-use packetpeer::socket::{BindOptions, Interrupt, ReceiveBatch, Transport, TransportFactory};
+use packetpeer::socket::{
+    BindOptions, Clock, Interrupt, ReceiveBatch, SendBatch, Transport, TransportFactory, send_one_by_one,
+};
 use packetpeer::{Limits, PacketPeerUdp, SendMode, ServerConfig, UdpServer};
 
 mod util;
@@ -481,8 +483,8 @@ impl TransportFactory for Gate {
         Ok(Box::new(Gated { inner: self.host.bind(options)?, gate: self.clone() }))
     }
 
-    fn now(&self) -> Instant {
-        self.host.now()
+    fn clock(&self) -> Clock {
+        self.host.clock()
     }
 }
 
@@ -493,17 +495,29 @@ struct Gated {
 }
 
 impl Transport for Gated {
+    fn inner(&self) -> Option<&dyn Transport> {
+        Some(&*self.inner)
+    }
+
     fn receive(&self, batch: &mut ReceiveBatch) -> io::Result<()> {
         self.inner.receive(batch)
     }
 
-    fn send_to(&self, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
+    fn send(&self, bytes: &[u8], to: SocketAddr, from: Option<IpAddr>) -> io::Result<()> {
         if self.gate.is_broken.load(Relaxed) {
             return Err(io::ErrorKind::HostUnreachable.into());
         }
         let left = self.gate.takes.load(Relaxed).checked_sub(1).ok_or(io::ErrorKind::WouldBlock)?;
         self.gate.takes.store(left, Relaxed);
-        self.inner.send_to(bytes, to)
+        self.inner.send(bytes, to, from)
+    }
+
+    fn send_batch(&self, batch: &SendBatch<'_>) -> io::Result<usize> {
+        send_one_by_one(self, batch)
+    }
+
+    fn max_segments(&self) -> usize {
+        1
     }
 
     fn connect(&mut self, remote: SocketAddr) -> io::Result<SocketAddr> {
@@ -512,14 +526,6 @@ impl Transport for Gated {
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
         self.inner.local_addr()
-    }
-
-    fn now(&self) -> Instant {
-        self.inner.now()
-    }
-
-    fn is_virtual(&self) -> bool {
-        true
     }
 
     fn wait(&self, timeout: Option<Duration>, interrupt: Option<&Interrupt>) -> io::Result<bool> {

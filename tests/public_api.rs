@@ -11,11 +11,13 @@ use packetpeer::error::{
     BindError, ConnectError, GetError, GetIntoError, OptionError, PollError, PutError, UnknownPeer, WaitError,
 };
 use packetpeer::limits::{QueueLimits, WhenFull};
-use packetpeer::sim::{BurstLoss, Conditioned, Host, Link, LinkControl, LinkEnd, LinkStats, Network};
+use packetpeer::sim::{
+    Arrival, BurstLoss, Conditioned, Fate, Host, InFlight, Link, LinkControl, LinkEnd, LinkStats, Network,
+};
 use packetpeer::socket::Interface;
 use packetpeer::socket::{
-    BindAddr, BindOptions, Interrupt, ReceiveBatch, SocketRef, SystemSockets, Transport, TransportFactory,
-    TransportOption,
+    BindAddr, BindOptions, Clock, Interrupt, ReceiveBatch, SendBatch, SocketRef, SystemSockets, Transport,
+    TransportFactory, TransportOption,
 };
 use packetpeer::stats::{
     ConnectionCounts, PeerStats, PollReport, ReceiveDrops, SendDrops, ServerStats, Stat, StatKind, TableSizes,
@@ -64,6 +66,9 @@ const _: () = {
     is_shareable::<BurstLoss>();
     is_shareable::<LinkEnd>();
     is_shareable::<LinkStats>();
+    is_shareable::<InFlight<Vec<u8>>>();
+    is_shareable::<Arrival<Vec<u8>>>();
+    is_shareable::<Fate>();
     is_shareable::<Conditioned<SystemSockets>>();
     is_shareable::<LinkControl>();
     is_shareable::<SystemSockets>();
@@ -71,6 +76,8 @@ const _: () = {
     is_shareable::<BindOptions>();
     is_shareable::<ReceiveBatch>();
     is_shareable::<Interrupt>();
+    is_shareable::<SendBatch<'static>>();
+    is_shareable::<Clock>();
     is_shareable::<TransportOption>();
     is_shareable::<SocketRef<'static>>();
     is_shareable::<Box<dyn Transport>>();

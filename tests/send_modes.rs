@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use packetpeer::error::PutError;
 use packetpeer::limits::{QueueLimits, WhenFull};
 use packetpeer::sim::Network;
-use packetpeer::socket::{BindOptions, Interrupt, ReceiveBatch, SystemSockets, Transport, TransportFactory};
+use packetpeer::socket::{
+    BindOptions, Clock, Interrupt, ReceiveBatch, SendBatch, SystemSockets, Transport, TransportFactory, send_one_by_one,
+};
 use packetpeer::stats::FlushReport;
 use packetpeer::{Limits, PacketPeerUdp, SendMode, ServerConfig, UdpServer, WaitOutcome};
 
@@ -87,17 +89,21 @@ impl<T: TransportFactory> TransportFactory for Moody<T> {
         Ok(Box::new(Moody { inner, moods: Arc::clone(&self.moods) }))
     }
 
-    fn now(&self) -> Instant {
-        self.inner.now()
+    fn clock(&self) -> Clock {
+        self.inner.clock()
     }
 }
 
 impl Transport for Moody<Box<dyn Transport>> {
+    fn inner(&self) -> Option<&dyn Transport> {
+        Some(&*self.inner)
+    }
+
     fn receive(&self, batch: &mut ReceiveBatch) -> io::Result<()> {
         self.inner.receive(batch)
     }
 
-    fn send_to(&self, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
+    fn send(&self, bytes: &[u8], to: SocketAddr, from: Option<IpAddr>) -> io::Result<()> {
         let mut moods = self.moods.lock().unwrap();
         moods.calls += 1;
         if moods.refuses.contains(&to) {
@@ -108,7 +114,11 @@ impl Transport for Moody<Box<dyn Transport>> {
             let full = moods.full.map_or(io::ErrorKind::WouldBlock.into(), io::Error::from_raw_os_error);
             *takes = takes.checked_sub(1).ok_or(full)?;
         }
-        self.inner.send_to(bytes, to)
+        self.inner.send(bytes, to, from)
+    }
+
+    fn send_batch(&self, batch: &SendBatch<'_>) -> io::Result<usize> {
+        send_one_by_one(self, batch)
     }
 
     fn max_segments(&self) -> usize {
@@ -121,14 +131,6 @@ impl Transport for Moody<Box<dyn Transport>> {
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
         self.inner.local_addr()
-    }
-
-    fn now(&self) -> Instant {
-        self.inner.now()
-    }
-
-    fn is_virtual(&self) -> bool {
-        self.inner.is_virtual()
     }
 
     fn wait(&self, timeout: Option<Duration>, interrupt: Option<&Interrupt>) -> io::Result<bool> {

@@ -21,7 +21,7 @@ const HELLO: [u8; 32] = [b'H'; 32];
 fn send_from(host: &Host, port: u16, bytes: &[u8]) {
     let mut options = BindOptions::new(BindAddr::Any(port));
     options.receive_buffer = Some(0); // what is answered reaches nobody
-    host.bind(&options).unwrap().send_to(bytes, SERVER).unwrap();
+    host.bind(&options).unwrap().send(bytes, SERVER, None).unwrap();
 }
 
 /// Lets in who sends back the token of its address, and remembers nobody.
@@ -169,7 +169,7 @@ fn a_stand_alone_peer_hears_its_server_alone() {
     // Another host, and another port of the same.
     for addr in [SocketAddr::from(([203, 0, 113, 7], 7777)), SocketAddr::new(SERVER.ip(), 7778)] {
         let socket = network.host(addr.ip()).bind(&BindOptions::new(BindAddr::Addr(addr))).unwrap();
-        socket.send_to(b"I am your server", client_addr).unwrap();
+        socket.send(b"I am your server", client_addr, None).unwrap();
     }
     client.poll().unwrap();
     assert!(client.get_packet().unwrap().is_none());

@@ -5,11 +5,13 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use packetpeer::error::ConnectError;
 use packetpeer::sim::{Conditioned, Link, Network};
-use packetpeer::socket::{BindOptions, Interrupt, ReceiveBatch, SystemSockets, Transport, TransportFactory};
+use packetpeer::socket::{
+    BindOptions, Clock, Interrupt, ReceiveBatch, SendBatch, SystemSockets, Transport, TransportFactory, send_one_by_one,
+};
 use packetpeer::{PacketPeerUdp, ServerConfig, UdpServer};
 
 mod util;
@@ -234,16 +236,32 @@ impl<T: TransportFactory> TransportFactory for Wrapped<T> {
     fn bind(&self, options: &BindOptions) -> io::Result<Box<dyn Transport>> {
         Ok(Box::new(Wrapped(self.0.bind(options)?, Arc::clone(&self.1))))
     }
+
+    fn clock(&self) -> Clock {
+        self.0.clock()
+    }
 }
 
 impl Transport for Wrapped<Box<dyn Transport>> {
+    fn inner(&self) -> Option<&dyn Transport> {
+        Some(&*self.0)
+    }
+
     fn receive(&self, batch: &mut ReceiveBatch) -> io::Result<()> {
         self.0.receive(batch)
     }
 
-    fn send_to(&self, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
+    fn send(&self, bytes: &[u8], to: SocketAddr, from: Option<IpAddr>) -> io::Result<()> {
         self.1.fetch_add(1, Ordering::Relaxed);
-        self.0.send_to(bytes, to)
+        self.0.send(bytes, to, from)
+    }
+
+    fn send_batch(&self, batch: &SendBatch<'_>) -> io::Result<usize> {
+        send_one_by_one(self, batch)
+    }
+
+    fn max_segments(&self) -> usize {
+        1
     }
 
     fn connect(&mut self, remote: SocketAddr) -> io::Result<SocketAddr> {
@@ -252,10 +270,6 @@ impl Transport for Wrapped<Box<dyn Transport>> {
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
         self.0.local_addr()
-    }
-
-    fn now(&self) -> Instant {
-        self.0.now()
     }
 
     fn wait(&self, timeout: Option<Duration>, interrupt: Option<&Interrupt>) -> io::Result<bool> {

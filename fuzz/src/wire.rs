@@ -2,13 +2,11 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use packetpeer::socket::{
-    BindAddr, BindOptions, Interrupt, ReceiveBatch, SendBatch, Transport, TransportFactory, TransportOption,
-};
+use packetpeer::socket::{BindAddr, BindOptions, Interrupt, ReceiveBatch, SendBatch, Transport, TransportFactory, TransportOption, Clock};
 
 /// An error as the system reports it.
 #[derive(Debug, Clone, Copy)]
@@ -187,8 +185,9 @@ impl TransportFactory for Wire {
         Ok(Box::new(WireSocket { wire: self.clone(), index, any: matches!(options.addr, BindAddr::Any(_)) }))
     }
 
-    fn now(&self) -> Instant {
-        self.state().now
+    fn clock(&self) -> Clock {
+        let wire = self.clone();
+        Clock::new(move || wire.state().now)
     }
 }
 
@@ -208,6 +207,10 @@ impl WireSocket {
 }
 
 impl Transport for WireSocket {
+    fn inner(&self) -> Option<&dyn Transport> {
+        None
+    }
+
     fn receive(&self, batch: &mut ReceiveBatch) -> io::Result<()> {
         let mut state = self.wire.state();
         while !batch.is_full() {
@@ -236,7 +239,7 @@ impl Transport for WireSocket {
         Ok(())
     }
 
-    fn send_to(&self, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
+    fn send(&self, bytes: &[u8], to: SocketAddr, _from: Option<IpAddr>) -> io::Result<()> {
         let mut state = self.wire.state();
         match state.fates.pop_front().unwrap_or(Fate::Accepted) {
             Fate::Accepted => state.accept(self.index, to, bytes),
@@ -290,14 +293,6 @@ impl Transport for WireSocket {
 
     fn reaches(&self, to: SocketAddr) -> bool {
         self.any || self.with(|socket| socket.local_addr.is_ipv4()) == to.is_ipv4()
-    }
-
-    fn now(&self) -> Instant {
-        self.wire.state().now
-    }
-
-    fn is_virtual(&self) -> bool {
-        true
     }
 
     fn wait(&self, _timeout: Option<Duration>, _interrupt: Option<&Interrupt>) -> io::Result<bool> {

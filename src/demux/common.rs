@@ -36,10 +36,10 @@ pub(crate) struct Common<M> {
     to_flush: Mutex<Vec<Arc<M>>>,
     /// Peers whose queues have begun to take memory since the server looked, each once.
     grown: Mutex<Vec<LocalId>>,
+    /// For handles, which layers above ask for the time, even when the server has stopped. Nothing in here reads it.
+    clock: Clock,
     /// Some time or other, for packets that have not been received.
     epoch: Instant,
-    /// For handles, which layers above ask for the time. Nothing in here reads it.
-    clock: Clock,
 }
 
 /// What handles have to know of the server's limits. A put while they change may meet some new and some old ones.
@@ -49,6 +49,8 @@ struct SendLimits {
     bytes: AtomicUsize,
     drop_oldest: AtomicBool,
     max_queued_bytes: AtomicUsize,
+    /// What every remote can be sent in one datagram.
+    max_payload: AtomicUsize,
 }
 
 impl<M> Common<M> {
@@ -56,7 +58,6 @@ impl<M> Common<M> {
         server: u32,
         pool: PacketPool,
         send_mode: SendMode,
-        epoch: Instant,
         clock: Clock,
     ) -> (Arc<Self>, Receiver<PeerId>) {
         let (closed, receiver) = channel();
@@ -67,7 +68,7 @@ impl<M> Common<M> {
             send_limits: SendLimits::default(),
             to_flush: Mutex::default(),
             grown: Mutex::default(),
-            epoch,
+            epoch: clock.now(),
             clock,
             closed,
             delivered: Tally::default(),
@@ -123,6 +124,16 @@ impl<M> Common<M> {
     /// How many bytes more may wait to be sent to all peers together.
     pub(super) fn send_room(&self) -> Room {
         Room::left(self.send_limits.max_queued_bytes.load(Relaxed), self.sends.waiting().0.bytes)
+    }
+
+    /// Tells what every remote can be sent in one datagram, in bytes, by the transport that the server now has.
+    pub(crate) fn set_max_payload(&self, bytes: usize) {
+        self.send_limits.max_payload.store(bytes, Relaxed);
+    }
+
+    /// What every remote can be sent in one datagram, in bytes; some perhaps more.
+    pub(crate) fn max_payload(&self) -> usize {
+        self.send_limits.max_payload.load(Relaxed)
     }
 
     pub(crate) fn send_mode(&self) -> SendMode {

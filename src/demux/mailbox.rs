@@ -274,7 +274,7 @@ mod models {
     use std::time::Instant;
 
     fn mailbox() -> (Arc<Mailbox>, Receiver<PeerId>) {
-        let (shared, closed) = Common::new(1, PacketPool::new(0), SendMode::Now, Instant::now(), Clock::system());
+        let (shared, closed) = Common::new(1, PacketPool::new(0), SendMode::Now, Clock::system());
         let remote = SocketAddr::from((Ipv4Addr::LOCALHOST, 9));
         (Arc::new(Mailbox::new(LocalId { index: 0, generation: 1 }, None, remote, shared)), closed)
     }

@@ -65,9 +65,10 @@ pub(crate) enum NotConnected {
 }
 
 impl Demux {
-    pub(crate) fn new(limits: Limits, identity: Identity, send_mode: SendMode, now: Instant, clock: Clock) -> Self {
+    pub(crate) fn new(limits: Limits, identity: Identity, send_mode: SendMode, clock: Clock) -> Self {
+        let now = clock.now();
         let server = PeerId::next_server();
-        let (shared, closed) = Common::new(server, PacketPool::new(limits.max_queued_bytes), send_mode, now, clock);
+        let (shared, closed) = Common::new(server, PacketPool::new(limits.max_queued_bytes), send_mode, clock);
         shared.set_limits(&limits);
         Self {
             limits,

@@ -7,7 +7,7 @@ use crate::demux::{Mailbox, OverBudget, Posted, SendMode};
 use crate::error::{GetError, GetIntoError, PutError, WaitError};
 use crate::packet::Packet;
 use crate::peer_state::CloseReason;
-use crate::socket::{MAX_PAYLOAD_V4, SharedTransport, check_size, drop_reason, send_back};
+use crate::socket::{MaxPayload, SharedTransport, drop_reason, send_back};
 use crate::stats::PeerStats;
 
 /// When a peer's packets begin to leave by its own socket; see
@@ -111,7 +111,7 @@ impl Served {
         if transport.pins_reply_address() || self.mailbox.has_moved() {
             self.send_with_care(&transport, bytes)?;
         } else {
-            send_back(transport.io(), None, bytes, *self.mailbox.first_remote())?;
+            send_back(transport.io(), transport.max_payload(), bytes, *self.mailbox.first_remote(), None)?;
         }
         self.mailbox.count_sent_at_once(bytes.len());
         Ok(())
@@ -120,9 +120,10 @@ impl Served {
     /// The part of [`Served::send`] where it has to be looked up which way a datagram goes, and whether it may.
     #[inline(never)]
     fn send_with_care(&self, transport: &SharedTransport, bytes: &[u8]) -> Result<(), PutError> {
-        let way = self.mailbox.way_for(bytes.len()).map_err(|over| refuse(over, bytes.len()))?;
+        let max = transport.max_payload();
+        let way = self.mailbox.way_for(bytes.len()).map_err(|over| refuse(over, max, bytes.len()))?;
         let from = way.from.filter(|_| transport.pins_reply_address());
-        send_back(transport.io(), from, bytes, way.to).inspect_err(|_| self.mailbox.refund_way(bytes.len(), way))
+        send_back(transport.io(), max, bytes, way.to, from).inspect_err(|_| self.mailbox.refund_way(bytes.len(), way))
     }
 
     /// What was not sent may wait, in the mode that is for this. Otherwise it is counted under what was wrong.
@@ -146,8 +147,9 @@ impl Served {
     #[inline(never)]
     fn post(&self, bytes: &[u8]) -> Result<(), PutError> {
         // Where the remote is takes a lock to know, of one that has moved; what fits anywhere needs not be asked.
+        let fits_anywhere = bytes.len() <= self.mailbox.shared().max_payload();
         let too_large =
-            if bytes.len() > MAX_PAYLOAD_V4 { check_size(bytes.len(), self.mailbox.remote()).err() } else { None };
+            if fits_anywhere { None } else { self.max_payload().check(bytes.len(), self.mailbox.remote()).err() };
         let error = match too_large {
             Some(error) => error,
             None => match self.mailbox.post(self.mailbox.payload(bytes)) {
@@ -162,6 +164,15 @@ impl Served {
     /// Whether a packet of `len` bytes, which a datagram can carry, would be taken now.
     pub(super) fn can_put(&self, len: usize) -> bool {
         self.mailbox.is_open() && self.mailbox.can_put(len)
+    }
+
+    /// How much the socket carries by which packets leave now.
+    fn max_payload(&self) -> MaxPayload {
+        self.route().map_or_else(MaxPayload::of_udp, |transport| transport.max_payload())
+    }
+
+    pub(super) fn max_packet_size(&self) -> usize {
+        self.max_payload().to(self.mailbox.remote())
     }
 
     /// What time it is for this peer's server, also when that has stopped or is gone.
@@ -223,8 +234,7 @@ impl Served {
         if let Some(reason) = ended {
             return Err(WaitError::Ended(reason));
         }
-        let stands_still = self.transport.upgrade().is_some_and(|transport| transport.io().is_virtual());
-        Ok(sleeper.sleep(if stands_still { Some(Duration::ZERO) } else { timeout }))
+        Ok(sleeper.sleep(if self.mailbox.shared().clock().is_virtual() { Some(Duration::ZERO) } else { timeout }))
     }
 
     pub(super) fn waker(&mut self) -> Waker {
@@ -242,8 +252,8 @@ impl Served {
 
 /// Why a datagram of `size` bytes does not go to an address that is not confirmed.
 #[cold]
-fn refuse(over: OverBudget, size: usize) -> PutError {
-    check_size(size, over.to).err().unwrap_or(PutError::Unconfirmed { size, room: over.room })
+fn refuse(over: OverBudget, max: MaxPayload, size: usize) -> PutError {
+    max.check(size, over.to).err().unwrap_or(PutError::Unconfirmed { size, room: over.room })
 }
 
 impl Drop for Served {

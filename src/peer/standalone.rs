@@ -8,6 +8,7 @@ use super::resolve::{connect_to_first, resolve};
 use super::source::Source;
 use super::waker::{SocketWait, WaitOutcome, Waker};
 use crate::address::canonical;
+use crate::clock::Clock;
 use crate::demux::QueueLimits;
 use crate::error::{
     BindError, ConfigError, ConnectError, GetError, GetIntoError, OptionError, PollError, PutError, WaitError,
@@ -16,7 +17,7 @@ use crate::packet::Packet;
 use crate::peer_id::PeerId;
 use crate::peer_state::{CloseReason, PeerState};
 use crate::socket::{
-    BindAddr, BindOptions, Interface, SocketRef, SystemSockets, ToBindAddr, Transport, TransportFactory,
+    BindAddr, BindOptions, Interface, MaxPayload, SocketRef, SystemSockets, ToBindAddr, Transport, TransportFactory,
     TransportOption, blocked_by_missing_broadcast_flag, drop_reason, meant, send,
 };
 use crate::stats::{PeerStats, PollReport};
@@ -25,6 +26,7 @@ use crate::stats::{PeerStats, PollReport};
 pub(super) struct Standalone {
     id: PeerId,
     factory: Arc<dyn TransportFactory>,
+    clock: Clock,
     socket: Socket,
     inbox: Inbox,
     destination: Option<SocketAddr>,
@@ -44,6 +46,7 @@ enum Socket {
 struct Open {
     transport: Box<dyn Transport>,
     local_addr: SocketAddr,
+    max_payload: MaxPayload,
 }
 
 impl Standalone {
@@ -54,6 +57,7 @@ impl Standalone {
     pub(super) fn with_factory(factory: Arc<dyn TransportFactory>) -> Self {
         Self {
             id: PeerId::stand_alone(),
+            clock: factory.clock(),
             factory,
             socket: Socket::Unbound,
             inbox: Inbox::default(),
@@ -158,7 +162,7 @@ impl Standalone {
 
     /// What time it is for this peer, whether it has a socket or not.
     pub(super) fn clock_now(&self) -> Instant {
-        self.factory.now()
+        self.clock.now()
     }
 
     #[inline(never)]
@@ -196,7 +200,7 @@ impl Standalone {
         let (Socket::Open(open), Some(destination)) = (&self.socket, self.destination) else {
             return Err(PutError::NoDestination);
         };
-        match send(&*open.transport, None, bytes, destination) {
+        match send(&*open.transport, open.max_payload, bytes, destination, None) {
             Err(PutError::PermissionDenied(error))
                 if !self.broadcast && blocked_by_missing_broadcast_flag(&*open.transport, &error, destination) =>
             {
@@ -316,6 +320,12 @@ impl Standalone {
         self.destination
     }
 
+    /// To the destination; without a socket or a destination, what is certain.
+    pub(super) fn max_packet_size(&self) -> usize {
+        let max = if let Socket::Open(open) = &self.socket { open.max_payload } else { MaxPayload::of_udp() };
+        self.destination.map_or(max.to_all(), |to| max.to(to))
+    }
+
     pub(super) fn local_addr(&self) -> Option<SocketAddr> {
         if let Socket::Open(open) = &self.socket { Some(open.local_addr) } else { None }
     }
@@ -373,7 +383,8 @@ impl Standalone {
         let local_addr = canonical(transport.local_addr().map_err(BindError::from)?);
         self.destination = self.destination.map(|to| meant(&*transport, to));
         self.inbox.discard();
-        self.socket = Socket::Open(Open { transport, local_addr });
+        let max_payload = MaxPayload::of(&*transport);
+        self.socket = Socket::Open(Open { transport, local_addr, max_payload });
         Ok(())
     }
 

@@ -10,7 +10,7 @@ use crate::error::{BindError, GetError, GetIntoError, OptionError, PollError, Pu
 use crate::packet::Packet;
 use crate::peer_id::PeerId;
 use crate::peer_state::{CloseReason, PeerState};
-use crate::socket::{MAX_PAYLOAD_V4, SharedTransport, TransportFactory, max_payload};
+use crate::socket::{SharedTransport, TransportFactory};
 use crate::stats::{PeerStats, PollReport};
 
 /// One end of a UDP conversation: a peer taken from a [`UdpServer`](crate::UdpServer), or a socket of its own.
@@ -378,10 +378,14 @@ impl PacketPeerUdp {
         }
     }
 
-    /// Largest packet that can be sent to the remote, in bytes: 65,507 over IPv4, 65,527 over IPv6. Above some 1,200
-    /// the network may have to cut it in pieces, and loses all where it loses one.
+    /// Largest packet that can be sent to the remote, in bytes: 65,507 over IPv4, 65,527 over IPv6, or what the socket's
+    /// [transport](crate::socket::Transport::max_payload) says. Above some 1,200 the network may have to cut it in
+    /// pieces, and loses all where it loses one.
     pub fn max_packet_size(&self) -> usize {
-        self.remote_addr().map_or(MAX_PAYLOAD_V4, max_payload)
+        match &self.kind {
+            Kind::Served(peer) => peer.max_packet_size(),
+            Kind::Standalone(peer) => peer.max_packet_size(),
+        }
     }
 
     /// What this peer has seen so far.

@@ -4,11 +4,11 @@ use crate::address::canonical;
 use crate::datagram::ReceiveBatch;
 use crate::demux::{Budgets, Demux, FilterFn, Outside, Reply};
 use crate::error::PutError;
-use crate::socket::{Sink, Transport, send, send_drop_reason};
+use crate::socket::{SharedTransport, Sink, send, send_drop_reason};
 
 /// One poll's way from the socket to the core.
 pub(super) struct PortIntake<'a, 'f> {
-    pub(super) transport: &'a dyn Transport,
+    pub(super) transport: &'a SharedTransport,
     pub(super) demux: &'a mut Demux,
     pub(super) budgets: Budgets,
     pub(super) filter: Option<&'a mut FilterFn<'f>>,
@@ -22,7 +22,8 @@ impl Sink for PortIntake<'_, '_> {
     fn take(&mut self, batch: &ReceiveBatch) {
         let (transport, filter) = (self.transport, self.filter.as_deref_mut());
         let send = |reply: &Reply<'_>| {
-            send(transport, reply.from, reply.bytes, reply.to).map_err(|error| send_drop_reason(&error))
+            let sent = send(transport.io(), transport.max_payload(), reply.bytes, reply.to, reply.from);
+            sent.map_err(|error| send_drop_reason(&error))
         };
         self.demux.take_batch(batch, &mut self.budgets, &mut Outside { filter, send: &send });
     }
@@ -38,7 +39,7 @@ impl Sink for PortIntake<'_, '_> {
 
 /// Sends a datagram that is no peer's, and counts it.
 pub(super) fn send_stateless(
-    transport: Option<&dyn Transport>,
+    transport: Option<&SharedTransport>,
     demux: &Demux,
     from: Option<IpAddr>,
     bytes: &[u8],
@@ -47,7 +48,7 @@ pub(super) fn send_stateless(
     let result = match transport {
         None => Err(PutError::NotListening),
         Some(_) if to.port() == 0 => Err(PutError::NoPort),
-        Some(transport) => send(transport, from, bytes, canonical(to)),
+        Some(transport) => send(transport.io(), transport.max_payload(), bytes, canonical(to), from),
     };
     demux.count_send(match &result {
         Ok(()) => Ok(bytes.len()),

@@ -19,7 +19,7 @@ use crate::peer::{PacketPeerUdp, SocketWait, Switch, WaitOutcome, Waker};
 use crate::peer_id::PeerId;
 use crate::peer_state::CloseReason;
 use crate::socket::{
-    Left, MAX_PAYLOAD_V4, SharedTransport, SocketRef, SystemSockets, ToBindAddr, Transport, TransportFactory,
+    Left, MaxPayload, SharedTransport, SocketRef, SystemSockets, ToBindAddr, Transport, TransportFactory,
     TransportOwner, check_remote, meant, receive_all,
 };
 use crate::stats::{FlushReport, PollReport, ServerStats, TableSizes};
@@ -64,6 +64,7 @@ pub struct UdpServer {
     /// Those of the next one.
     next_config: SocketOptions,
     factory: Arc<dyn TransportFactory>,
+    clock: Clock,
     demux: Demux,
     listening: Option<Listening>,
     wait: SocketWait,
@@ -111,10 +112,12 @@ impl UdpServer {
     /// Of a configuration that has been checked.
     fn made_of(config: ServerConfig, factory: Arc<dyn TransportFactory>) -> Self {
         let ServerConfig { limits, socket, send_mode, identity } = config;
+        let clock = factory.clock();
         Self {
             config: socket.clone(),
             next_config: socket,
-            demux: Demux::new(limits, identity, send_mode, factory.now(), clock_of(&factory)),
+            demux: Demux::new(limits, identity, send_mode, clock.clone()),
+            clock,
             factory,
             listening: None,
             wait: SocketWait::default(),
@@ -162,9 +165,10 @@ impl UdpServer {
 
     fn listen_by(&mut self, transport: Box<dyn Transport>, pins_reply_address: bool) -> Result<(), BindError> {
         let transport = TransportOwner::new(transport, pins_reply_address).map_err(BindError::from)?;
-        let now = transport.get().io().now();
+        let now = self.clock.now();
         self.config.clone_from(&self.next_config);
         self.demux.tell_time(now);
+        self.demux.shared().set_max_payload(transport.get().max_payload().to_all());
         let batch = ReceiveBatch::for_payloads(BATCH, self.config.max_packet_size);
         self.listening = Some(Listening { transport, batch, polled_at: now });
         self.warn_of_a_small_buffer();
@@ -274,7 +278,7 @@ impl UdpServer {
         let (left, own_empty) = self.dedicated.drain(&mut self.demux, batch, for_own);
         let mut intake = PortIntake {
             budgets: Budgets { known: budget - for_own + left, unknown: self.demux.limits().max_unknown_per_poll },
-            transport: transport.get().io(),
+            transport: transport.get(),
             demux: &mut self.demux,
             filter,
         };
@@ -580,8 +584,8 @@ impl UdpServer {
     ///
     /// See [`PutError`]; the datagram was not sent, and is counted under its reason.
     pub fn send_to(&mut self, addr: SocketAddr, bytes: &[u8]) -> Result<(), PutError> {
-        let transport = self.listening.as_ref().map(|listening| listening.transport.get().io());
-        let addr = transport.map_or(addr, |transport| meant(transport, addr));
+        let transport = self.listening.as_ref().map(|listening| listening.transport.get());
+        let addr = transport.map_or(addr, |transport| meant(transport.io(), addr));
         send_stateless(transport, &self.demux, None, bytes, addr)
     }
 
@@ -666,7 +670,7 @@ impl UdpServer {
     /// in-memory network. It tells when the server does not listen too, and takes no notice of the times that
     /// [`poll_at`](Self::poll_at) was given.
     pub fn now(&self) -> Instant {
-        self.listening.as_ref().map_or_else(|| self.factory.now(), |listening| listening.transport.get().io().now())
+        self.clock.now()
     }
 
     /// Blocks until a datagram has come, a [`Waker`] wakes, or `timeout` is over (`None` = never): for servers that
@@ -695,7 +699,7 @@ impl UdpServer {
             let time = left.into_iter().chain(nap).min();
             let outcome =
                 self.wait.wait(|interrupt| dedicated.wait(transport, time, interrupt)).map_err(WaitError::Io)?;
-            if outcome != WaitOutcome::TimedOut || time == left || transport.is_virtual() {
+            if outcome != WaitOutcome::TimedOut || time == left || self.clock.is_virtual() {
                 return Ok(outcome);
             }
         }
@@ -898,20 +902,16 @@ fn sum(one: Option<u64>, other: Option<u64>) -> Option<u64> {
     one.into_iter().chain(other).reduce(|one, other| one + other)
 }
 
-/// What a broadcast of `bytes` goes out by. Some of the peers may be IPv4 ones, so their limit holds for all.
+/// What a broadcast of `bytes` goes out by. Some of the peers may be IPv4 ones, which can be sent less: their limit holds
+/// for all.
 fn transport_for_broadcast<'a>(
     listening: Option<&'a Listening>,
     bytes: &[u8],
 ) -> Result<&'a SharedTransport, PutError> {
-    let (size, limit) = (bytes.len(), MAX_PAYLOAD_V4);
-    if size > limit {
-        return Err(PutError::TooLarge { size, limit });
+    let transport = listening.map(|listening| listening.transport.get());
+    let limit = transport.map_or_else(MaxPayload::of_udp, SharedTransport::max_payload).to_all();
+    if bytes.len() > limit {
+        return Err(PutError::TooLarge { size: bytes.len(), limit });
     }
-    listening.map(|listening| listening.transport.get()).ok_or(PutError::NotListening)
-}
-
-/// The clock by which a factory's transports go.
-fn clock_of(factory: &Arc<dyn TransportFactory>) -> Clock {
-    let factory = Arc::clone(factory);
-    Clock::new(move || factory.now())
+    transport.ok_or(PutError::NotListening)
 }

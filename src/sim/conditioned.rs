@@ -1,9 +1,9 @@
 use std::io;
-use std::time::Instant;
 
 use super::conditioned_transport::ConditionedTransport;
 use super::link::Link;
 use super::link_control::LinkControl;
+use crate::clock::Clock;
 use crate::socket::{BindOptions, Transport, TransportFactory};
 
 /// Puts a [`Link`] in each direction around the sockets of another factory, such as
@@ -69,7 +69,7 @@ impl<F: TransportFactory> Conditioned<F> {
     }
 
     fn condition(&self, inner: Box<dyn Transport>) -> Box<dyn Transport> {
-        Box::new(ConditionedTransport::new(inner, self.control.links()))
+        Box::new(ConditionedTransport::new(inner, self.inner.clock(), self.control.links()))
     }
 }
 
@@ -78,8 +78,8 @@ impl<F: TransportFactory> TransportFactory for Conditioned<F> {
         self.inner.bind(options).map(|inner| self.condition(inner))
     }
 
-    fn now(&self) -> Instant {
-        self.inner.now()
+    fn clock(&self) -> Clock {
+        self.inner.clock()
     }
 
     fn adopt(&self, socket: std::net::UdpSocket) -> io::Result<Box<dyn Transport>> {

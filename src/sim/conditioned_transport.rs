@@ -7,8 +7,9 @@ use super::holding_link::{HeldDatagram, HoldingLink};
 use super::link_control::{LinkPair, SharedLink, lock};
 use super::link_state::nanos;
 use super::schedule::Taken;
+use crate::clock::Clock;
 use crate::datagram::{Datagram, ReceiveBatch};
-use crate::socket::{Interrupt, Message, SendBatch, SocketRef, Transport, TransportOption, is_blocked};
+use crate::socket::{Interrupt, SendBatch, Transport, is_blocked, send_one_by_one};
 
 /// Datagrams that one call of the inner transport takes, and room for the largest.
 const BATCH: usize = 8;
@@ -29,6 +30,7 @@ const LONG_NAP: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub(super) struct ConditionedTransport {
     inner: Box<dyn Transport>,
+    clock: Clock,
     /// Where time is counted from.
     start: Instant,
     links: Arc<LinkPair>,
@@ -39,57 +41,22 @@ pub(super) struct ConditionedTransport {
 }
 
 impl ConditionedTransport {
-    pub(super) fn new(inner: Box<dyn Transport>, links: Arc<LinkPair>) -> Self {
+    pub(super) fn new(inner: Box<dyn Transport>, clock: Clock, links: Arc<LinkPair>) -> Self {
         let number = links.next_number();
         let holding = |shared, direction| Mutex::new(HoldingLink::new(shared, links.seed(), &[number, direction]));
         Self {
-            start: inner.now(),
+            start: clock.now(),
             outgoing: holding(&links.outgoing, 0),
             incoming: holding(&links.incoming, 1),
             trouble: Mutex::new(None),
             inner,
+            clock,
             links,
         }
     }
 
     fn time(&self) -> u64 {
-        nanos(self.inner.now().saturating_duration_since(self.start))
-    }
-
-    fn send(&self, from: Option<IpAddr>, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
-        let mut link = lock(&self.outgoing);
-        let now = self.time();
-        let judged = link.judge(&mut lock(&self.links.outgoing), now, bytes.len());
-        let Some(passage) = judged else { return Ok(()) };
-        if link.may_go(&passage, now) {
-            drop(link);
-            return self.pass_on(from, bytes, to).inspect_err(|_| self.count_undelivered(1));
-        }
-        link.hold(&passage, &Datagram { sender: to, bytes, cut: false, local: from });
-        drop(link);
-        self.send_due();
-        Ok(())
-    }
-
-    fn send_one_by_one(&self, batch: &SendBatch<'_>) -> io::Result<usize> {
-        let mut sent = 0;
-        for Message { to, from, datagrams } in batch.messages() {
-            for datagram in datagrams {
-                match self.send(from, datagram, to) {
-                    Ok(()) => sent += 1,
-                    Err(_) if sent > 0 => return Ok(sent),
-                    Err(error) => return Err(error),
-                }
-            }
-        }
-        Ok(sent)
-    }
-
-    fn pass_on(&self, from: Option<IpAddr>, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
-        match from {
-            Some(from) => self.inner.send_from(from, bytes, to),
-            None => self.inner.send_to(bytes, to),
-        }
+        nanos(self.clock.now().saturating_duration_since(self.start))
     }
 
     fn count_undelivered(&self, count: u64) {
@@ -123,7 +90,7 @@ impl ConditionedTransport {
             link.is_sending = true;
             drop(link);
             let HeldDatagram { bytes, remote, local, .. } = &taken.value;
-            let result = self.pass_on(*local, bytes, *remote);
+            let result = self.inner.send(bytes, *remote, *local);
             link = lock(&self.outgoing);
             link.is_sending = false;
             match result {
@@ -218,6 +185,10 @@ impl ConditionedTransport {
 }
 
 impl Transport for ConditionedTransport {
+    fn inner(&self) -> Option<&dyn Transport> {
+        Some(&*self.inner)
+    }
+
     fn receive(&self, batch: &mut ReceiveBatch) -> io::Result<()> {
         self.send_due();
         let trouble = lock(&self.trouble).take();
@@ -232,17 +203,24 @@ impl Transport for ConditionedTransport {
         result
     }
 
-    fn send_to(&self, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
-        self.send(None, bytes, to)
-    }
-
-    fn send_from(&self, from: IpAddr, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
-        self.send(Some(from), bytes, to)
+    fn send(&self, bytes: &[u8], to: SocketAddr, from: Option<IpAddr>) -> io::Result<()> {
+        let mut link = lock(&self.outgoing);
+        let now = self.time();
+        let judged = link.judge(&mut lock(&self.links.outgoing), now, bytes.len());
+        let Some(passage) = judged else { return Ok(()) };
+        if link.may_go(&passage, now) {
+            drop(link);
+            return self.inner.send(bytes, to, from).inspect_err(|_| self.count_undelivered(1));
+        }
+        link.hold(&passage, &Datagram { sender: to, bytes, cut: false, local: from });
+        drop(link);
+        self.send_due();
+        Ok(())
     }
 
     fn send_batch(&self, batch: &SendBatch<'_>) -> io::Result<usize> {
         if !self.is_outgoing_open() {
-            return self.send_one_by_one(batch);
+            return send_one_by_one(self, batch);
         }
         let result = self.inner.send_batch(batch);
         lock(&self.links.outgoing).stats.pass(*result.as_ref().unwrap_or(&0) as u64);
@@ -264,38 +242,18 @@ impl Transport for ConditionedTransport {
         self.inner.local_addr()
     }
 
-    fn reaches(&self, to: SocketAddr) -> bool {
-        self.inner.reaches(to)
-    }
-
-    fn this_host(&self, to: SocketAddr) -> SocketAddr {
-        self.inner.this_host(to)
-    }
-
-    fn is_broadcast(&self, to: SocketAddr) -> bool {
-        self.inner.is_broadcast(to)
-    }
-
-    fn now(&self) -> Instant {
-        self.inner.now()
-    }
-
-    fn is_virtual(&self) -> bool {
-        self.inner.is_virtual()
-    }
-
     fn wait(&self, timeout: Option<Duration>, interrupt: Option<&Interrupt>) -> io::Result<bool> {
-        let deadline = timeout.and_then(|timeout| self.inner.now().checked_add(timeout));
+        let deadline = timeout.and_then(|timeout| self.clock.now().checked_add(timeout));
         loop {
             self.send_due();
             let is_open = self.is_incoming_open();
             if !is_open && self.has_due() {
                 return Ok(true);
             }
-            if self.inner.is_virtual() {
+            if self.clock.is_virtual() {
                 return if is_open { self.inner.wait(timeout, interrupt) } else { Ok(false) };
             }
-            let now = self.inner.now();
+            let now = self.clock.now();
             let until_deadline = deadline.map(|deadline| deadline.saturating_duration_since(now));
             if !is_open && until_deadline == Some(Duration::ZERO) {
                 return Ok(false);
@@ -308,35 +266,15 @@ impl Transport for ConditionedTransport {
             if is_open && (readable || until_deadline == time) {
                 return Ok(readable);
             }
-            let waited = self.inner.now().saturating_duration_since(now);
+            let waited = self.clock.now().saturating_duration_since(now);
             if !readable && interrupt.is_some() && time.is_some_and(|time| waited < time) {
                 return Ok(false);
             }
         }
     }
 
-    fn set_option(&self, option: TransportOption) -> io::Result<()> {
-        self.inner.set_option(option)
-    }
-
-    fn path_payload(&self, to: SocketAddr) -> Option<usize> {
-        self.inner.path_payload(to)
-    }
-
-    fn receive_buffer_size(&self) -> Option<usize> {
-        self.inner.receive_buffer_size()
-    }
-
-    fn kernel_drops(&self) -> Option<u64> {
-        self.inner.kernel_drops()
-    }
-
     fn waits_by_socket(&self) -> bool {
         false
-    }
-
-    fn socket(&self) -> Option<SocketRef<'_>> {
-        self.inner.socket()
     }
 }
 

@@ -54,7 +54,7 @@ impl HoldingLink {
     /// What becomes of a datagram of `len` bytes that comes now; `None` = it is dropped.
     pub(super) fn judge(&mut self, shared: &mut SharedLink, now: u64, len: usize) -> Option<Passage> {
         self.follow(shared, now);
-        self.state.judge(now, len, &mut shared.stats)
+        self.state.judge(now, len, &mut shared.stats).ok()
     }
 
     /// Whether it goes on at once and as it is, since nothing is to go before it.

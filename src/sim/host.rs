@@ -1,10 +1,10 @@
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::time::Instant;
 
 use super::endpoints::Endpoint;
 use super::host_transport::HostTransport;
 use super::network::Network;
+use crate::clock::Clock;
 use crate::socket::{BindAddr, BindOptions, Transport, TransportFactory};
 
 /// What an endpoint holds where its owner asks for no size, in bytes: the usual `net.core.rmem_default` of Linux.
@@ -66,7 +66,7 @@ impl TransportFactory for Host {
         Ok(Box::new(HostTransport::new(self.network.clone(), index, addrs, local_addr)))
     }
 
-    fn now(&self) -> Instant {
-        self.network.now()
+    fn clock(&self) -> Clock {
+        self.network.clock()
     }
 }

@@ -1,12 +1,12 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::endpoints::Endpoint;
 use super::network::Network;
 use crate::address::canonical;
 use crate::datagram::ReceiveBatch;
-use crate::socket::{Interrupt, Transport};
+use crate::socket::{Interrupt, SendBatch, Transport, send_one_by_one};
 
 /// A socket of a [`Host`](super::Host).
 #[derive(Debug)]
@@ -40,16 +40,28 @@ impl HostTransport {
 }
 
 impl Transport for HostTransport {
+    fn inner(&self) -> Option<&dyn Transport> {
+        None
+    }
+
     fn receive(&self, batch: &mut ReceiveBatch) -> io::Result<()> {
         self.network.state().receive(self.index, batch);
         Ok(())
     }
 
-    fn send_to(&self, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
+    fn send(&self, bytes: &[u8], to: SocketAddr, _from: Option<IpAddr>) -> io::Result<()> {
         let to = self.meant(to);
         let from = self.source(to)?;
         self.network.state().carry(from, to, bytes);
         Ok(())
+    }
+
+    fn send_batch(&self, batch: &SendBatch<'_>) -> io::Result<usize> {
+        send_one_by_one(self, batch)
+    }
+
+    fn max_segments(&self) -> usize {
+        1
     }
 
     fn connect(&mut self, remote: SocketAddr) -> io::Result<SocketAddr> {
@@ -74,14 +86,6 @@ impl Transport for HostTransport {
         let of_family = |v4: bool| self.addrs.iter().find(|ip| ip.is_ipv4() == v4);
         let any = if canonical(to).is_ipv4() { of_family(true) } else { of_family(false).or(of_family(true)) };
         any.map_or(to, |&ip| SocketAddr::new(ip, to.port()))
-    }
-
-    fn now(&self) -> Instant {
-        self.network.now()
-    }
-
-    fn is_virtual(&self) -> bool {
-        true
     }
 
     fn receive_buffer_size(&self) -> Option<usize> {

@@ -50,11 +50,11 @@ struct Dice {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Passage {
     /// When it arrives.
-    due: u64,
+    pub(super) due: u64,
     /// When a copy of it arrives, if there is one.
-    copy_due: Option<u64>,
+    pub(super) copy_due: Option<u64>,
     /// Which of its bits is flipped, if one is.
-    flipped_bit: Option<usize>,
+    pub(super) flipped_bit: Option<usize>,
     reordered: bool,
 }
 
@@ -135,25 +135,18 @@ impl LinkState {
         self.is_perfect
     }
 
-    /// What becomes of a datagram of `len` bytes that comes now; `None` = it is dropped.
-    pub(super) fn judge(&mut self, now: u64, len: usize, stats: &mut LinkStats) -> Option<Passage> {
+    /// What becomes of a datagram of `len` bytes that comes now, or why it is dropped.
+    pub(super) fn judge(&mut self, now: u64, len: usize, stats: &mut LinkStats) -> Result<Passage, LinkDrop> {
         if self.is_perfect && self.under_way == 0 {
             stats.pass(1);
-            return Some(Passage { due: now, copy_due: None, flipped_bit: None, reordered: false });
+            return Ok(Passage { due: now, copy_due: None, flipped_bit: None, reordered: false });
         }
-        match self.decide(now, len) {
-            Ok(passage) => {
-                stats.pass(1);
-                stats.duplicated += u64::from(passage.copy_due.is_some());
-                stats.reordered += u64::from(passage.reordered);
-                stats.corrupted += u64::from(passage.flipped_bit.is_some());
-                Some(passage)
-            }
-            Err(reason) => {
-                stats.drop(reason);
-                None
-            }
-        }
+        let passage = self.decide(now, len).inspect_err(|&reason| stats.drop(reason))?;
+        stats.pass(1);
+        stats.duplicated += u64::from(passage.copy_due.is_some());
+        stats.reordered += u64::from(passage.reordered);
+        stats.corrupted += u64::from(passage.flipped_bit.is_some());
+        Ok(passage)
     }
 
     /// One of `len` bytes is under way, until it has arrived.

@@ -101,6 +101,10 @@ impl NetworkState {
         }
     }
 
+    pub(super) fn link_settings(&self, ends: Ends) -> Link {
+        settings_between(&self.settings, ends)
+    }
+
     pub(super) fn link_stats(&self, from: LinkEnd, to: LinkEnd) -> LinkStats {
         let mut sum = LinkStats::default();
         for (_, link) in self.links.iter().filter(|(ends, _)| ends.are(from, to)) {
@@ -123,7 +127,7 @@ impl NetworkState {
         let now = nanos(self.elapsed);
         let link = self.link(Ends::new(from.ip(), to.ip()));
         let CountedLink { state, stats } = &mut self.links[link];
-        let Some(passage) = state.judge(now, bytes.len(), stats) else { return };
+        let Ok(passage) = state.judge(now, bytes.len(), stats) else { return };
         for due in passage.arrivals() {
             let flight = Flight { from, to, bytes: passage.deliver(self.buffers.copy(bytes)), link };
             if due > now {

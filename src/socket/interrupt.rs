@@ -1,30 +1,56 @@
 use std::io;
 
-/// Ends a [`Transport::wait`](super::Transport::wait) from another thread.
+/// Ends a [`Transport::wait`](super::Transport::wait) from another thread: what stands behind a
+/// [`Waker`](crate::Waker).
 ///
-/// A raise is remembered until a wait takes it, so one that comes just before the wait is not lost.
+/// A raise is remembered until it is taken, so one that comes just before the wait is not lost.
+///
+/// A transport of one's own waits for its descriptor beside its socket's: `Interrupt` implements `AsFd` on Unix and
+/// `AsSocket` on Windows, and is readable for as long as it is raised. It is to be waited for and not to be read. A
+/// transport that cannot wait for several asks [`is_raised`](Self::is_raised) now and then. Neither takes it: the
+/// caller of `wait` does so when that has returned.
 #[derive(Debug)]
 pub struct Interrupt {
     imp: imp::Pair,
 }
 
 impl Interrupt {
-    pub(crate) fn new() -> io::Result<Self> {
+    /// One that is not raised.
+    ///
+    /// # Errors
+    ///
+    /// What the system answers, where it has no more descriptors: it takes two on Unix and a port of the loopback
+    /// address on Windows.
+    pub fn new() -> io::Result<Self> {
         Ok(Self { imp: imp::Pair::new()? })
     }
 
     /// Ends the wait that is going on, or the next one.
-    pub(crate) fn raise(&self) {
+    pub fn raise(&self) {
         self.imp.raise();
     }
 
-    /// Whether it was raised since this was asked last.
-    pub(crate) fn take(&self) -> bool {
+    /// Whether it was raised since this was asked last. It is so no longer.
+    pub fn take(&self) -> bool {
         self.imp.take()
     }
 
     pub(super) fn reader(&self) -> &imp::Reader {
         self.imp.reader()
+    }
+}
+
+#[cfg(unix)]
+impl std::os::fd::AsFd for Interrupt {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.reader().as_fd()
+    }
+}
+
+#[cfg(windows)]
+impl std::os::windows::io::AsSocket for Interrupt {
+    fn as_socket(&self) -> std::os::windows::io::BorrowedSocket<'_> {
+        self.reader().as_socket()
     }
 }
 
@@ -107,5 +133,21 @@ mod imp {
         pub(super) fn reader(&self) -> &Reader {
             &self.socket
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_raise_is_seen_until_it_is_taken() {
+        let interrupt = Interrupt::new().unwrap();
+        assert!(!interrupt.is_raised() && !interrupt.take());
+        interrupt.raise();
+        interrupt.raise();
+        assert!(interrupt.is_raised() && interrupt.is_raised());
+        assert!(interrupt.take());
+        assert!(!interrupt.is_raised() && !interrupt.take());
     }
 }

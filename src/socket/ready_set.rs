@@ -2,9 +2,9 @@ use std::io;
 use std::time::Duration;
 
 use super::interrupt::Interrupt;
+use super::socket_ref::SocketRef;
 use super::sys;
 use super::transport::Transport;
-use super::udp::SocketRef;
 
 /// Asks for many transports at once which of them have something to read: real sockets by one call of the system,
 /// others, such as those of the in-memory network, one by one.

@@ -1,52 +1,77 @@
 //! One way to send a datagram and to say why it was not: for a server's peer and a stand-alone one alike.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::noise;
 use super::transport::{MAX_PAYLOAD_V4, MAX_PAYLOAD_V6, Transport};
 use crate::error::PutError;
 use crate::stats::SendDropReason;
 
-/// Largest payload that UDP carries to `to`, in bytes.
-pub(crate) fn max_payload(to: SocketAddr) -> usize {
-    if to.is_ipv4() { MAX_PAYLOAD_V4 } else { MAX_PAYLOAD_V6 }
+/// The largest payloads that a transport carries, by IP version. Asked once, so that no datagram costs a question.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct MaxPayload {
+    v4: usize,
+    v6: usize,
 }
 
-/// Refuses what no datagram to `to` can carry.
-pub(crate) fn check_size(size: usize, to: SocketAddr) -> Result<(), PutError> {
-    let limit = max_payload(to);
-    if size > limit { Err(PutError::TooLarge { size, limit }) } else { Ok(()) }
+impl MaxPayload {
+    /// What the transport says.
+    pub(crate) fn of(transport: &dyn Transport) -> Self {
+        Self {
+            v4: transport.max_payload((Ipv4Addr::UNSPECIFIED, 0).into()),
+            v6: transport.max_payload((Ipv6Addr::UNSPECIFIED, 0).into()),
+        }
+    }
+
+    /// What UDP carries, where no transport has been asked yet.
+    pub(crate) fn of_udp() -> Self {
+        Self { v4: MAX_PAYLOAD_V4, v6: MAX_PAYLOAD_V6 }
+    }
+
+    /// To this address, in bytes.
+    pub(crate) fn to(self, addr: SocketAddr) -> usize {
+        if addr.is_ipv4() { self.v4 } else { self.v6 }
+    }
+
+    /// To any address, in bytes.
+    pub(crate) fn to_all(self) -> usize {
+        self.v4.min(self.v6)
+    }
+
+    /// Refuses what no datagram to `to` can carry.
+    pub(crate) fn check(self, size: usize, to: SocketAddr) -> Result<(), PutError> {
+        let limit = self.to(to);
+        if size > limit { Err(PutError::TooLarge { size, limit }) } else { Ok(()) }
+    }
 }
 
 /// Sends `bytes` to `to`, a canonical address; from `from` where several of this host's addresses are possible.
 pub(crate) fn send(
     transport: &dyn Transport,
-    from: Option<IpAddr>,
+    max: MaxPayload,
     bytes: &[u8],
     to: SocketAddr,
+    from: Option<IpAddr>,
 ) -> Result<(), PutError> {
     if !transport.reaches(to) {
         return Err(PutError::WrongFamily { destination: to });
     }
-    send_back(transport, from, bytes, to)
+    send_back(transport, max, bytes, to, from)
 }
 
-/// The same to somebody whom the transport is known to reach: they have been heard by it.
+/// The same to a remote that the transport is known to reach, since it has been heard there.
 // On the path of every put that leaves at once, where instructions were counted: one call less.
 #[inline]
 pub(crate) fn send_back(
     transport: &dyn Transport,
-    from: Option<IpAddr>,
+    max: MaxPayload,
     bytes: &[u8],
     to: SocketAddr,
+    from: Option<IpAddr>,
 ) -> Result<(), PutError> {
-    check_size(bytes.len(), to)?;
-    let sent = match from {
-        Some(from) => transport.send_from(from, bytes, to),
-        None => transport.send_to(bytes, to),
-    };
-    sent.map_err(|error| explain(transport, error, bytes.len(), to))
+    max.check(bytes.len(), to)?;
+    transport.send(bytes, to, from).map_err(|error| explain(transport, error, bytes.len(), to))
 }
 
 /// What an error of the system means for a datagram of `size` bytes to `to`.

@@ -9,7 +9,23 @@ pub(crate) const MAX_MESSAGES: usize = 64;
 pub(crate) const MAX_PAYLOADS: usize = 256;
 
 /// Several messages to be sent by one call, each of one datagram or, where the transport can, of several to one
-/// destination.
+/// destination: at most 64 messages and 256 datagrams.
+///
+/// Servers fill one and hand it to [`Transport::send_batch`](super::Transport::send_batch). A transport that wraps
+/// another and changes what is sent fills another for that one:
+///
+/// ```
+/// use packetpeer::socket::SendBatch;
+///
+/// let to = ([192, 0, 2, 1], 4433).into();
+/// let mut batch = SendBatch::new();
+/// assert!(batch.begin(to, None, b"first ") && batch.add(b"second") && batch.add(b"last"));
+/// assert!(!batch.add(b"more"), "a shorter one ends a message");
+/// assert!(batch.begin(to, None, b"more"));
+/// assert_eq!((batch.len(), batch.datagrams_in(1), batch.datagrams_in(2)), (2, 3, 4));
+/// ```
+///
+/// It is some 8 KiB large and allocates nothing.
 #[derive(Debug, Default)]
 pub struct SendBatch<'a> {
     // Both stay within their inline sizes: a flush allocates nothing.
@@ -39,9 +55,15 @@ pub struct Message<'a> {
 }
 
 impl<'a> SendBatch<'a> {
-    /// Begins a message; says whether there is room.
-    pub(crate) fn begin(&mut self, to: SocketAddr, from: Option<IpAddr>, datagram: &'a [u8]) -> bool {
-        if self.messages.len() == MAX_MESSAGES || self.payloads.len() == MAX_PAYLOADS {
+    /// One without messages.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Begins a message to `to`, of one datagram so far. It is to come from `from`, an address of this host; `None`
+    /// leaves the choice to the system. Returns whether there was room.
+    pub fn begin(&mut self, to: SocketAddr, from: Option<IpAddr>, datagram: &'a [u8]) -> bool {
+        if self.is_full() {
             return false;
         }
         self.payloads.push(datagram);
@@ -49,14 +71,51 @@ impl<'a> SendBatch<'a> {
         true
     }
 
-    /// Adds a datagram to the last message; says whether there is room.
-    pub(crate) fn add(&mut self, datagram: &'a [u8]) -> bool {
+    /// Adds a datagram to the message begun last. Returns whether it has become a part of it: not where there is no
+    /// room, or where it does not go with the [others](Message#structfield.datagrams). Then it needs a message of its
+    /// own.
+    ///
+    /// The caller sees to it that a message has no more datagrams than
+    /// [`max_segments`](super::Transport::max_segments), and no more than 65,000 bytes.
+    pub fn add(&mut self, datagram: &'a [u8]) -> bool {
+        let start = self.messages.len().checked_sub(2).map_or(0, |before| self.messages[before].end);
         let Some(message) = self.messages.last_mut().filter(|_| self.payloads.len() < MAX_PAYLOADS) else {
             return false;
         };
+        let (size, last) = (self.payloads[start].len(), self.payloads[message.end - 1].len());
+        if datagram.is_empty() || datagram.len() > size || last < size {
+            return false;
+        }
         self.payloads.push(datagram);
         message.end = self.payloads.len();
         true
+    }
+
+    /// Adds a whole message, such as one of another batch. Returns whether it was added: not where there is no room for
+    /// all of it, or where its datagrams do not make one message.
+    pub fn push(&mut self, to: SocketAddr, from: Option<IpAddr>, datagrams: &[&'a [u8]]) -> bool {
+        let Some((first, others)) = datagrams.split_first() else { return false };
+        let payloads = self.payloads.len();
+        if !self.begin(to, from, first) {
+            return false;
+        }
+        let is_whole = others.iter().all(|datagram| self.add(datagram));
+        if !is_whole {
+            self.payloads.truncate(payloads);
+            self.messages.pop();
+        }
+        is_whole
+    }
+
+    /// Takes all messages out.
+    pub fn clear(&mut self) {
+        self.messages.clear();
+        self.payloads.clear();
+    }
+
+    /// Whether there is no room for another message.
+    pub fn is_full(&self) -> bool {
+        self.messages.len() == MAX_MESSAGES || self.payloads.len() == MAX_PAYLOADS
     }
 
     /// How many messages there are.
@@ -81,5 +140,51 @@ impl<'a> SendBatch<'a> {
             let start = index.checked_sub(1).map_or(0, |before| self.messages[before].end);
             Message { to: envelope.to, from: envelope.from, datagrams: &self.payloads[start..envelope.end] }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn to() -> SocketAddr {
+        ([192, 0, 2, 1], 4433).into()
+    }
+
+    #[test]
+    fn a_batch_is_full_when_either_limit_is_reached() {
+        let mut batch = SendBatch::new();
+        while batch.begin(to(), None, b"x") {}
+        assert_eq!((batch.len(), batch.is_full()), (MAX_MESSAGES, true));
+        batch.clear();
+        assert!(batch.is_empty() && !batch.is_full());
+        assert!(!batch.add(b"x"), "there is no message to add to");
+        assert!(batch.begin(to(), None, b"x"));
+        while batch.add(b"x") {}
+        assert_eq!((batch.len(), batch.datagrams_in(1), batch.is_full()), (1, MAX_PAYLOADS, true));
+    }
+
+    #[test]
+    fn a_message_is_added_whole_or_not_at_all() {
+        let datagrams = [&b"xx"[..]; 200];
+        let mut batch = SendBatch::new();
+        assert!(batch.push(to(), None, &datagrams));
+        assert!(!batch.push(to(), None, &datagrams));
+        assert!(batch.push(to(), None, &datagrams[..56]) && batch.is_full());
+        let all: Vec<_> = batch.messages().map(|message| message.datagrams.len()).collect();
+        assert_eq!(all, [200, 56]);
+    }
+
+    #[test]
+    fn what_no_system_cuts_from_one_message_is_not_made_one() {
+        let mut batch = SendBatch::new();
+        let (none, a, ab) = (&b""[..], &b"a"[..], &b"ab"[..]);
+        for datagrams in [&[][..], &[a, ab], &[ab, a, ab], &[ab, none], &[none, none]] {
+            assert!(!batch.push(to(), None, datagrams), "{datagrams:?}");
+        }
+        assert!(batch.is_empty());
+        for datagrams in [&[none][..], &[a], &[ab, ab, a]] {
+            assert!(batch.push(to(), None, datagrams), "{datagrams:?}");
+        }
     }
 }

@@ -2,6 +2,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 
+use super::send::MaxPayload;
 use super::transport::Transport;
 
 /// A transport that a server and the handles of its peers send through.
@@ -13,6 +14,7 @@ pub(crate) struct SharedTransport {
     // Fields are dropped in the order of declaration: the socket is closed before that is announced.
     io: Box<dyn Transport>,
     local_addr: SocketAddr,
+    max_payload: MaxPayload,
     pins_reply_address: bool,
     _announce: AnnounceClosed,
 }
@@ -25,6 +27,11 @@ impl SharedTransport {
     /// Whether answers leave from the address that the remote spoke to.
     pub(crate) fn pins_reply_address(&self) -> bool {
         self.pins_reply_address
+    }
+
+    /// How much it carries.
+    pub(crate) fn max_payload(&self) -> MaxPayload {
+        self.max_payload
     }
 
     /// Where it is bound to, without asking the system again.
@@ -43,10 +50,12 @@ pub(crate) struct TransportOwner {
 impl TransportOwner {
     pub(crate) fn new(io: Box<dyn Transport>, pins_reply_address: bool) -> io::Result<Self> {
         let local_addr = io.local_addr()?;
+        let max_payload = MaxPayload::of(&*io);
         let closed = Arc::new(Closed::default());
         let shared = Arc::new(SharedTransport {
             io,
             local_addr,
+            max_payload,
             pins_reply_address,
             _announce: AnnounceClosed(Arc::clone(&closed)),
         });

@@ -1,24 +1,31 @@
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::bind::BindOptions;
 use super::interrupt::Interrupt;
 use super::multicast::Interface;
 use super::send_batch::SendBatch;
-use super::udp::SocketRef;
+use super::socket_ref::SocketRef;
+use crate::clock::Clock;
 use crate::datagram::ReceiveBatch;
 
-/// Largest payload of a UDP datagram over IPv4, in bytes: 65 535 less 8 of UDP and 20 of IP header (RFC 768, RFC 791).
+/// Largest payload of a UDP datagram over IPv4, in bytes: 65,535 less 8 of UDP and 20 of IP header (RFC 768, RFC 791).
 pub const MAX_PAYLOAD_V4: usize = 65_507;
 
-/// Largest payload of a UDP datagram over IPv6 without jumbograms, in bytes: 65 535 less 8 of UDP header (RFC 8200).
+/// Largest payload of a UDP datagram over IPv6 without jumbograms, in bytes: 65,535 less 8 of UDP header (RFC 8200).
 pub const MAX_PAYLOAD_V6: usize = 65_527;
+
+/// What UDP carries to `to`, in bytes.
+pub(super) fn max_payload_of_udp(to: SocketAddr) -> usize {
+    if to.is_ipv4() { MAX_PAYLOAD_V4 } else { MAX_PAYLOAD_V6 }
+}
 
 /// Makes transports: what stands behind `listen`, `bind` and `connect_to_host`.
 ///
 /// It is a factory and not a socket because a server may stop and listen again, and a peer may close and bind again.
+/// How to write one is told in [`socket`](crate::socket).
 pub trait TransportFactory: fmt::Debug + Send + Sync {
     /// Opens a transport as `options` ask.
     ///
@@ -29,12 +36,12 @@ pub trait TransportFactory: fmt::Debug + Send + Sync {
     /// apart by [`BindError`](crate::error::BindError).
     fn bind(&self, options: &BindOptions) -> io::Result<Box<dyn Transport>>;
 
-    /// What time it is for its transports, before there is one.
-    fn now(&self) -> Instant {
-        Instant::now()
-    }
+    /// What time it is for its transports. Servers and peers ask once, when they are made. A factory that wraps another
+    /// hands out that one's; one of real sockets [`Clock::system`].
+    fn clock(&self) -> Clock;
 
-    /// Takes over a socket of the standard library. Only factories of real sockets can.
+    /// Takes over a socket of the standard library. Only factories of real sockets can, and those that wrap what such a
+    /// one has taken over.
     ///
     /// # Errors
     ///
@@ -44,10 +51,17 @@ pub trait TransportFactory: fmt::Debug + Send + Sync {
     }
 }
 
-/// A bound, non-blocking datagram socket, real or simulated.
+/// A bound, non-blocking datagram socket, real or simulated, or a wrapper around another transport.
 ///
 /// Calls never block, but for [`wait`](Self::wait). They may come from several threads at once.
+///
+/// What moves datagrams has to be written by each transport. What only tells something of it has a default: a wrapper
+/// says what the transport says that it [wraps](Self::inner), any other what is said at each method.
 pub trait Transport: fmt::Debug + Send + Sync {
+    /// The transport that this one wraps; `None` for one that is no wrapper. Every method with a default asks it, so
+    /// that a wrapper loses nothing by not naming it.
+    fn inner(&self) -> Option<&dyn Transport>;
+
     /// Pushes waiting datagrams into `batch` until it is full or none is left.
     ///
     /// `Ok` with a batch that is not full says that nothing more waits. Datagrams already pushed count whatever is
@@ -64,39 +78,30 @@ pub trait Transport: fmt::Debug + Send + Sync {
 
     /// Sends one datagram, possibly an empty one, to `to`. On a connected transport `to` is the connected address.
     ///
+    /// It is to leave from `from`, an address of this host; `None` leaves the choice to the system. A transport that
+    /// knows only one address, or was not asked for
+    /// [`pin_reply_address`](BindOptions#structfield.pin_reply_address), may ignore it.
+    ///
     /// # Errors
     ///
     /// What the system answers; [`io::ErrorKind::WouldBlock`], or the number of ENOBUFS, where its queue is full.
-    fn send_to(&self, bytes: &[u8], to: SocketAddr) -> io::Result<()>;
-
-    /// As [`send_to`](Self::send_to), from `from`, an address of this host. A transport that knows only one address, or
-    /// was not asked for [`pin_reply_address`](BindOptions#structfield.pin_reply_address), may ignore it.
-    ///
-    /// # Errors
-    ///
-    /// As [`send_to`](Self::send_to).
-    fn send_from(&self, _from: IpAddr, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
-        self.send_to(bytes, to)
-    }
+    fn send(&self, bytes: &[u8], to: SocketAddr, from: Option<IpAddr>) -> io::Result<()>;
 
     /// Sends the messages of `batch` in order; returns how many of their datagrams the system accepted before one failed.
     /// These are counted as sent, and only what comes after them is tried again, be it the rest of a message.
     ///
     /// A transport whose system counts messages has the number of datagrams from
-    /// [`SendBatch::datagrams_in`](SendBatch::datagrams_in).
+    /// [`SendBatch::datagrams_in`](SendBatch::datagrams_in). One that sends a datagram per call, and a wrapper that does
+    /// something to each, leave it to [`send_one_by_one`].
     ///
     /// # Errors
     ///
     /// That of the first datagram. One that comes later comes again, as that of the first, when what is left is sent.
-    fn send_batch(&self, batch: &SendBatch<'_>) -> io::Result<usize> {
-        send_one_by_one(self, batch)
-    }
+    fn send_batch(&self, batch: &SendBatch<'_>) -> io::Result<usize>;
 
     /// How many datagrams one message of a [`SendBatch`] may consist of: 1 where the system cannot cut a message into
     /// segments. May fall while running, where a network device turns out not to do it.
-    fn max_segments(&self) -> usize {
-        1
-    }
+    fn max_segments(&self) -> usize;
 
     /// Fixes the remote: from now on only its datagrams are received. Returns the address that these come from
     /// (`getpeername(2)`), which is not `remote` where that is [unspecified](Self::this_host), or has a scope that says
@@ -114,78 +119,82 @@ pub trait Transport: fmt::Debug + Send + Sync {
     /// What the system answers.
     fn local_addr(&self) -> io::Result<SocketAddr>;
 
-    /// Whether the transport's address family can carry a datagram to `to`.
-    fn reaches(&self, _to: SocketAddr) -> bool {
-        true
-    }
-
-    /// What an unspecified address, `0.0.0.0` or `[::]`, means as a destination: this host. Returns the address, with the
-    /// port of `to`, from which a server there answers.
-    ///
-    /// As Linux has it, it is the address that this transport is bound to, if it is bound to one, and else the loopback
-    /// address; `[::]` means the one of IPv4 where there is no IPv6. A transport that wraps another passes it on.
-    fn this_host(&self, to: SocketAddr) -> SocketAddr {
-        this_host(self, to)
-    }
-
-    /// Whether `to` is a broadcast address, as far as the system tells: nobody answers from there. By default only
-    /// 255.255.255.255 is one. A transport that wraps another passes it on.
-    fn is_broadcast(&self, to: SocketAddr) -> bool {
-        to.ip().to_canonical() == Ipv4Addr::BROADCAST
-    }
-
-    /// What time it is for those who use this transport: the clock of [`UdpServer::poll`](crate::UdpServer::poll).
-    fn now(&self) -> Instant {
-        Instant::now()
-    }
-
-    /// Whether [`now`](Self::now) is a clock that stands still until somebody moves it; waiting would then never end,
-    /// so nobody waits.
-    fn is_virtual(&self) -> bool {
-        false
-    }
-
     /// Blocks until a datagram waits, `interrupt` is raised, or `timeout` is over (`None` = never).
     /// Returns whether a datagram waits. A transport in virtual time answers at once.
+    ///
+    /// The interrupt is for looking at, by its descriptor or by [`is_raised`](Interrupt::is_raised): whoever waits
+    /// [takes](Interrupt::take) it afterwards.
     ///
     /// # Errors
     ///
     /// What the system answers.
     fn wait(&self, timeout: Option<Duration>, interrupt: Option<&Interrupt>) -> io::Result<bool>;
 
+    /// Largest payload in bytes that one datagram to `to` carries. By default what UDP carries: [`MAX_PAYLOAD_V4`],
+    /// [`MAX_PAYLOAD_V6`]. A wrapper that adds something to each datagram says by how much less it is; what is longer is
+    /// then refused as [`PutError::TooLarge`](crate::error::PutError::TooLarge) before anything is sent.
+    ///
+    /// Servers and peers ask once for each socket and IP version, by an unspecified address, and keep the answer.
+    fn max_payload(&self, to: SocketAddr) -> usize {
+        self.inner().map_or_else(|| max_payload_of_udp(to), |inner| inner.max_payload(to))
+    }
+
+    /// Whether the transport's address family can carry a datagram to `to`. By default it can.
+    fn reaches(&self, to: SocketAddr) -> bool {
+        self.inner().is_none_or(|inner| inner.reaches(to))
+    }
+
+    /// What an unspecified address, `0.0.0.0` or `[::]`, means as a destination: this host. Returns the address, with the
+    /// port of `to`, from which a server there answers.
+    ///
+    /// By default, and as Linux has it, it is the address that this transport is bound to, if it is bound to one, and
+    /// else the loopback address; `[::]` means the one of IPv4 where there is no IPv6.
+    fn this_host(&self, to: SocketAddr) -> SocketAddr {
+        self.inner().map_or_else(|| this_host(self, to), |inner| inner.this_host(to))
+    }
+
+    /// Whether `to` is a broadcast address, as far as the system tells: nobody answers from there. By default only
+    /// 255.255.255.255 is one.
+    fn is_broadcast(&self, to: SocketAddr) -> bool {
+        self.inner().map_or_else(|| to.ip().to_canonical() == Ipv4Addr::BROADCAST, |inner| inner.is_broadcast(to))
+    }
+
     /// Changes one option of the transport.
     ///
     /// # Errors
     ///
-    /// What the system answers; [`io::ErrorKind::Unsupported`] where the transport knows no such option.
-    fn set_option(&self, _option: TransportOption) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
+    /// What the system answers; [`io::ErrorKind::Unsupported`] where the transport knows no such option, as is the
+    /// default.
+    fn set_option(&self, option: TransportOption) -> io::Result<()> {
+        self.inner().map_or_else(|| Err(io::ErrorKind::Unsupported.into()), |inner| inner.set_option(option))
     }
 
-    /// Largest payload in bytes that the way to `to` carries in one piece, as far as the system knows and tells.
-    fn path_payload(&self, _to: SocketAddr) -> Option<usize> {
-        None
+    /// Largest payload in bytes that the way to `to` carries in one piece, as far as the system knows and tells. By
+    /// default it does not. A wrapper with a smaller [`max_payload`](Self::max_payload) takes the same off here.
+    fn path_payload(&self, to: SocketAddr) -> Option<usize> {
+        self.inner()?.path_payload(to)
     }
 
-    /// Bytes the system granted for datagrams that wait to be received, where that is known.
+    /// Bytes the system granted for datagrams that wait to be received, where that is known. By default it is not.
     fn receive_buffer_size(&self) -> Option<usize> {
-        None
+        self.inner()?.receive_buffer_size()
     }
 
-    /// Datagrams that the kernel has dropped since the bind because the receive buffer was full, where it tells.
+    /// Datagrams that the kernel has dropped since the bind because the receive buffer was full, where it tells. By
+    /// default it does not.
     fn kernel_drops(&self) -> Option<u64> {
-        None
+        self.inner()?.kernel_drops()
     }
 
-    /// Whether waiting for [`socket`](Self::socket) is waiting for this transport: not so where it holds datagrams back
-    /// itself.
+    /// Whether waiting for [`socket`](Self::socket) is waiting for this transport. By default it is, where there is one.
+    /// **A wrapper that holds datagrams back says no**, or nobody wakes when their time has come.
     fn waits_by_socket(&self) -> bool {
-        self.socket().is_some()
+        self.inner().map_or_else(|| self.socket().is_some(), |inner| inner.waits_by_socket())
     }
 
-    /// The real socket behind this transport, if there is one.
+    /// The real socket behind this transport, if there is one. By default there is none.
     fn socket(&self) -> Option<SocketRef<'_>> {
-        None
+        self.inner()?.socket()
     }
 }
 
@@ -203,16 +212,17 @@ pub(super) fn this_host(transport: &(impl Transport + ?Sized), to: SocketAddr) -
     if may_be_v6 && transport.reaches(v6) { v6 } else { (Ipv4Addr::LOCALHOST, to.port()).into() }
 }
 
-/// A [`Transport::send_batch`] for transports that send one datagram per call.
-pub(super) fn send_one_by_one(transport: &(impl Transport + ?Sized), batch: &SendBatch<'_>) -> io::Result<usize> {
+/// A [`Transport::send_batch`] for transports that send one datagram per call: it [sends](Transport::send) one after the
+/// other until one fails.
+///
+/// # Errors
+///
+/// That of the first datagram.
+pub fn send_one_by_one(transport: &(impl Transport + ?Sized), batch: &SendBatch<'_>) -> io::Result<usize> {
     let mut sent = 0;
     for message in batch.messages() {
         for datagram in message.datagrams {
-            let result = match message.from {
-                Some(from) => transport.send_from(from, datagram, message.to),
-                None => transport.send_to(datagram, message.to),
-            };
-            match result {
+            match transport.send(datagram, message.to, message.from) {
                 Ok(()) => sent += 1,
                 Err(_) if sent > 0 => return Ok(sent),
                 Err(error) => return Err(error),

@@ -1,4 +1,3 @@
-use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,8 +9,10 @@ use super::bind::{BindAddr, BindOptions, RefusedOption};
 use super::interrupt::Interrupt;
 use super::multicast::Interface;
 use super::send_batch::SendBatch;
+use super::socket_ref::SocketRef;
 use super::sys;
 use super::transport::{Transport, TransportFactory, TransportOption, send_one_by_one, this_host};
+use crate::clock::Clock;
 use crate::datagram::ReceiveBatch;
 
 /// The real thing: UDP sockets of the operating system. What servers and peers use unless told otherwise.
@@ -31,6 +32,10 @@ impl TransportFactory for SystemSockets {
             },
         };
         Ok(Box::new(UdpTransport::new(socket, family, None, options.pin_reply_address)))
+    }
+
+    fn clock(&self) -> Clock {
+        Clock::system()
     }
 
     fn adopt(&self, socket: UdpSocket) -> io::Result<Box<dyn Transport>> {
@@ -247,24 +252,24 @@ impl UdpTransport {
 }
 
 impl Transport for UdpTransport {
+    fn inner(&self) -> Option<&dyn Transport> {
+        None
+    }
+
     fn receive(&self, batch: &mut ReceiveBatch) -> io::Result<()> {
         sys::receive(&self.socket, self.pins_reply_address, batch)
     }
 
-    fn send_to(&self, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
+    fn send(&self, bytes: &[u8], to: SocketAddr, from: Option<IpAddr>) -> io::Result<()> {
         // A send is all or nothing for datagrams: the length that comes back says nothing new.
-        match self.connected {
-            Some(_) => self.socket.send(bytes)?,
-            None => self.socket.send_to(bytes, self.native(to))?,
+        match (self.connected, from) {
+            (_, Some(from)) if self.pins_reply_address => {
+                return sys::send_from(&self.socket, from, bytes, self.native(to));
+            }
+            (Some(_), _) => self.socket.send(bytes)?,
+            (None, _) => self.socket.send_to(bytes, self.native(to))?,
         };
         Ok(())
-    }
-
-    fn send_from(&self, from: IpAddr, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
-        if !self.pins_reply_address {
-            return self.send_to(bytes, to);
-        }
-        sys::send_from(&self.socket, from, bytes, self.native(to))
     }
 
     fn send_batch(&self, batch: &SendBatch<'_>) -> io::Result<usize> {
@@ -371,40 +376,7 @@ impl Transport for UdpTransport {
     }
 
     fn socket(&self) -> Option<SocketRef<'_>> {
-        Some(SocketRef(&self.socket))
-    }
-}
-
-/// A borrowed real socket, for options the crate does not know and for other polling loops.
-///
-/// It implements `AsFd` on Unix and `AsSocket` on Windows. It is lent and not implemented on the server and the peer
-/// themselves because both may be without a socket: not open, or on the in-memory network.
-#[derive(Clone, Copy)]
-pub struct SocketRef<'a>(&'a UdpSocket);
-
-impl SocketRef<'_> {
-    pub(super) fn udp(&self) -> &UdpSocket {
-        self.0
-    }
-}
-
-impl fmt::Debug for SocketRef<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-#[cfg(unix)]
-impl std::os::fd::AsFd for SocketRef<'_> {
-    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
-        self.0.as_fd()
-    }
-}
-
-#[cfg(windows)]
-impl std::os::windows::io::AsSocket for SocketRef<'_> {
-    fn as_socket(&self) -> std::os::windows::io::BorrowedSocket<'_> {
-        self.0.as_socket()
+        Some(SocketRef::to(&self.socket))
     }
 }
 
@@ -448,7 +420,7 @@ mod tests {
     fn a_socket_fills_slots_without_room() {
         let addr = BindAddr::Addr(([127, 0, 0, 1], 0).into());
         let [socket, sender] = [(); 2].map(|()| SystemSockets.bind(&BindOptions::new(addr)).unwrap());
-        sender.send_to(b"x", socket.local_addr().unwrap()).unwrap();
+        sender.send(b"x", socket.local_addr().unwrap(), None).unwrap();
         let mut batch = ReceiveBatch::new(2, 0);
         assert!(socket.wait(Some(std::time::Duration::from_secs(10)), None).unwrap());
         // Windows reports what is cut by an error.

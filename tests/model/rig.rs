@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use packetpeer::sim::Host;
-use packetpeer::socket::{BindOptions, Interrupt, ReceiveBatch, Transport, TransportFactory};
+use packetpeer::socket::{
+    BindOptions, Clock, Interrupt, ReceiveBatch, SendBatch, Transport, TransportFactory, send_one_by_one,
+};
 
 use crate::setup::NAMELESS;
 
@@ -62,8 +64,8 @@ impl TransportFactory for Rig {
         Ok(Box::new(Socket { inner, rig: self.clone(), batch, pins, own: None }))
     }
 
-    fn now(&self) -> Instant {
-        self.host.now()
+    fn clock(&self) -> Clock {
+        self.host.clock()
     }
 }
 
@@ -77,20 +79,11 @@ struct Socket {
     own: Option<SocketAddr>,
 }
 
-impl Socket {
-    fn send(&self, from: Option<IpAddr>, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
-        // What Linux answers.
-        if from.is_some_and(|from| from.is_ipv4() != to.is_ipv4()) {
-            return Err(io::ErrorKind::InvalidInput.into());
-        }
-        let mut state = self.rig.state();
-        state.room = state.room.checked_sub(1).ok_or(io::ErrorKind::WouldBlock)?;
-        state.sent.push(Sent { by: self.own, from, to, bytes: bytes.to_vec() });
-        self.inner.send_to(bytes, to)
-    }
-}
-
 impl Transport for Socket {
+    fn inner(&self) -> Option<&dyn Transport> {
+        Some(&*self.inner)
+    }
+
     fn receive(&self, batch: &mut ReceiveBatch) -> io::Result<()> {
         let nameless: SocketAddr = NAMELESS.parse().unwrap();
         let mut inner = self.batch.lock().expect("nothing panics that holds it");
@@ -109,12 +102,23 @@ impl Transport for Socket {
         Ok(())
     }
 
-    fn send_to(&self, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
-        self.send(None, bytes, to)
+    fn send(&self, bytes: &[u8], to: SocketAddr, from: Option<IpAddr>) -> io::Result<()> {
+        // What Linux answers.
+        if from.is_some_and(|from| from.is_ipv4() != to.is_ipv4()) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let mut state = self.rig.state();
+        state.room = state.room.checked_sub(1).ok_or(io::ErrorKind::WouldBlock)?;
+        state.sent.push(Sent { by: self.own, from, to, bytes: bytes.to_vec() });
+        self.inner.send(bytes, to, None)
     }
 
-    fn send_from(&self, from: IpAddr, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
-        self.send(Some(from), bytes, to)
+    fn send_batch(&self, batch: &SendBatch<'_>) -> io::Result<usize> {
+        send_one_by_one(self, batch)
+    }
+
+    fn max_segments(&self) -> usize {
+        1
     }
 
     fn connect(&mut self, remote: SocketAddr) -> io::Result<SocketAddr> {
@@ -125,18 +129,6 @@ impl Transport for Socket {
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
         self.inner.local_addr()
-    }
-
-    fn reaches(&self, to: SocketAddr) -> bool {
-        self.inner.reaches(to)
-    }
-
-    fn now(&self) -> Instant {
-        self.inner.now()
-    }
-
-    fn is_virtual(&self) -> bool {
-        true
     }
 
     fn wait(&self, timeout: Option<Duration>, interrupt: Option<&Interrupt>) -> io::Result<bool> {

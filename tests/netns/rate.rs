@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use packetpeer::error::PutError;
 use packetpeer::socket::{
-    BindOptions, Interrupt, ReceiveBatch, SendBatch, SocketRef, SystemSockets, Transport, TransportFactory,
+    BindOptions, Clock, Interrupt, ReceiveBatch, SendBatch, SystemSockets, Transport, TransportFactory,
 };
 use packetpeer::{PacketPeerUdp, SendMode, ServerConfig, SocketOptions, UdpServer};
 
@@ -40,6 +40,10 @@ impl TransportFactory for Counting {
         let socket = SystemSockets.bind(options)?;
         Ok(Box::new(Counted { socket, calls: Arc::clone(&self.0) }))
     }
+
+    fn clock(&self) -> Clock {
+        SystemSockets.clock()
+    }
 }
 
 #[derive(Debug)]
@@ -49,18 +53,17 @@ struct Counted {
 }
 
 impl Transport for Counted {
+    fn inner(&self) -> Option<&dyn Transport> {
+        Some(&*self.socket)
+    }
+
     fn receive(&self, batch: &mut ReceiveBatch) -> io::Result<()> {
         self.socket.receive(batch)
     }
 
-    fn send_to(&self, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
+    fn send(&self, bytes: &[u8], to: SocketAddr, from: Option<IpAddr>) -> io::Result<()> {
         self.calls.fetch_add(1, Ordering::Relaxed);
-        self.socket.send_to(bytes, to)
-    }
-
-    fn send_from(&self, from: IpAddr, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
-        self.calls.fetch_add(1, Ordering::Relaxed);
-        self.socket.send_from(from, bytes, to)
+        self.socket.send(bytes, to, from)
     }
 
     fn send_batch(&self, batch: &SendBatch<'_>) -> io::Result<usize> {
@@ -82,10 +85,6 @@ impl Transport for Counted {
 
     fn wait(&self, timeout: Option<Duration>, interrupt: Option<&Interrupt>) -> io::Result<bool> {
         self.socket.wait(timeout, interrupt)
-    }
-
-    fn socket(&self) -> Option<SocketRef<'_>> {
-        self.socket.socket()
     }
 }
 

@@ -2,12 +2,14 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use packetpeer::sim::Host;
-use packetpeer::socket::{BindOptions, Interrupt, ReceiveBatch, Transport, TransportFactory};
+use packetpeer::socket::{
+    BindOptions, Clock, Interrupt, ReceiveBatch, SendBatch, Transport, TransportFactory, send_one_by_one,
+};
 
 /// What becomes of one call of `receive`. When the script is over, calls succeed.
 #[derive(Debug, Clone, Copy)]
@@ -50,8 +52,8 @@ impl TransportFactory for Noisy {
         Ok(Box::new(NoisyTransport { inner, script: Arc::clone(&self.script) }))
     }
 
-    fn now(&self) -> Instant {
-        self.host.now()
+    fn clock(&self) -> Clock {
+        self.host.clock()
     }
 }
 
@@ -62,6 +64,10 @@ struct NoisyTransport {
 }
 
 impl Transport for NoisyTransport {
+    fn inner(&self) -> Option<&dyn Transport> {
+        Some(&*self.inner)
+    }
+
     fn receive(&self, batch: &mut ReceiveBatch) -> io::Result<()> {
         let step = self.script.lock().unwrap().pop_front();
         match step.unwrap_or(Step::Take) {
@@ -72,8 +78,16 @@ impl Transport for NoisyTransport {
         }
     }
 
-    fn send_to(&self, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
-        self.inner.send_to(bytes, to)
+    fn send(&self, bytes: &[u8], to: SocketAddr, from: Option<IpAddr>) -> io::Result<()> {
+        self.inner.send(bytes, to, from)
+    }
+
+    fn send_batch(&self, batch: &SendBatch<'_>) -> io::Result<usize> {
+        send_one_by_one(self, batch)
+    }
+
+    fn max_segments(&self) -> usize {
+        1
     }
 
     fn connect(&mut self, remote: SocketAddr) -> io::Result<SocketAddr> {
@@ -82,18 +96,6 @@ impl Transport for NoisyTransport {
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
         self.inner.local_addr()
-    }
-
-    fn reaches(&self, to: SocketAddr) -> bool {
-        self.inner.reaches(to)
-    }
-
-    fn now(&self) -> Instant {
-        self.inner.now()
-    }
-
-    fn is_virtual(&self) -> bool {
-        self.inner.is_virtual()
     }
 
     fn wait(&self, timeout: Option<Duration>, interrupt: Option<&Interrupt>) -> io::Result<bool> {

@@ -2,11 +2,13 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use packetpeer::socket::{BindOptions, Interrupt, ReceiveBatch, SocketRef, Transport, TransportFactory};
+use packetpeer::socket::{
+    BindOptions, Clock, Interrupt, ReceiveBatch, SendBatch, SocketRef, Transport, TransportFactory, send_one_by_one,
+};
 
 /// What is asked before a datagram is sent to that address, or before a socket is connected to it.
 type Hook = Box<dyn FnMut(SocketAddr) -> io::Result<()> + Send>;
@@ -63,19 +65,31 @@ impl<T: TransportFactory> TransportFactory for Wrapped<T> {
         Ok(Box::new(Wrapped { inner, hooks: self.hooks.clone(), shows_sockets: self.shows_sockets }))
     }
 
-    fn now(&self) -> Instant {
-        self.inner.now()
+    fn clock(&self) -> Clock {
+        self.inner.clock()
     }
 }
 
 impl Transport for Wrapped<Box<dyn Transport>> {
+    fn inner(&self) -> Option<&dyn Transport> {
+        Some(&*self.inner)
+    }
+
     fn receive(&self, batch: &mut ReceiveBatch) -> io::Result<()> {
         self.inner.receive(batch)
     }
 
-    fn send_to(&self, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
+    fn send(&self, bytes: &[u8], to: SocketAddr, from: Option<IpAddr>) -> io::Result<()> {
         ask(&self.hooks.before_send, to)?;
-        self.inner.send_to(bytes, to)
+        self.inner.send(bytes, to, from)
+    }
+
+    fn send_batch(&self, batch: &SendBatch<'_>) -> io::Result<usize> {
+        send_one_by_one(self, batch)
+    }
+
+    fn max_segments(&self) -> usize {
+        1
     }
 
     fn connect(&mut self, remote: SocketAddr) -> io::Result<SocketAddr> {
@@ -87,20 +101,8 @@ impl Transport for Wrapped<Box<dyn Transport>> {
         self.inner.local_addr()
     }
 
-    fn now(&self) -> Instant {
-        self.inner.now()
-    }
-
-    fn is_virtual(&self) -> bool {
-        self.inner.is_virtual()
-    }
-
     fn wait(&self, timeout: Option<Duration>, interrupt: Option<&Interrupt>) -> io::Result<bool> {
         self.inner.wait(timeout, interrupt)
-    }
-
-    fn kernel_drops(&self) -> Option<u64> {
-        self.inner.kernel_drops()
     }
 
     fn socket(&self) -> Option<SocketRef<'_>> {

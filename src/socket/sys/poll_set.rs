@@ -22,6 +22,15 @@ pub(in crate::socket) fn wait(
     Ok(is_readable(&watched[0]))
 }
 
+// Here, so that an interrupt does not have to know how it is waited for.
+impl Interrupt {
+    /// Whether it is raised. It stays so.
+    pub fn is_raised(&self) -> bool {
+        let mut watched = [watch(self.reader())];
+        poll_until(&mut watched, Some(Duration::ZERO)).is_ok() && is_readable(&watched[0])
+    }
+}
+
 /// Sockets of which one call asks which are readable.
 #[derive(Default)]
 pub(in crate::socket) struct PollSet {
