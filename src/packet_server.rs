@@ -99,6 +99,9 @@ pub trait PacketServer: fmt::Debug + Send + Sync {
 
     /// The connection that has been pending longest, as a peer that may have received already. `None` where none is
     /// pending.
+    ///
+    /// Where a remote can end a connection, as of a stream, one that has ended while it was pending may be handed out all
+    /// the same, with what it had sent: [`take_ended`](Self::take_ended) tells of its end after the next poll.
     #[must_use = "dropping the handle ends the connection"]
     fn take_connection(&mut self) -> Option<Self::Peer>;
 

@@ -4,10 +4,7 @@
 //! Allocations are counted a thread, so that tests beside one another stay out of it. Not on MinGW, where the variables
 //! of a thread are themselves allocated.
 #![cfg(not(all(windows, target_env = "gnu")))]
-#![allow(unsafe_code, reason = "an allocator is an unsafe trait")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -22,59 +19,14 @@ use packetpeer::socket::{
 };
 use packetpeer::{Limits, PacketPeerUdp, PeerId, Peers, SendMode, ServerConfig, SocketOptions, UdpServer, Verdict};
 
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-struct Counting;
-
-thread_local! {
-    /// Calls that ask for memory.
-    #[allow(clippy::missing_const_for_thread_local, reason = "it is; for Android the lint does not see that")]
-    static CALLS: Cell<u64> = const { Cell::new(0) };
-    /// Bytes asked for and not given back, by this thread.
-    #[allow(clippy::missing_const_for_thread_local, reason = "it is; for Android the lint does not see that")]
-    static LIVE: Cell<i64> = const { Cell::new(0) };
-}
-
-fn note(calls: u64, bytes: i64) {
-    // Fails only while a thread ends, when nobody looks any more.
-    let _ = CALLS.try_with(|counter| counter.set(counter.get() + calls));
-    let _ = LIVE.try_with(|counter| counter.set(counter.get() + bytes));
-}
-
-// SAFETY: every call is handed to the system's allocator as it is; the counters are plain numbers of this thread, made
-// at compile time and without a destructor, so that counting allocates nothing.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        note(1, layout.size() as i64);
-        // SAFETY: the caller keeps the contract of `GlobalAlloc::alloc`, which is the same.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        note(1, layout.size() as i64);
-        // SAFETY: as for `alloc`.
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        note(1, size as i64 - layout.size() as i64);
-        // SAFETY: `memory` came from `alloc` above with this layout, so from the system's.
-        unsafe { System.realloc(memory, layout, size) }
-    }
-
-    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        note(0, -(layout.size() as i64));
-        // SAFETY: as for `realloc`.
-        unsafe { System.dealloc(memory, layout) }
-    }
-}
+#[path = "util/allocator.rs"]
+mod allocator;
 
 /// Allocations of this thread during `work`.
 fn allocations(work: impl FnOnce()) -> u64 {
-    let before = CALLS.get();
+    let before = allocator::allocations();
     work();
-    CALLS.get() - before
+    allocator::allocations() - before
 }
 
 const SIZES: [usize; 2] = [64, 1200];
@@ -305,7 +257,7 @@ fn bytes_a_known_peer(mode: SendMode) -> f64 {
     let mut server = UdpServer::with_transport(config(mode, PEERS), Wires(Arc::clone(&wire))).unwrap();
     server.listen(1).unwrap();
     let mut game = Game::new(server, Way::Packet, PEERS);
-    let before = LIVE.get();
+    let before = allocator::live_bytes();
     // The first time around they become known; then they talk.
     for _ in 0..4 * PEERS / SPEAKERS {
         wire.arrive(SPEAKERS, usize::MAX);
@@ -318,7 +270,7 @@ fn bytes_a_known_peer(mode: SendMode) -> f64 {
         assert_eq!(game.frame(), 0);
     }
     assert_eq!(game.server.peer_count(), PEERS);
-    let heap = (LIVE.get() - before) as f64 / PEERS as f64;
+    let heap = (allocator::live_bytes() - before) as f64 / PEERS as f64;
     heap + size_of::<PacketPeerUdp>() as f64
 }
 
@@ -366,7 +318,7 @@ fn bytes_after(burst: Burst, mode: SendMode, pinned: bool) -> f64 {
     let mut server = UdpServer::with_transport(config(mode, PEERS).socket(socket), Wires(Arc::clone(&wire))).unwrap();
     server.listen(1).unwrap();
     let mut game = Game::new(server, Way::Into, PEERS);
-    let before = LIVE.get();
+    let before = allocator::live_bytes();
     for _ in 0..PEERS / AT_A_TIME {
         wire.arrive(AT_A_TIME, usize::MAX);
         game.frame();
@@ -406,7 +358,7 @@ fn bytes_after(burst: Burst, mode: SendMode, pinned: bool) -> f64 {
         Burst::Nothing | Burst::Put => PEERS,
     };
     assert_eq!((stats.received, stats.queued, stats.send_queued), (expected as u64, 0, 0), "{stats}");
-    let live = LIVE.get() - before - game.server.table_sizes().pool_bytes as i64;
+    let live = allocator::live_bytes() - before - game.server.table_sizes().pool_bytes as i64;
     live as f64 / PEERS as f64 + size_of::<PacketPeerUdp>() as f64
 }
 
@@ -419,7 +371,7 @@ fn the_memory_of_a_large_flush_goes_back() {
     let mut game = Game::new(server, Way::Into, PEERS);
     wire.arrive(PEERS, usize::MAX);
     game.frame();
-    let before = LIVE.get();
+    let before = allocator::live_bytes();
     for peer in &mut game.peers {
         (0..512).for_each(|_| peer.put_packet(&wire.payload).unwrap());
     }
@@ -430,7 +382,7 @@ fn the_memory_of_a_large_flush_goes_back() {
     }
     // The pool may keep what it has; here it is to be out of the way.
     game.server.set_limits(game.server.limits().clone().max_queued_bytes(0)).unwrap();
-    let left = LIVE.get() - before;
+    let left = allocator::live_bytes() - before;
     println!("{left} bytes of {} packets", PEERS * 512);
     assert!(left < 100_000, "{left}");
 }
@@ -447,7 +399,7 @@ fn handles_of_ended_peers_keep_no_memory_of_a_burst() {
 fn bytes_kept_by_handles_of_ended_peers(packets: usize) -> i64 {
     const PEERS: usize = 64;
     let wire = Arc::new(Wire::new(PEERS, 64));
-    let before = LIVE.get();
+    let before = allocator::live_bytes();
     let mut server = UdpServer::with_transport(config(SendMode::OnFlush, PEERS), Wires(Arc::clone(&wire))).unwrap();
     server.listen(1).unwrap();
     let mut game = Game::new(server, Way::Into, PEERS);
@@ -464,7 +416,7 @@ fn bytes_kept_by_handles_of_ended_peers(packets: usize) -> i64 {
     }
     let Game { server, peers, .. } = game;
     drop(server);
-    let kept = LIVE.get() - before;
+    let kept = allocator::live_bytes() - before;
     drop(peers);
     kept
 }
@@ -615,7 +567,7 @@ fn a_stand_alone_peer_takes_at_most_4_kib() {
     const PEERS: usize = 100;
     let server = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let mut peers = Vec::with_capacity(PEERS);
-    let before = LIVE.get();
+    let before = allocator::live_bytes();
     for _ in 0..PEERS {
         let mut peer = PacketPeerUdp::new();
         peer.connect_to_host(server.local_addr().unwrap()).unwrap();
@@ -625,7 +577,7 @@ fn a_stand_alone_peer_takes_at_most_4_kib() {
     }
     // All together have some room to receive into.
     let room = 256 << 10;
-    let bytes = (LIVE.get() - before - room) / PEERS as i64;
+    let bytes = (allocator::live_bytes() - before - room) / PEERS as i64;
     println!("{bytes} bytes a stand-alone peer");
     assert!(bytes <= 4 << 10, "{bytes}");
 }
@@ -660,12 +612,12 @@ fn a_waiting_packet_takes_at_most_256_bytes_beside_its_payload() {
         server.poll().unwrap();
         peers.extend(std::iter::from_fn(|| server.take_connection()));
         if round == 0 {
-            before = LIVE.get();
+            before = allocator::live_bytes();
         }
     }
     let queued = server.stats().queued;
     assert_eq!((peers.len(), queued), (PEERS.into(), most as u64));
-    let bytes = (LIVE.get() - before) / (queued as i64 - i64::from(PEERS));
+    let bytes = (allocator::live_bytes() - before) / (queued as i64 - i64::from(PEERS));
     println!("{bytes} bytes a waiting packet of none");
     assert!((1..=256).contains(&bytes), "{bytes}");
 }
@@ -684,9 +636,9 @@ fn a_refused_address_takes_at_most_256_bytes() {
         drop(server.take_connection());
     };
     (0..10).for_each(|number| call(1_000 + number));
-    let before = LIVE.get();
+    let before = allocator::live_bytes();
     (10..3 * REFUSED as u16).for_each(|number| call(1_000 + number));
-    let bytes = (LIVE.get() - before) / REFUSED as i64;
+    let bytes = (allocator::live_bytes() - before) / REFUSED as i64;
     assert_eq!(server.stats().connections.closed as usize, 3 * REFUSED - 1, "the last is told by the next poll");
     println!("{bytes} bytes a refused address");
     assert!((1..=256).contains(&bytes), "{bytes}");
@@ -779,7 +731,7 @@ fn bytes_of_moves(connections: usize, moves: usize) -> (i64, i64) {
         assert_eq!(game.frame(), rounds * connections);
         assert_eq!(game.peers.len(), connections);
         let (moved, remembered) = (game.server.stats().connections.moved, game.server.table_sizes().moved);
-        (moved as usize, remembered, LIVE.get())
+        (moved as usize, remembered, allocator::live_bytes())
     };
     // The first time around they become known.
     (0..4).for_each(|_| assert_eq!(frame(1).0, 0));

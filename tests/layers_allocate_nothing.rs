@@ -4,10 +4,7 @@
 //! Allocations are counted per thread, so that tests beside one another stay out of it. Not on MinGW, where the variables
 //! of a thread are themselves allocated.
 #![cfg(not(all(windows, target_env = "gnu")))]
-#![allow(unsafe_code, reason = "an allocator is an unsafe trait")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::time::Instant;
 
 use packetpeer::{Packet, PacketPeerUdp, PacketPool, SendMode, ServerConfig};
@@ -16,54 +13,14 @@ mod util;
 
 use util::{SERVER, World};
 
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-struct Counting;
-
-thread_local! {
-    /// Calls that ask for memory.
-    #[allow(clippy::missing_const_for_thread_local, reason = "it is; for Android the lint does not see that")]
-    static CALLS: Cell<u64> = const { Cell::new(0) };
-}
-
-fn note() {
-    // Fails only while a thread ends, when nobody looks any more.
-    let _ = CALLS.try_with(|counter| counter.set(counter.get() + 1));
-}
-
-// SAFETY: every call is handed to the system's allocator as it is; the counter is a plain number of this thread, made at
-// compile time and without a destructor, so that counting allocates nothing.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        note();
-        // SAFETY: the caller keeps the contract of `GlobalAlloc::alloc`, which is the same.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        note();
-        // SAFETY: as for `alloc`.
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        note();
-        // SAFETY: `memory` came from `alloc` above with this layout, so from the system's.
-        unsafe { System.realloc(memory, layout, size) }
-    }
-
-    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        // SAFETY: as for `realloc`.
-        unsafe { System.dealloc(memory, layout) }
-    }
-}
+#[path = "util/allocator.rs"]
+mod allocator;
 
 /// Allocations of this thread during `work`.
 fn allocations(work: impl FnOnce()) -> u64 {
-    let before = CALLS.get();
+    let before = allocator::allocations();
     work();
-    CALLS.get() - before
+    allocator::allocations() - before
 }
 
 /// A cipher that keeps nothing secret: a number of four bytes in front, the payload mixed with the key and that number, a

@@ -4,10 +4,7 @@
 //! Allocations are counted per thread, so that tests beside one another stay out of it. Not on MinGW, where the variables
 //! of a thread are themselves allocated.
 #![cfg(not(all(windows, target_env = "gnu")))]
-#![allow(unsafe_code, reason = "an allocator is an unsafe trait")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -38,37 +35,8 @@ const STASH: usize = 256 << 10;
 /// Longest datagram accepted.
 const LONGEST: usize = 6000;
 
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-struct Counting;
-
-thread_local! {
-    /// Bytes asked for and not given back, by this thread.
-    #[allow(clippy::missing_const_for_thread_local, reason = "it is; for Android the lint does not see that")]
-    static LIVE: Cell<i64> = const { Cell::new(0) };
-}
-
-fn note(bytes: i64) {
-    // Fails only while a thread ends, when nobody looks any more.
-    let _ = LIVE.try_with(|live| live.set(live.get() + bytes));
-}
-
-// SAFETY: every call is handed to the system's allocator as it is; the counter is a plain number of this thread, made at
-// compile time and without a destructor, so that counting allocates nothing.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        note(layout.size() as i64);
-        // SAFETY: the caller keeps the contract of `GlobalAlloc::alloc`, which is the same.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        note(-(layout.size() as i64));
-        // SAFETY: `memory` came from `alloc` above with this layout, so from the system's.
-        unsafe { System.dealloc(memory, layout) }
-    }
-}
+#[path = "util/allocator.rs"]
+mod allocator;
 
 /// A network without anybody else: what is asked for arrives, and what is sent is gone, or is not taken.
 #[derive(Debug, Clone)]
@@ -333,7 +301,7 @@ fn whatever_has_happened_a_quiet_server_keeps_little() {
     for seed in (0..lives).map(|life| base.wrapping_add(life)) {
         let mut rng = fastrand::Rng::with_seed(seed);
         let mut life = Life::new(&mut rng);
-        let before = LIVE.get();
+        let before = allocator::live_bytes();
         life.join();
         let mut steps = Vec::with_capacity(64);
         for _ in 0..20 {
@@ -345,7 +313,7 @@ fn whatever_has_happened_a_quiet_server_keeps_little() {
         life.be_quiet();
         // The pool has a limit of its own, and is to be out of the way.
         life.step(Step::MaxQueuedBytes(0));
-        let live = LIVE.get() - before - life.server.table_sizes().pool_bytes as i64;
+        let live = allocator::live_bytes() - before - life.server.table_sizes().pool_bytes as i64;
         let kept = usize::try_from(live - (64 * size_of::<Step>()) as i64).unwrap_or(0);
         let kept = kept + PEERS * size_of::<PacketPeerUdp>();
         most = most.max(kept);
