@@ -270,17 +270,18 @@ impl UdpServer {
     /// let mut server = UdpServer::new();
     /// server.listen("127.0.0.1:0")?;
     /// # let banned: HashSet<IpAddr> = HashSet::new();
-    /// let mut refused = 0;
-    /// server.poll_with(|datagram, reply| {
-    ///     if banned.contains(&datagram.sender.ip()) {
-    ///         refused += 1;
-    ///         return Verdict::Ignore;
+    /// let mut turned_away = 0;
+    /// server.poll_with(|datagram, reply| match datagram.bytes {
+    ///     _ if banned.contains(&datagram.sender.ip()) => {
+    ///         turned_away += 1;
+    ///         Verdict::Ignore
     ///     }
-    ///     if !datagram.has_room {
+    ///     [b'?', ..] if !datagram.has_room => {
     ///         reply.extend_from_slice(b"F"); // the server is full
-    ///         return Verdict::Reply;
+    ///         Verdict::Reply
     ///     }
-    ///     Verdict::Accept
+    ///     [b'?', ..] => Verdict::Accept,
+    ///     _ => Verdict::Ignore,
     /// })?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
