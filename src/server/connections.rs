@@ -12,8 +12,8 @@ use crate::socket::{check_remote, meant};
 ///
 /// [`Peers`](crate::Peers) keeps their handles, and makes the first three of these calls.
 impl UdpServer {
-    /// The connection that has been pending longest, as a peer; it has received its first packets already. `None` where
-    /// none is pending.
+    /// The connection that has been pending longest, as a peer; it has received its first packets already, unless the filter
+    /// has consumed them. `None` where none is pending.
     ///
     /// Dropping the handle ends the peer: that is how a connection is refused. Its next datagram makes a new
     /// connection, also one that was on its way when the peer said goodbye, so expect first packets that are no hello;
