@@ -21,6 +21,10 @@ use packetpeer::{Limits, PacketPeerUdp, PeerId, Peers, SendMode, ServerConfig, S
 
 #[path = "util/allocator.rs"]
 mod allocator;
+#[path = "util/counts.rs"]
+mod counts;
+
+use counts::assert_counts;
 
 /// Allocations of this thread during `work`.
 fn allocations(work: impl FnOnce()) -> u64 {
@@ -357,7 +361,7 @@ fn bytes_after(burst: Burst, mode: SendMode, pinned: bool) -> f64 {
         Burst::OverLong => 2 * PEERS,
         Burst::Nothing | Burst::Put => PEERS,
     };
-    assert_eq!((stats.received, stats.queued, stats.send_queued), (expected as u64, 0, 0), "{stats}");
+    assert_counts!(stats, received: expected as u64, queued: 0, send_queued: 0);
     let live = allocator::live_bytes() - before - game.server.table_sizes().pool_bytes as i64;
     live as f64 / PEERS as f64 + size_of::<PacketPeerUdp>() as f64
 }

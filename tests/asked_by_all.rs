@@ -12,7 +12,7 @@ use socket2::{InterfaceIndexOrAddress, SockRef};
 
 mod util;
 
-use util::{MOMENT, accept, eventually, loopback_peer, receive, receive_at, texts};
+use util::{MOMENT, accept, assert_counts, eventually, loopback_peer, receive, receive_at, texts};
 
 const GROUP: Ipv4Addr = Ipv4Addr::new(239, 255, 77, 101);
 const LOOPBACK: Ipv4Addr = Ipv4Addr::LOCALHOST;
@@ -55,7 +55,7 @@ fn a_question_to_all_is_answered() {
             let answer = receive(&mut client);
             assert_eq!((&*answer, answer.sender().ip()), (&b"me"[..], IpAddr::from(LOOPBACK)), "{ip}");
             let report = server.broadcast(b"welcome").unwrap();
-            assert_eq!((report.sent, report.failed), (1, 0), "{ip}");
+            assert_counts!(report, sent: 1, failed: 0, "{ip}");
             assert_eq!(&*receive(&mut client), b"welcome");
             drop(peer);
             server.poll().unwrap();

@@ -18,7 +18,7 @@ use packetpeer::{CloseReason, Limits, PacketPeerUdp, PeerId, PeerState, SendMode
 
 mod util;
 
-use util::{SERVER, World, millis, texts};
+use util::{SERVER, World, assert_counts, millis, texts};
 
 const fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
@@ -237,7 +237,8 @@ fn connecting_and_dropping_without_a_poll_fills_no_list() {
     assert_eq!(told.len(), 200, "twice as many as there may be peers");
     world.poll();
     let last = ended(&mut world.server);
-    assert_eq!((last.len(), world.server.stats().connections.closed), (1, 300_000));
+    assert_eq!(last.len(), 1);
+    assert_counts!(world.server.stats(), connections.closed: 300_000);
     assert_eq!(world.server.connect(stranger(300_000)).unwrap().id().index(), told[199].0.index());
 }
 
@@ -247,7 +248,7 @@ fn between_a_handles_end_and_the_next_poll_the_peer_is_only_counted() {
     let (client, peer) = world.pair(1);
     let id = peer.id();
     drop(peer);
-    assert_eq!((world.server.peer_count(), world.server.peers().count()), (1, 0));
+    assert_counts!(world.server, peer_count(): 1, peers().count(): 0);
     assert_eq!(world.server.find(client.local_addr().unwrap()), None);
     assert_eq!(world.server.close(id), Err(UnknownPeer(id)));
     assert_eq!(world.poll().closed, 1);
@@ -396,7 +397,7 @@ fn panics(work: impl FnOnce()) -> bool {
 fn assert_all_are_counted(server: &UdpServer, received: u64, panicked: u64) {
     let stats = server.stats();
     assert_eq!(stats.received, stats.delivered + stats.queued + stats.consumed + stats.drops.total(), "{stats:#?}");
-    assert_eq!((stats.received, stats.drops.panicked), (received, panicked), "{stats:#?}");
+    assert_counts!(stats, received: received, drops.panicked: panicked);
 }
 
 /// Six were received and none was in any counter.
@@ -579,8 +580,8 @@ fn a_sender_at_port_0_is_nobody() {
     script.arrive("[2001:db8::1]:0", b"hello");
     script.arrive("192.0.2.1:1", b"hello");
     let report = server.poll().unwrap();
-    assert_eq!((report.received, report.dropped, report.consumed), (3, 2, 1));
-    assert_eq!((server.stats().drops.unanswerable, server.stats().drops.total()), (2, 2));
+    assert_counts!(report, received: 3, dropped: 2, consumed: 1);
+    assert_counts!(server.stats(), drops.unanswerable: 2, drops.total(): 2);
 }
 
 /// Answers to an unspecified address go to this host: a neighbour could have made the server talk to its own machine.
@@ -618,7 +619,7 @@ fn a_peer_that_follows_does_not_follow_to_port_0() {
     peer.poll().unwrap();
     let sender = peer.get_packet().unwrap().map(|packet| packet.sender().to_string());
     assert_eq!(sender.as_deref(), Some("192.0.2.1:2"));
-    assert_eq!((peer.stats().drops.stranger, peer.stats().drops.total()), (1, 1));
+    assert_counts!(peer.stats(), drops.stranger: 1, drops.total(): 1);
 }
 
 #[test]
@@ -631,11 +632,12 @@ fn nobody_moves_to_port_0() {
     script.arrive("192.0.2.1:1", b"a");
     script.arrive("192.0.2.1:0", b"a");
     let report = server.poll().unwrap();
-    assert_eq!((report.queued, report.moved, server.stats().drops.unanswerable), (1, 0, 1));
+    assert_counts!(report, queued: 1, moved: 0);
+    assert_counts!(server.stats(), drops.unanswerable: 1);
     let mut peer = server.take_connection().unwrap();
     peer.put_packet(b"welcome").unwrap();
     let stats = peer.stats();
-    assert_eq!((stats.received, stats.queued, stats.drops.unanswerable), (2, 1, 1));
+    assert_counts!(stats, received: 2, queued: 1, drops.unanswerable: 1);
 }
 
 // Budgets.

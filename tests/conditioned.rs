@@ -18,7 +18,9 @@ use packetpeer::{PacketPeerUdp, SendMode, ServerConfig, UdpServer, WaitOutcome};
 mod util;
 
 use util::noisy::{Noisy, Step};
-use util::{MOMENT, PATIENCE, SERVER, World, accept, eventually, loopback_server, millis, poll_texts, texts};
+use util::{
+    MOMENT, PATIENCE, SERVER, World, accept, assert_counts, eventually, loopback_server, millis, poll_texts, texts,
+};
 
 const NANO: Duration = Duration::from_nanos(1);
 
@@ -55,7 +57,8 @@ fn latency_is_exact_in_both_directions() {
     assert!(poll_texts(&mut client).is_empty());
     world.network.advance(NANO);
     assert_eq!(poll_texts(&mut client), ["welcome"]);
-    assert_eq!((control.outgoing_stats().passed, control.incoming_stats().passed), (1, 1));
+    assert_counts!(control.outgoing_stats(), passed: 1);
+    assert_counts!(control.incoming_stats(), passed: 1);
 }
 
 #[test]
@@ -137,7 +140,7 @@ fn every_socket_has_links_of_its_own_and_the_counters_are_of_all() {
         .collect();
     assert_eq!(seen.len(), 4, "each lost others");
     let stats = control.outgoing_stats();
-    assert_eq!((stats.offered, stats.passed), (400, seen.iter().map(|texts| texts.len() as u64).sum()));
+    assert_counts!(stats, offered: 400, passed: seen.iter().map(|texts| texts.len() as u64).sum());
 }
 
 #[test]
@@ -161,7 +164,7 @@ fn links_change_while_running() {
         assert_eq!(texts(&mut peer), arrives);
     }
     let stats = control.outgoing_stats();
-    assert_eq!((stats.offered, stats.passed, stats.blacked_out), (4, 3, 1));
+    assert_counts!(stats, offered: 4, passed: 3, blacked_out: 1);
 
     peer.put_packet(b"at once").unwrap();
     assert_eq!(poll_texts(&mut client), ["at once"]);
@@ -209,7 +212,8 @@ fn what_is_too_long_for_a_server_is_counted_as_such_behind_a_link_too() {
     server.poll().unwrap();
     network.advance(millis(1));
     let report = server.poll().unwrap();
-    assert_eq!((report.received, report.queued, server.stats().drops.too_large), (4, 2, 2));
+    assert_counts!(report, received: 4, queued: 2);
+    assert_counts!(server.stats(), drops.too_large: 2);
 }
 
 #[test]
@@ -250,7 +254,8 @@ fn errors_of_the_socket_reach_who_polls() {
         client.poll().unwrap();
         world.network.advance(millis(5));
         assert_eq!(poll_texts(&mut client), ["welcome"]);
-        assert_eq!((client.stats().noise, noisy.steps_left()), (3, 0));
+        assert_counts!(client.stats(), noise: 3);
+        assert_eq!(noisy.steps_left(), 0);
 
         noisy.script([Step::Fail(io::ErrorKind::BrokenPipe)]);
         assert!(client.poll().is_err());
@@ -293,7 +298,7 @@ fn a_socket_that_closes_sends_at_once_what_it_holds() {
     assert!(poll_texts(&mut client).is_empty());
     client.close();
     let stats = control.incoming_stats();
-    assert_eq!((stats.passed, stats.undelivered), (1, 1), "it was held, and nobody is left to take it");
+    assert_counts!(stats, passed: 1, undelivered: 1, "it was held, and nobody is left to take it");
 }
 
 #[test]
@@ -306,7 +311,8 @@ fn who_connects_elsewhere_sends_what_is_held_to_the_former_remote() {
     client.put_packet(b"to the server").unwrap();
     client.connect_to_host("10.0.1.1:1000").unwrap();
     client.put_packet(b"to the other").unwrap();
-    assert_eq!((world.poll().received, world.network.lost()), (1, 0));
+    assert_counts!(world.poll(), received: 1);
+    assert_eq!(world.network.lost(), 0);
     world.network.advance(millis(30));
     client.poll().unwrap();
     assert_eq!(poll_texts(&mut other), ["to the other"]);
@@ -318,7 +324,8 @@ fn what_is_held_is_bounded() {
     let (mut client, control) = client_behind(&world, latency(3_600_000), Link::PERFECT);
     (0..20_000).for_each(|_| client.put_packet(&[0; 1_000]).unwrap());
     let stats = control.outgoing_stats();
-    assert_eq!((stats.passed, stats.passed + stats.queue_full), ((16 << 20) / 1_256, 20_000));
+    assert_counts!(stats, passed: (16 << 20) / 1_256);
+    assert_eq!(stats.passed + stats.queue_full, 20_000, "{stats:?}");
 }
 
 /// Sockets that refuse to send: 0 = they do not, 1 = they would block, 2 = the network is down.
@@ -431,7 +438,7 @@ fn what_the_system_does_not_take_waits_or_is_counted() {
     mode.store(1, Ordering::Relaxed);
     assert!(matches!(client.put_packet(b"later"), Err(packetpeer::error::PutError::WouldBlock)));
     let stats = control.outgoing_stats();
-    assert_eq!((stats.passed, stats.undelivered), (7, 3));
+    assert_counts!(stats, passed: 7, undelivered: 3);
 }
 
 /// A server that echoes on a thread of its own until the test is over, or nothing more comes.

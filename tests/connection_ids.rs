@@ -11,7 +11,7 @@ use packetpeer::{CloseReason, FirstDatagram, Limits, PacketPeerUdp, SendMode, Se
 
 mod util;
 
-use util::{SERVER, World, millis, poll_texts, texts};
+use util::{SERVER, World, assert_counts, millis, poll_texts, texts};
 
 /// The smallest step of time.
 const TICK: Duration = Duration::from_nanos(1);
@@ -152,7 +152,7 @@ fn who_has_ended_is_new_when_the_id_comes_again() {
     drop(anna);
     say(&mut home, ANNA, "again");
     let report = world.poll();
-    assert_eq!((report.closed, report.new_connections), (1, 1));
+    assert_counts!(report, closed: 1, new_connections: 1);
     let mut anna = world.server.take_connection().unwrap();
     assert_ne!(anna.id(), before);
     assert_eq!(heard(&mut anna), ["again"]);
@@ -172,7 +172,7 @@ fn an_unknown_id_meets_the_filter_and_the_limits() {
     }
     assert_eq!(world.poll().new_connections, 2);
     let drops = world.server.stats().drops;
-    assert_eq!((drops.filtered, drops.pending_full, drops.total()), (1, 1, 2));
+    assert_counts!(drops, filtered: 1, pending_full: 1, total(): 2);
 
     let _peers = [world.server.take_connection().unwrap(), world.server.take_connection().unwrap()];
     [3, 4].into_iter().for_each(|id| say(&mut home, ConnectionId(id), ""));
@@ -201,7 +201,7 @@ fn a_datagram_without_an_id_is_dropped_and_counted() {
         home.put_packet(bytes).unwrap();
     }
     let report = world.poll();
-    assert_eq!((report.received, report.dropped, report.new_connections), (4, 4, 0));
+    assert_counts!(report, received: 4, dropped: 4, new_connections: 0);
     assert_eq!(world.server.stats().drops.no_id, 4);
     assert_eq!(heard(&mut anna), [""; 0], "not even from the address of a peer");
     assert_equations_hold(&world, &[&anna]);
@@ -227,9 +227,9 @@ fn the_filter_may_take_or_answer_a_datagram_without_an_id_but_not_let_it_in() {
         home.put_packet(text.as_bytes()).unwrap();
     }
     let report = world.poll();
-    assert_eq!((report.received, report.consumed, report.dropped, report.new_connections), (5, 2, 3, 0));
+    assert_counts!(report, received: 5, consumed: 2, dropped: 3, new_connections: 0);
     let drops = world.server.stats().drops;
-    assert_eq!((drops.filtered, drops.no_id, drops.reply_too_long), (1, 1, 1));
+    assert_counts!(drops, filtered: 1, no_id: 1, reply_too_long: 1);
     assert_eq!(poll_texts(&mut home), ["use #..."]);
     assert_equations_hold(&world, &[]);
 }
@@ -253,7 +253,7 @@ fn beside_those_known_by_id_others_may_be_known_by_address() {
     // Who is known by address cannot move.
     socket(&world, AWAY).put_packet(b"and more").unwrap();
     let report = world.poll();
-    assert_eq!((report.moved, report.new_connections), (0, 1));
+    assert_counts!(report, moved: 0, new_connections: 1);
     assert_equations_hold(&world, &[&anna, &nameless]);
 }
 
@@ -267,7 +267,7 @@ fn a_known_id_from_a_new_address_takes_the_peer_there() {
     say(&mut away, ANNA, "I am elsewhere now");
     say(&mut away, ANNA, "and stay");
     let report = world.poll();
-    assert_eq!((report.moved, report.queued, report.new_connections), (1, 2, 0));
+    assert_counts!(report, moved: 1, queued: 2, new_connections: 0);
     assert_eq!(anna.remote_addr(), Some(addr(AWAY)));
     assert_eq!(world.server.peers().collect::<Vec<_>>(), [(anna.id(), addr(AWAY))]);
     assert_eq!(heard(&mut anna), ["I am elsewhere now", "and stay"]);
@@ -339,7 +339,7 @@ fn a_pending_connection_moves_too() {
     world.poll();
     say(&mut socket(&world, AWAY), ANNA, "from away");
     let report = world.poll();
-    assert_eq!((report.moved, report.new_connections), (1, 0));
+    assert_counts!(report, moved: 1, new_connections: 0);
     let mut anna = world.server.take_connection().unwrap();
     assert_eq!(anna.remote_addr(), Some(addr(AWAY)));
     assert_eq!(heard(&mut anna), ["from home", "from away"]);
@@ -352,8 +352,9 @@ fn a_move_can_be_refused() {
     let mut thief = socket(&world, AWAY);
     say(&mut thief, ANNA, "I am Anna");
     let report = world.poll();
-    assert_eq!((report.received, report.dropped, report.moved, report.queued), (1, 1, 0, 0));
-    assert_eq!((world.server.stats().drops.move_refused, anna.stats().drops.move_refused), (1, 1));
+    assert_counts!(report, received: 1, dropped: 1, moved: 0, queued: 0);
+    assert_counts!(world.server.stats(), drops.move_refused: 1);
+    assert_counts!(anna.stats(), drops.move_refused: 1);
     assert_eq!(anna.remote_addr(), Some(addr(HOME)));
     assert_eq!(moved(&mut world), []);
 
@@ -390,7 +391,7 @@ fn a_move_can_demand_proof_from_the_new_address() {
 
     say(&mut away, ANNA, "padding"); // 16 bytes, and so has the challenge
     let report = world.poll();
-    assert_eq!((report.consumed, report.moved, report.queued), (1, 0, 0));
+    assert_counts!(report, consumed: 1, moved: 0, queued: 0);
     assert_eq!(poll_texts(&mut away), ["prove it, please"]);
     say(&mut away, ANNA, "lie");
     assert_eq!(world.poll().dropped, 1);
@@ -399,7 +400,7 @@ fn a_move_can_demand_proof_from_the_new_address() {
 
     say(&mut away, ANNA, "proof");
     let report = world.poll();
-    assert_eq!((report.consumed, report.moved, report.queued), (0, 1, 1));
+    assert_counts!(report, consumed: 0, moved: 1, queued: 1);
     assert_eq!(moves(&mut world), [(addr(HOME), addr(AWAY))]);
     assert_eq!(heard(&mut anna), ["proof"]);
     // From where she is, and from where she was, nobody is asked.
@@ -418,13 +419,15 @@ fn a_challenge_is_no_longer_than_what_was_received_and_within_the_budget() {
     let mut away = socket(&world, AWAY);
     say(&mut away, ANNA, "x");
     world.poll();
-    assert_eq!((world.server.stats().drops.reply_too_long, anna.stats().drops.reply_too_long), (1, 1));
+    assert_counts!(world.server.stats(), drops.reply_too_long: 1);
+    assert_counts!(anna.stats(), drops.reply_too_long: 1);
     for _ in 0..5 {
         say(&mut away, ANNA, "padding");
     }
     let report = world.poll();
-    assert_eq!((report.consumed, report.dropped), (2, 3));
-    assert_eq!((world.server.stats().drops.reply_budget, anna.stats().drops.reply_budget), (3, 3));
+    assert_counts!(report, consumed: 2, dropped: 3);
+    assert_counts!(world.server.stats(), drops.reply_budget: 3);
+    assert_counts!(anna.stats(), drops.reply_budget: 3);
     assert_eq!(poll_texts(&mut away).len(), 2);
     assert_eq!((anna.remote_addr(), heard(&mut anna)), (Some(addr(HOME)), vec![]));
     assert_equations_hold(&world, &[&anna]);
@@ -507,7 +510,7 @@ fn silence_is_counted_over_moves_and_not_broken_by_who_may_not_move() {
         say(&mut socket(&world, FAR_AWAY), ANNA, text);
     }
     let report = world.poll_after(millis(1));
-    assert_eq!((report.idle, report.dropped, report.consumed), (1, 1, 1));
+    assert_counts!(report, idle: 1, dropped: 1, consumed: 1);
     assert_eq!(anna.close_reason(), Some(CloseReason::Idle));
     assert_eq!(world.server.find_connection(ANNA), None);
     let mut ended = Vec::new();
@@ -529,8 +532,9 @@ fn a_cut_datagram_moves_nobody_and_keeps_nobody_alive_from_elsewhere() {
     let (mut home, mut anna) = anna_at_home(&mut world);
     say(&mut socket(&world, AWAY), ANNA, "three too long");
     let report = world.poll_after(millis(999));
-    assert_eq!((report.dropped, report.moved), (1, 0));
-    assert_eq!((world.server.stats().drops.too_large, anna.stats().drops.too_large), (1, 1));
+    assert_counts!(report, dropped: 1, moved: 0);
+    assert_counts!(world.server.stats(), drops.too_large: 1);
+    assert_counts!(anna.stats(), drops.too_large: 1);
     assert_eq!((anna.remote_addr(), heard(&mut anna)), (Some(addr(HOME)), vec![]));
     assert_eq!(world.poll_after(millis(1)).idle, 1);
 
@@ -558,7 +562,7 @@ fn an_id_that_was_closed_is_refused_from_wherever_it_comes() {
     say(&mut away, ANNA, "");
     say(&mut home, BERT, "another player of the same household");
     let report = world.poll();
-    assert_eq!((report.dropped, report.new_connections, report.moved), (2, 1, 0));
+    assert_counts!(report, dropped: 2, new_connections: 1, moved: 0);
     assert_eq!(world.server.stats().drops.refused, 2);
     assert_eq!(world.server.take_connection().unwrap().connection_id(), Some(BERT));
 
@@ -606,7 +610,7 @@ fn a_pending_id_that_is_connected_to_stays_where_it_has_spoken() {
     say(&mut socket(&world, HOME), ANNA, "first");
     world.poll();
     let mut anna = world.server.connect_as(addr(AWAY), ANNA).unwrap();
-    assert_eq!((world.server.pending_count(), world.server.peer_count()), (0, 1));
+    assert_counts!(world.server, pending_count(): 0, peer_count(): 1);
     assert_eq!((anna.remote_addr(), heard(&mut anna)), (Some(addr(HOME)), vec!["first".into()]));
 }
 

@@ -8,7 +8,7 @@ use packetpeer::{Limits, PacketPeerUdp, SendMode, ServerConfig, SocketOptions};
 
 mod util;
 
-use util::{SERVER, World, eventually, millis};
+use util::{SERVER, World, assert_counts, eventually, millis};
 
 #[track_caller]
 fn assert_equations_hold(stats: &ServerStats, peers: &[PacketPeerUdp], puts: u64, seed: u64) {
@@ -101,7 +101,7 @@ fn live(seed: u64) -> ServerStats {
     drop(peers);
     let stats = world.server.stats();
     assert_equations_hold(&stats, &[], puts, seed);
-    assert_eq!((stats.queued, stats.queued_bytes), (0, 0), "seed {seed}: nobody is left to take anything");
+    assert_counts!(stats, queued: 0, queued_bytes: 0, "seed {seed}: nobody is left to take anything");
     let sent: u64 = clients.iter().map(|client| client.stats().sent).sum();
     let received = clients.iter_mut().map(|client| {
         client.poll().unwrap();
@@ -175,5 +175,5 @@ fn the_equations_hold_again_when_other_threads_have_done_their_work() {
     world.server.stop();
     let stats = world.server.stats();
     assert_equations_hold(&stats, &[], 4 * ECHOES, 0);
-    assert_eq!((stats.delivered, stats.queued), (4 + 4 * ECHOES, 0));
+    assert_counts!(stats, delivered: 4 + 4 * ECHOES, queued: 0);
 }

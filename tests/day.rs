@@ -15,6 +15,11 @@ use packetpeer::sim::Network;
 use packetpeer::socket::{BindAddr, BindOptions, Transport, TransportFactory};
 use packetpeer::{CloseReason, Limits, PacketPeerUdp, PeerId, ServerConfig, SocketOptions, UdpServer};
 
+#[path = "util/counts.rs"]
+mod counts;
+
+use counts::assert_counts;
+
 const PEOPLE: usize = 10_000;
 const HOURS: usize = 24;
 const FRAME: Duration = Duration::from_secs(10);
@@ -180,11 +185,11 @@ impl Day {
     }
 
     fn nothing_is_left(&mut self) {
-        assert_eq!((self.server.peer_count(), self.server.pending_count()), (0, 0));
+        assert_counts!(self.server, peer_count(): 0, pending_count(): 0);
         assert_eq!(self.server.peers().next(), None);
         assert!(self.players.iter().all(Option::is_none));
         let stats = self.server.stats();
-        assert_eq!((stats.queued, stats.queued_bytes), (0, 0));
+        assert_counts!(stats, queued: 0, queued_bytes: 0);
         assert_eq!(stats.received, stats.delivered + stats.drops.total());
         assert_eq!(stats.drops.total(), stats.drops.unread, "{}", stats.drops);
         let joined = stats.connections.opened;

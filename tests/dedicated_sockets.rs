@@ -15,7 +15,7 @@ use packetpeer::{CloseReason, Limits, PacketPeerUdp, PeerState, SendMode, Server
 mod util;
 
 use util::wrapped::{Hooks, Wrapped};
-use util::{MOMENT, World, accept, eventually, millis, poll_texts, texts};
+use util::{MOMENT, World, accept, assert_counts, eventually, millis, poll_texts, texts};
 
 /// A client that notices when the server answers from another port.
 fn following_client(network: &Network, last: u8) -> PacketPeerUdp {
@@ -62,7 +62,7 @@ fn what_still_reaches_the_port_listened_on_is_the_same_peers() {
     for _ in 0..3 {
         client.put_packet(b"never switched").unwrap();
         let report = world.poll();
-        assert_eq!((report.queued, report.new_connections), (1, 0));
+        assert_counts!(report, queued: 1, new_connections: 0);
         assert_eq!(texts(&mut peer), ["never switched"]);
     }
 }
@@ -99,7 +99,7 @@ fn strangers_are_not_heard_on_the_new_port() {
     stranger.set_dest_address(own).unwrap();
     stranger.put_packet(b"let me in").unwrap();
     let report = world.poll();
-    assert_eq!((report.received, report.new_connections), (0, 0), "the network itself keeps them out");
+    assert_counts!(report, received: 0, new_connections: 0, "the network itself keeps them out");
     assert_eq!(texts(&mut peer), ["hello"]);
 }
 
@@ -178,7 +178,7 @@ fn limits_and_counters_are_as_on_the_shared_socket() {
     assert_eq!(client.remote_addr(), Some(own));
     world.poll();
     let stats = peer.stats();
-    assert_eq!((stats.received, stats.drops.quota, stats.drops.queue_packets), (7, 2, 3));
+    assert_counts!(stats, received: 7, drops.quota: 2, drops.queue_packets: 3);
     let stats = world.server.stats();
     assert_eq!(stats.received, stats.delivered + stats.queued + stats.drops.total());
 }
@@ -196,7 +196,7 @@ fn the_budget_is_shared_and_what_is_left_comes_with_the_next_poll() {
         client.put_packet(b"x").unwrap();
     }
     let report = world.poll();
-    assert_eq!((report.received, report.more_waiting), (4, true));
+    assert_counts!(report, received: 4, more_waiting: true);
     assert!(own.available_packet_count() > 1 && peer.available_packet_count() > 1, "neither starves the other");
     while world.poll().more_waiting {}
     assert_eq!((own.available_packet_count(), peer.available_packet_count()), (11, 11));
@@ -228,7 +228,7 @@ fn every_send_mode_and_the_broadcast_use_the_new_port() {
         assert_eq!(clients[0].packet_addr(), Some(own), "{mode:?}");
         assert_eq!(clients[1].packet_addr(), Some(util::SERVER), "{mode:?}");
         let stats = server.stats();
-        assert_eq!((stats.sent, stats.send_queued, stats.send_drops.total()), (6, 0, 0), "{mode:?}");
+        assert_counts!(stats, sent: 6, send_queued: 0, send_drops.total(): 0, "{mode:?}");
     }
 }
 

@@ -12,7 +12,7 @@ use packetpeer::{FirstDatagram, Limits, PacketPeerUdp, ServerConfig, UdpServer, 
 
 mod util;
 
-use util::{World, millis, poll_texts, texts};
+use util::{World, assert_counts, millis, poll_texts, texts};
 
 #[track_caller]
 fn assert_all_are_counted(server: &UdpServer) -> ServerStats {
@@ -55,7 +55,7 @@ fn a_filter_of_one_poll_may_borrow_and_change_what_the_program_has() {
         Verdict::Accept
     });
     let report = report.unwrap();
-    assert_eq!((report.new_connections, report.dropped), (2, 1));
+    assert_counts!(report, new_connections: 2, dropped: 1);
     let [red, _, blue] = clients.map(|client| client.local_addr().unwrap());
     assert_eq!(seats, [(red, 2), (blue, 1)]);
     assert_eq!(assert_all_are_counted(&world.server).drops.filtered, 1);
@@ -112,7 +112,8 @@ fn if_it_panics_what_came_behind_is_counted_as_with_the_one_set() {
     world.poll();
     assert_eq!(texts(&mut peer), ["on we go"]);
     let stats = assert_all_are_counted(&world.server);
-    assert_eq!((stats.consumed, stats.drops.panicked, world.server.pending_count()), (1, 2, 1));
+    assert_counts!(stats, consumed: 1, drops.panicked: 2);
+    assert_eq!(world.server.pending_count(), 1);
 }
 
 #[test]
@@ -145,7 +146,7 @@ fn one_that_is_let_in_and_consumed_begins_without_a_packet() {
     let mut world = World::new();
     let mut client = client_saying(&world, 1, "the last of a handshake");
     let report = poll_with_verdict(&mut world, Verdict::AcceptAndConsume, "nobody is sent this");
-    assert_eq!((report.received, report.consumed, report.new_connections, report.queued), (1, 1, 1, 0));
+    assert_counts!(report, received: 1, consumed: 1, new_connections: 1, queued: 0);
     let mut peer = world.server.take_connection().unwrap();
     assert_eq!(Some(peer.remote_addr().unwrap()), client.local_addr());
     assert_eq!((texts(&mut peer), poll_texts(&mut client)), (vec![], vec![]));
@@ -153,8 +154,8 @@ fn one_that_is_let_in_and_consumed_begins_without_a_packet() {
     poll_with_verdict(&mut world, Verdict::Ignore, "");
     assert_eq!(texts(&mut peer), ["the game"]);
     let (stats, of_peer) = (assert_all_are_counted(&world.server), peer.stats());
-    assert_eq!((stats.received, stats.consumed, stats.delivered, stats.put), (2, 1, 1, 0));
-    assert_eq!((of_peer.received, of_peer.delivered), (1, 1), "the peer has never had the other");
+    assert_counts!(stats, received: 2, consumed: 1, delivered: 1, put: 0);
+    assert_counts!(of_peer, received: 1, delivered: 1, "the peer has never had the other");
 }
 
 #[test]
@@ -166,7 +167,7 @@ fn one_that_is_let_in_and_answered_hears_the_reply_before_the_peer() {
     });
     let mut client = client_saying(&world, 1, "welcome?");
     let report = world.poll();
-    assert_eq!((report.consumed, report.new_connections, report.queued, report.dropped), (1, 1, 0, 0));
+    assert_counts!(report, consumed: 1, new_connections: 1, queued: 0, dropped: 0);
     let mut peer = world.server.take_connection().unwrap();
     peer.put_packet(b"first word").unwrap();
     assert_eq!(poll_texts(&mut client), ["welcome", "first word"]);
@@ -174,7 +175,7 @@ fn one_that_is_let_in_and_answered_hears_the_reply_before_the_peer() {
     world.poll();
     assert_eq!(texts(&mut peer), ["input"]);
     let stats = assert_all_are_counted(&world.server);
-    assert_eq!((stats.consumed, stats.put, stats.sent), (1, 2, 2));
+    assert_counts!(stats, consumed: 1, put: 2, sent: 2);
     assert_eq!(peer.stats().put, 1, "the reply is the server's");
 }
 
@@ -188,10 +189,10 @@ fn with_a_reply_that_may_not_go_nobody_is_let_in() {
         Verdict::AcceptAndReply
     });
     let report = report.unwrap();
-    assert_eq!((report.new_connections, report.consumed, report.dropped), (1, 1, 2));
+    assert_counts!(report, new_connections: 1, consumed: 1, dropped: 2);
     assert_eq!(clients.each_mut().map(poll_texts), [vec![], vec!["yes!".to_owned()], vec![]]);
     let stats = assert_all_are_counted(&world.server);
-    assert_eq!((stats.drops.reply_too_long, stats.drops.reply_budget, stats.drops.total()), (1, 1, 2));
+    assert_counts!(stats, drops.reply_too_long: 1, drops.reply_budget: 1, drops.total(): 2);
     assert_eq!(world.server.take_connection().and_then(|peer| peer.remote_addr()), clients[1].local_addr());
 }
 
@@ -201,13 +202,13 @@ fn a_client_that_finds_no_room_hears_no_reply() {
     let mut world = World::with_limits(Limits::new().max_peers(1).max_replies_per_poll(2));
     let mut clients = [1, 2, 3].map(|number| client_saying(&world, number, "let me in"));
     let report = poll_with_verdict(&mut world, Verdict::AcceptAndReply, "come in");
-    assert_eq!((report.new_connections, report.consumed, report.dropped), (1, 1, 2));
+    assert_counts!(report, new_connections: 1, consumed: 1, dropped: 2);
     assert_eq!(clients.each_mut().map(poll_texts), [vec!["come in".to_owned()], vec![], vec![]]);
     clients[1].put_packet(b"let me in").unwrap();
     let report = poll_with_verdict(&mut world, Verdict::AcceptAndConsume, "");
-    assert_eq!((report.new_connections, report.consumed, report.dropped), (0, 0, 1));
+    assert_counts!(report, new_connections: 0, consumed: 0, dropped: 1);
     let stats = assert_all_are_counted(&world.server);
-    assert_eq!((stats.drops.peers_full, stats.drops.total(), stats.put), (3, 3, 1));
+    assert_counts!(stats, drops.peers_full: 3, drops.total(): 3, put: 1);
 }
 
 #[test]
@@ -294,7 +295,7 @@ fn there_is_no_room_for_one_without_the_id_that_it_needs() {
     assert_eq!(report.unwrap().new_connections, 1);
     assert_eq!(told, [(None, false), (Some(ConnectionId(b'a'.into())), true)]);
     let stats = assert_all_are_counted(&world.server);
-    assert_eq!((stats.drops.no_id, stats.consumed), (1, 1));
+    assert_counts!(stats, drops.no_id: 1, consumed: 1);
 }
 
 #[test]

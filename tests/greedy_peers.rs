@@ -11,6 +11,11 @@ use packetpeer::socket::{BindAddr, BindOptions, Transport, TransportFactory};
 use packetpeer::stats::PollReport;
 use packetpeer::{Limits, PacketPeerUdp, SendMode, ServerConfig, UdpServer};
 
+#[path = "util/counts.rs"]
+mod counts;
+
+use counts::assert_counts;
+
 /// The greedy one is the first of them.
 const CLIENTS: usize = 21;
 const GREEDY: usize = 0;
@@ -123,7 +128,7 @@ fn a_game_that_never_reads_one_peer(queue: QueueLimits) -> Game {
     let greedy = game.greedy().peer.stats();
     let stats = game.server.stats();
     assert_eq!(greedy.received, 1 + 600 * 3);
-    assert_eq!((stats.queued, stats.queued_bytes), (greedy.queued, greedy.queued_bytes), "nobody else's wait");
+    assert_counts!(stats, queued: greedy.queued, queued_bytes: greedy.queued_bytes, "nobody else's wait");
     assert_eq!(stats.drops, greedy.drops, "nobody else's are dropped");
     assert_eq!(greedy.received, greedy.delivered + greedy.queued + greedy.drops.total());
     game
@@ -133,7 +138,7 @@ fn a_game_that_never_reads_one_peer(queue: QueueLimits) -> Game {
 fn a_slow_reader_keeps_the_first_packets_up_to_its_cap() {
     let mut game = a_game_that_never_reads_one_peer(QueueLimits::new().packets(32));
     let stats = game.greedy().peer.stats();
-    assert_eq!((stats.queued, stats.drops.queue_packets), (32, 1800 - 32));
+    assert_counts!(stats, queued: 32, drops.queue_packets: 1800 - 32);
     assert_eq!(stats.drops.total(), stats.drops.queue_packets);
     assert_eq!(game.read_in_order(GREEDY), 32);
 }
@@ -143,7 +148,7 @@ fn a_slow_reader_keeps_the_last_packets_up_to_its_cap_where_the_oldest_go() {
     let queue = QueueLimits::new().packets(32).when_full(WhenFull::DropOldest);
     let mut game = a_game_that_never_reads_one_peer(queue);
     let stats = game.greedy().peer.stats();
-    assert_eq!((stats.queued, stats.drops.queue_packets), (32, 1800 - 32));
+    assert_counts!(stats, queued: 32, drops.queue_packets: 1800 - 32);
     game.greedy().sent.drain(..1800 - 32);
     assert_eq!(game.read_in_order(GREEDY), 32);
 }
@@ -152,7 +157,7 @@ fn a_slow_reader_keeps_the_last_packets_up_to_its_cap_where_the_oldest_go() {
 fn a_slow_reader_is_capped_by_bytes_too() {
     let mut game = a_game_that_never_reads_one_peer(QueueLimits::new().bytes(1_250));
     let stats = game.greedy().peer.stats();
-    assert_eq!((stats.queued, stats.queued_bytes, stats.drops.queue_bytes), (12, 1_200, 1800 - 12));
+    assert_counts!(stats, queued: 12, queued_bytes: 1_200, drops.queue_bytes: 1800 - 12);
     assert_eq!(stats.drops.total(), stats.drops.queue_bytes);
     assert_eq!(game.read_in_order(GREEDY), 12);
 }
@@ -164,8 +169,8 @@ fn a_quota_keeps_a_chatty_peer_from_everybody_else() {
     for _ in 0..60 {
         game.frame(CHATTER, 2);
         let report = game.poll();
-        assert_eq!((report.received, report.more_waiting), (CHATTER + 40, false));
-        assert_eq!((report.queued, report.dropped), (QUOTA + 40, CHATTER - QUOTA));
+        assert_counts!(report, received: CHATTER + 40, more_waiting: false);
+        assert_counts!(report, queued: QUOTA + 40, dropped: CHATTER - QUOTA);
         game.others_have_sent(2);
 
         assert_eq!(game.read_in_order(GREEDY), QUOTA);
@@ -199,7 +204,7 @@ fn a_small_budget_takes_several_polls_a_frame_and_loses_nothing() {
         let mut left = CHATTER + 40;
         while left > 0 {
             let report = game.poll();
-            assert_eq!((report.received, report.more_waiting), (left.min(BUDGET), left > BUDGET));
+            assert_counts!(report, received: left.min(BUDGET), more_waiting: left > BUDGET);
             left -= report.received;
             game.read_in_order(GREEDY);
         }
@@ -223,7 +228,8 @@ fn one_poll_a_frame_falls_behind_and_says_so() {
         game.read_in_order(GREEDY);
     }
     game.others_have_sent(2 * (CHATTER / BUDGET));
-    assert_eq!((game.server.stats().drops.total(), game.network.lost()), (0, 0));
+    assert_counts!(game.server.stats(), drops.total(): 0);
+    assert_eq!(game.network.lost(), 0);
 }
 
 /// The same in the other direction: a game that puts more for one peer than may wait loses that peer's alone.
@@ -239,15 +245,15 @@ fn what_is_put_too_much_for_one_peer_is_counted_there_and_costs_nobody_else() {
             game.clients[client].peer.put_packet(&[2; 100]).unwrap();
         }
         let report = game.server.broadcast(&[3; 100]).unwrap();
-        assert_eq!((report.waiting, report.failed), (CLIENTS - 1, 1));
+        assert_counts!(report, waiting: CLIENTS - 1, failed: 1);
         assert_eq!(game.server.flush().unwrap().sent, 32 + 2 * (CLIENTS - 1));
     }
     let stats = game.greedy().peer.stats();
-    assert_eq!((stats.put, stats.sent), (60 * (CHATTER as u64 + 1), 60 * 32));
+    assert_counts!(stats, put: 60 * (CHATTER as u64 + 1), sent: 60 * 32);
     assert_eq!(stats.put, stats.sent + stats.send_drops.queue_packets);
     for client in OTHERS {
         let stats = game.clients[client].peer.stats();
-        assert_eq!((stats.put, stats.sent, stats.send_drops.total()), (120, 120, 0));
+        assert_counts!(stats, put: 120, sent: 120, send_drops.total(): 0);
     }
     let server = game.server.stats();
     assert_eq!(server.put, 120 * (CLIENTS as u64 - 1) + stats.put);

@@ -10,7 +10,7 @@ use packetpeer::{PacketPeerUdp, ServerConfig, UdpServer};
 
 mod util;
 
-use util::{SERVER, Trace, millis};
+use util::{SERVER, Trace, assert_counts, millis};
 
 const CLIENT: [u8; 4] = [10, 0, 0, 2];
 const SERVER_HOST: [u8; 4] = [10, 0, 0, 1];
@@ -228,7 +228,7 @@ fn every_fate_is_told_and_counted() {
     let stats = way.stats();
     let counts = [stats.offered, stats.passed, stats.lost, stats.blacked_out, stats.too_large, stats.queue_full];
     assert_eq!(counts, [8, 3, 2, 1, 1, 1]);
-    assert_eq!((stats.duplicated, stats.corrupted, stats.undelivered), (1, 1, 0));
+    assert_counts!(stats, duplicated: 1, corrupted: 1, undelivered: 0);
 }
 
 #[test]

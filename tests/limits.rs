@@ -8,7 +8,7 @@ use packetpeer::{CloseReason, Limits, PacketPeerUdp, PeerState, ServerConfig, So
 
 mod util;
 
-use util::{SERVER, World, millis, texts};
+use util::{SERVER, World, assert_counts, millis, texts};
 
 /// The smallest step of time.
 const TICK: Duration = Duration::from_nanos(1);
@@ -43,7 +43,7 @@ fn addrs(clients: &[PacketPeerUdp]) -> Vec<SocketAddr> {
 fn where_three_may_be_pending_exactly_the_first_three_of_five_can_be_taken() {
     let (mut world, clients) = world_with_callers(Limits::new().max_pending_connections(3), 5);
     let report = world.poll();
-    assert_eq!((report.received, report.new_connections, report.dropped), (5, 3, 2));
+    assert_counts!(report, received: 5, new_connections: 3, dropped: 2);
     let mut peers = take_all(&mut world);
     assert_eq!(remotes(&peers), addrs(&clients)[..3]);
     for (number, peer) in peers.iter_mut().enumerate() {
@@ -85,8 +85,8 @@ fn lowering_the_cap_forgets_the_newest_beyond_it_and_counts_them() {
     world.server.set_max_pending_connections(2);
     assert_eq!(world.server.pending_count(), 2);
     let stats = world.server.stats();
-    assert_eq!((stats.connections.trimmed, stats.drops.pending_trimmed, stats.drops.total()), (3, 4, 4));
-    assert_eq!((stats.queued, stats.queued_bytes), (2, 12));
+    assert_counts!(stats, connections.trimmed: 3, drops.pending_trimmed: 4, drops.total(): 4);
+    assert_counts!(stats, queued: 2, queued_bytes: 12);
 
     assert_eq!(remotes(&take_all(&mut world)), addrs(&clients)[..2]);
     // Who was forgotten is unknown again.
@@ -104,7 +104,7 @@ fn a_cap_of_zero_refuses_the_unknown_and_leaves_peers_working() {
     unknown.put_packet(b"let me in").unwrap();
     client.put_packet(b"still here").unwrap();
     let report = world.poll();
-    assert_eq!((report.received, report.queued, report.dropped, report.new_connections), (2, 1, 1, 0));
+    assert_counts!(report, received: 2, queued: 1, dropped: 1, new_connections: 0);
     assert!(!world.server.is_connection_available());
     assert_eq!(texts(&mut peer), ["still here"]);
     peer.put_packet(b"so am I").unwrap();
@@ -128,10 +128,10 @@ fn a_pending_connection_expires_on_time() {
     assert_eq!(world.server.pending_count(), 1);
 
     let report = world.poll_after(TICK);
-    assert_eq!((report.expired, report.dropped), (1, 2));
+    assert_counts!(report, expired: 1, dropped: 2);
     assert_eq!(world.server.pending_count(), 0);
     let stats = world.server.stats();
-    assert_eq!((stats.connections.expired, stats.drops.pending_expired, stats.queued), (1, 2, 0));
+    assert_counts!(stats, connections.expired: 1, drops.pending_expired: 2, queued: 0);
 }
 
 #[test]
@@ -153,7 +153,7 @@ fn who_expired_is_a_new_connection_when_it_speaks_in_that_very_poll() {
     world.poll();
     clients[0].put_packet(b"again").unwrap();
     let report = world.poll_after(millis(10));
-    assert_eq!((report.expired, report.new_connections), (1, 1));
+    assert_counts!(report, expired: 1, new_connections: 1);
     assert_eq!(texts(&mut world.server.take_connection().unwrap()), ["again"]);
 }
 
@@ -170,7 +170,7 @@ fn max_peers_counts_peers_and_pending_connections_together() {
         clients.push(client);
     }
     let report = world.poll();
-    assert_eq!((report.new_connections, report.dropped), (1, 2));
+    assert_counts!(report, new_connections: 1, dropped: 2);
     assert_eq!(world.server.stats().drops.peers_full, 2);
 
     drop(first);
@@ -265,11 +265,11 @@ fn nobody_is_judged_idle_as_long_as_the_socket_was_not_seen_empty() {
     late_client.put_packet(b"b").unwrap();
 
     let report = world.poll_after(millis(100));
-    assert_eq!((report.received, report.idle, report.more_waiting), (1, 0, true));
+    assert_counts!(report, received: 1, idle: 0, more_waiting: true);
     let report = world.poll();
-    assert_eq!((report.received, report.idle, report.more_waiting), (1, 0, true));
+    assert_counts!(report, received: 1, idle: 0, more_waiting: true);
     let report = world.poll();
-    assert_eq!((report.received, report.idle, report.more_waiting), (0, 1, false));
+    assert_counts!(report, received: 0, idle: 1, more_waiting: false);
     assert_eq!(late.state(), PeerState::Open);
     assert_eq!(silent.state(), PeerState::Ended(CloseReason::Idle));
 }
@@ -283,7 +283,7 @@ fn pending_connections_expire_also_while_the_socket_is_not_seen_empty() {
     other.put_packet(b"x").unwrap();
     clients[0].put_packet(b"y").unwrap();
     let report = world.poll_after(millis(100));
-    assert_eq!((report.expired, report.more_waiting), (1, true));
+    assert_counts!(report, expired: 1, more_waiting: true);
 }
 
 #[test]
@@ -335,7 +335,7 @@ fn kept_of(limits: Limits, sent: &[&str], count: impl Fn(&packetpeer::stats::Rec
     let lost = (sent.len() - kept.len()) as u64;
     assert_eq!((count(&world.server.stats().drops), world.server.stats().drops.total()), (lost, lost));
     assert_eq!((count(&stats.drops), stats.drops.total()), (lost, lost));
-    assert_eq!((stats.received, stats.delivered, stats.queued), (1 + sent.len() as u64, 1, kept.len() as u64));
+    assert_counts!(stats, received: 1 + sent.len() as u64, delivered: 1, queued: kept.len() as u64);
     assert_eq!(stats.queued_bytes, kept.iter().map(|text| text.len() as u64).sum());
     kept
 }
@@ -379,9 +379,9 @@ fn all_queues_together_hold_no_more_bytes_than_allowed() {
         client.put_packet(&[7; 40]).unwrap();
     }
     let report = world.poll();
-    assert_eq!((report.queued, report.dropped), (2, 1));
+    assert_counts!(report, queued: 2, dropped: 1);
     let stats = world.server.stats();
-    assert_eq!((stats.queued_bytes, stats.drops.server_bytes, stats.drops.total()), (80, 1, 1));
+    assert_counts!(stats, queued_bytes: 80, drops.server_bytes: 1, drops.total(): 1);
     assert_eq!(pairs[2].1.stats().drops.server_bytes, 1);
 
     pairs[0].1.get_packet().unwrap().unwrap();
@@ -397,7 +397,7 @@ fn a_packet_larger_than_allowed_is_dropped_whole_and_makes_no_connection() {
     client.put_packet(b"9 bytes..").unwrap();
     world.client(2).put_packet(b"9 bytes..").unwrap();
     let report = world.poll();
-    assert_eq!((report.received, report.queued, report.dropped, report.new_connections), (3, 1, 2, 0));
+    assert_counts!(report, received: 3, queued: 1, dropped: 2, new_connections: 0);
     assert_eq!(texts(&mut peer), ["8 bytes."]);
     assert_eq!(world.server.stats().drops.too_large, 2);
 }
@@ -410,7 +410,7 @@ fn a_packet_that_is_dropped_as_too_large_is_counted_at_its_peer_too() {
     world.poll();
     assert_eq!(world.server.stats().drops.too_large, 1);
     let stats = peer.stats();
-    assert_eq!((stats.received, stats.drops.too_large), (2, 1));
+    assert_counts!(stats, received: 2, drops.too_large: 1);
 }
 
 #[test]
@@ -439,7 +439,7 @@ fn a_poll_takes_no_more_datagrams_of_the_known_than_its_budget() {
     }
     for (received, more_waiting) in [(100, true), (100, true), (50, false), (0, false)] {
         let report = world.poll();
-        assert_eq!((report.received, report.queued, report.more_waiting), (received, received, more_waiting));
+        assert_counts!(report, received: received, queued: received, more_waiting: more_waiting);
     }
     assert_eq!(texts(&mut peer), (0..250).map(|number| number.to_string()).collect::<Vec<_>>());
 }
@@ -454,7 +454,7 @@ fn a_poll_takes_no_more_datagrams_of_the_unknown_than_their_budget() {
     }
     for (received, more_waiting) in [(70, true), (70, true), (10, false)] {
         let report = world.poll();
-        assert_eq!((report.received, report.dropped, report.more_waiting), (received, received, more_waiting));
+        assert_counts!(report, received: received, dropped: received, more_waiting: more_waiting);
     }
     assert_eq!(world.server.stats().drops.pending_full, 150);
 }
@@ -472,7 +472,7 @@ fn datagrams_of_the_unknown_do_not_use_up_the_budget_of_the_known() {
         client.put_packet(b"y").unwrap();
     }
     let report = world.poll();
-    assert_eq!((report.received, report.queued, report.dropped, report.more_waiting), (27, 9, 18, false));
+    assert_counts!(report, received: 27, queued: 9, dropped: 18, more_waiting: false);
     assert_eq!(texts(&mut peer).len(), 9);
 }
 
@@ -489,15 +489,15 @@ fn table_sizes_follow_who_comes_moves_and_goes() {
     other.put_packet(b"hello").unwrap();
     world.poll();
     let sizes = world.server.table_sizes();
-    assert_eq!((sizes.peers, sizes.pending, sizes.places, sizes.refused, sizes.moved), (1, 1, 2, 0, 0));
+    assert_counts!(sizes, peers: 1, pending: 1, places: 2, refused: 0, moved: 0);
     assert_eq!(sizes.pool_bytes, 0, "what the input gave back, the hello has taken");
 
     peer.close();
     world.poll();
     let sizes = world.server.table_sizes();
-    assert_eq!((sizes.peers, sizes.pending, sizes.places, sizes.refused), (0, 1, 2, 1));
+    assert_counts!(sizes, peers: 0, pending: 1, places: 2, refused: 1);
     world.poll_after(Duration::from_secs(10));
     let sizes = world.server.table_sizes();
-    assert_eq!((sizes.peers, sizes.pending, sizes.places, sizes.refused), (0, 0, 2, 0));
+    assert_counts!(sizes, peers: 0, pending: 0, places: 2, refused: 0);
     assert!((128..512).contains(&sizes.pool_bytes), "{}", sizes.pool_bytes);
 }

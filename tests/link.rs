@@ -12,7 +12,7 @@ use packetpeer::socket::{BindAddr, BindOptions, ReceiveBatch, Transport, Transpo
 
 mod util;
 
-use util::{Trace, World, millis, poll_texts, texts};
+use util::{Trace, World, assert_counts, millis, poll_texts, texts};
 
 const MILLION: u64 = 1_000_000;
 
@@ -355,7 +355,7 @@ fn a_full_queue_drops_the_newest_and_an_idle_link_takes_anything() {
     // 1 000 bytes take 10 ms.
     let wire = Wire::new(Link::new().rate(Some(100_000)).queue_bytes(2_500), 1);
     (0..5).for_each(|_| wire.send(&[0; 1_000]));
-    assert_eq!((wire.stats().passed, wire.stats().queue_full), (2, 3), "a third would make it 3 000");
+    assert_counts!(wire.stats(), passed: 2, queue_full: 3, "a third would make it 3 000");
     wire.network.advance(millis(5));
     wire.send(&[0; 1_000]);
     assert_eq!(wire.stats().passed, 3, "1 500 are left of the two");
@@ -515,7 +515,7 @@ fn a_perfect_link_changes_nothing() {
         assert_eq!((wire.receive_numbers(), wire.network.in_flight()), (vec![number], 0));
     }
     let stats = wire.stats();
-    assert_eq!((stats.offered, stats.passed), (10_000, 10_000));
+    assert_counts!(stats, offered: 10_000, passed: 10_000);
     assert_eq!(stats.to_string(), "offered 10000, passed 10000");
     assert_eq!(wire.network.lost(), 0);
     // A queue alone is none: without a rate nothing waits.
@@ -574,7 +574,8 @@ fn the_most_specific_link_holds() {
     assert_eq!((passes(FROM, TO), passes(FROM, other)), (40, 5));
 
     let (all, from) = (network.link_stats(LinkEnd::Any, LinkEnd::Any), network.link_stats(FROM, LinkEnd::Any));
-    assert_eq!((all.offered, from.offered), (400, 300));
+    assert_counts!(all, offered: 400);
+    assert_counts!(from, offered: 300);
     assert_eq!(from.passed, 30 + 30 + 40 + 30 + 40 + 5);
 }
 

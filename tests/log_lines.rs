@@ -10,6 +10,11 @@ use packetpeer::sim::Network;
 use packetpeer::socket::{BindAddr, BindOptions, Transport, TransportFactory};
 use packetpeer::{Limits, PacketPeerUdp, SendMode, ServerConfig, SocketOptions, UdpServer, Verdict};
 
+#[path = "util/counts.rs"]
+mod counts;
+
+use counts::assert_counts;
+
 const MINUTE: Duration = Duration::from_secs(60);
 
 #[allow(clippy::missing_const_for_thread_local, reason = "it is const; for Windows the lint does not see that")]
@@ -208,7 +213,7 @@ fn what_a_stand_alone_peer_has_no_room_for_gives_one_line_per_kind_and_minute() 
     );
     assert_eq!(flood_and_poll(&mut peer, 0, 1, 3 * MINUTE), [""; 0]);
     let drops = peer.stats().drops;
-    assert_eq!((drops.queue_packets, drops.queue_bytes, drops.total()), (103, 1, 104));
+    assert_counts!(drops, queue_packets: 103, queue_bytes: 1, total(): 104);
 
     // Others that a connected peer does not hear, and what goes when it is closed, are what the program has asked for.
     peer.connect_to_host("10.0.9.9:9").unwrap();

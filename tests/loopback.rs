@@ -11,7 +11,9 @@ use packetpeer::{CloseReason, Limits, PacketPeerUdp, PeerState, ServerConfig, So
 
 mod util;
 
-use util::{MOMENT, accept, client_of, eventually, loopback_server, pair_of, receive, receive_at, texts};
+use util::{
+    MOMENT, accept, assert_counts, client_of, eventually, loopback_server, pair_of, receive, receive_at, texts,
+};
 
 /// Polls the server until it has taken this many datagrams in all.
 #[track_caller]
@@ -176,7 +178,7 @@ fn the_port_is_free_after_stop_also_while_a_peer_is_sending_on_another_thread() 
             assert_eq!(sender.join().unwrap(), CloseReason::ServerStopped);
         });
         let stats = peer.stats();
-        assert_eq!((stats.sent, stats.send_drops.not_open), (sent.into_inner(), 1));
+        assert_counts!(stats, sent: sent.into_inner(), send_drops.not_open: 1);
     }
 }
 
@@ -257,7 +259,8 @@ fn who_comes_back_after_its_handle_was_dropped_is_a_new_connection() {
     let mut peer = accept(&mut server);
     assert_eq!(texts(&mut peer), ["I am back"]);
     assert_ne!(peer.id(), id);
-    assert_eq!((server.peer_count(), server.stats().connections.closed), (1, 1));
+    assert_eq!(server.peer_count(), 1);
+    assert_counts!(server.stats(), connections.closed: 1);
     assert_eq!(server.find(client.local_addr().unwrap()), Some(peer.id()));
 }
 
@@ -343,9 +346,9 @@ fn what_is_longer_than_the_servers_largest_packet_is_counted_and_harms_nobody() 
     poll_until_received(&mut server, 1 + 2 + 6);
     assert_eq!(texts(&mut peer), ["a".repeat(100), "d".repeat(100)]);
     let stats = server.stats();
-    assert_eq!((stats.drops.too_large, stats.drops.total(), stats.noise), (6, 6, 0));
+    assert_counts!(stats, drops.too_large: 6, drops.total(): 6, noise: 0);
     assert_eq!(peer.stats().drops.too_large, if cfg!(windows) { 1 } else { 3 });
-    assert_eq!((server.peer_count(), server.pending_count()), (1, 0), "a part of a datagram lets nobody in");
+    assert_counts!(server, peer_count(): 1, pending_count(): 0, "a part of a datagram lets nobody in");
 }
 
 #[test]
@@ -431,7 +434,7 @@ fn a_peer_and_its_server_can_work_on_different_threads() {
         assert_eq!(echo.join().unwrap().stats().delivered, 101);
     });
     let stats = server.stats();
-    assert_eq!((stats.received, stats.delivered, stats.sent), (101, 101, 100));
+    assert_counts!(stats, received: 101, delivered: 101, sent: 100);
 }
 
 #[test]
@@ -478,7 +481,8 @@ fn idle_peers_and_full_queues_are_the_same_on_real_sockets() {
     }
     poll_until_received(&mut server, 6);
     assert_eq!(peer.available_packet_count(), 2);
-    assert_eq!((server.stats().drops.queue_packets, peer.stats().drops.queue_packets), (3, 3));
+    assert_counts!(server.stats(), drops.queue_packets: 3);
+    assert_counts!(peer.stats(), drops.queue_packets: 3);
 
     // Only the clock of the poll counts.
     let later = std::time::Instant::now() + std::time::Duration::from_secs(120);

@@ -18,7 +18,7 @@ use packetpeer::{Limits, PacketPeerUdp, SendMode, ServerConfig, UdpServer};
 
 mod util;
 
-use util::{SERVER, World, millis};
+use util::{SERVER, World, assert_counts, millis};
 
 const ANNA: ConnectionId = ConnectionId(0x0123_4567_89ab_cdef);
 const BERT: ConnectionId = ConnectionId(0xfedc_ba98_7654_3210);
@@ -171,8 +171,8 @@ fn three_times_what_came_goes_to_a_new_address_by_whatever_way_out() {
             let what = format!("{mode:?}, {way:?}");
             assert_eq!(sizes(&mut away), [120, 120, 60], "{what}");
             let drops = (anna.stats().send_drops, world.server.stats().send_drops);
-            assert_eq!((drops.0.unconfirmed, drops.0.total()), (2, 2), "{what}");
-            assert_eq!((drops.1.unconfirmed, drops.1.total()), (2, 2), "{what}");
+            assert_counts!(drops.0, unconfirmed: 2, total(): 2, "{what}");
+            assert_counts!(drops.1, unconfirmed: 2, total(): 2, "{what}");
             assert_put_equation_holds(&world, &anna, 5);
 
             // What comes from there allows more; what comes from elsewhere does not.
@@ -212,7 +212,7 @@ fn a_put_that_may_not_go_to_a_new_address_says_so() {
     anna.put_packet(&[7; 20]).unwrap();
     assert!(matches!(anna.put_packet(&[7; 1]), Err(PutError::Unconfirmed { size: 1, room: 0 })));
     let drops = anna.stats().send_drops;
-    assert_eq!((drops.unconfirmed, drops.too_large, drops.total()), (2, 1, 3));
+    assert_counts!(drops, unconfirmed: 2, too_large: 1, total(): 3);
     assert_put_equation_holds(&world, &anna, 5);
 }
 
@@ -258,7 +258,8 @@ fn a_broadcast_leaves_out_whom_it_would_send_too_much() {
         let flushed = world.server.flush().unwrap();
         assert_eq!((report.sent + flushed.sent, report.failed + flushed.failed), (1, 1), "{mode:?}");
         assert_eq!(sizes(&mut other), [100]);
-        assert_eq!((anna.stats().send_drops.unconfirmed, bert.stats().send_drops.total()), (1, 0), "{mode:?}");
+        assert_counts!(anna.stats(), send_drops.unconfirmed: 1, "{mode:?}");
+        assert_counts!(bert.stats(), send_drops.total(): 0, "{mode:?}");
     }
 }
 
@@ -275,7 +276,7 @@ fn what_was_put_before_a_move_counts_where_it_goes() {
         assert_eq!(world.poll().moved, 1);
         gate.takes.store(usize::MAX, Relaxed);
         let report = world.server.flush().unwrap();
-        assert_eq!((report.sent, report.failed, report.waiting), (1, 2, 0), "{mode:?}");
+        assert_counts!(report, sent: 1, failed: 2, waiting: 0, "{mode:?}");
         assert_eq!((sizes(&mut home), sizes(&mut away)), (vec![], vec![20]), "{mode:?}");
         assert_eq!(anna.stats().send_drops.unconfirmed, 2, "{mode:?}");
         assert_put_equation_holds(&world, &anna, 3);
@@ -308,7 +309,7 @@ fn datagrams_that_nobody_got_count_as_received() {
     say(&mut away, ANNA, 10);
     world.poll();
     let drops = anna.stats().drops;
-    assert_eq!((drops.quota, drops.queue_packets), (3, 1));
+    assert_counts!(drops, quota: 3, queue_packets: 1);
     anna.put_packet(&[7; 150]).unwrap();
     assert!(anna.put_packet(&[7; 1]).is_err());
 }
@@ -587,7 +588,7 @@ fn what_could_not_be_sent_is_not_charged() {
             }
             assert_eq!(sizes(&mut away), [30, 30], "{mode:?}, {way:?}");
             let drops = anna.stats().send_drops;
-            assert_eq!((drops.failed, drops.unconfirmed), (10, 1), "{mode:?}, {way:?}");
+            assert_counts!(drops, failed: 10, unconfirmed: 1, "{mode:?}, {way:?}");
             assert_put_equation_holds(&world, &anna, 13);
         }
     }

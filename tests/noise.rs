@@ -12,7 +12,7 @@ use packetpeer::{CloseReason, Limits, PacketPeerUdp, PeerState, ServerConfig, Ud
 mod util;
 
 use util::noisy::{Noisy, Step};
-use util::{SERVER, World, poll_texts, texts};
+use util::{SERVER, World, assert_counts, poll_texts, texts};
 
 const NOISE: [ErrorKind; 5] = [
     ErrorKind::ConnectionReset,
@@ -58,8 +58,8 @@ fn noise_costs_a_server_no_datagram_and_no_poll() {
     noisy.script(storm());
     let report = world.poll();
     assert_eq!(noisy.steps_left(), 0);
-    assert_eq!((report.received, report.queued, report.noise, report.more_waiting), (5_000, 5_000, 15, false));
-    assert_eq!((world.server.stats().noise, world.server.stats().drops.total()), (15, 0));
+    assert_counts!(report, received: 5_000, queued: 5_000, noise: 15, more_waiting: false);
+    assert_counts!(world.server.stats(), noise: 15, drops.total(): 0);
     for (parity, (_, peer)) in pairs.iter_mut().enumerate() {
         let sent: Vec<_> = (parity..5_000).step_by(2).map(|number| number.to_string()).collect();
         assert_eq!(texts(peer), sent);
@@ -76,12 +76,12 @@ fn noise_by_the_systems_own_numbers_costs_nobody_a_datagram_or_a_poll() {
         client.put_packet(b"to the server").unwrap();
         noisy.script([Step::FailByNumber(number); 3]);
         let report = world.poll();
-        assert_eq!((report.received, report.noise), (1, 3), "{number}");
+        assert_counts!(report, received: 1, noise: 3, "{number}");
         assert_eq!(texts(&mut peer), ["to the server"]);
         noisy.script([Step::FailByNumber(number); 2]);
         assert!(poll_texts(&mut alone).is_empty(), "{number}");
     }
-    assert_eq!((world.server.stats().noise, world.server.stats().drops.total()), (12, 0));
+    assert_counts!(world.server.stats(), noise: 12, drops.total(): 0);
     assert_eq!((alone.stats().noise, alone.state()), (8, PeerState::Open));
 }
 
@@ -94,7 +94,7 @@ fn a_truncation_by_number_is_a_datagram_received_and_dropped() {
     client.put_packet(b"after two that were too long").unwrap();
     noisy.script([Step::FailByNumber(10_040); 2]);
     let report = world.poll();
-    assert_eq!((report.received, report.queued, report.noise), (3, 1, 0));
+    assert_counts!(report, received: 3, queued: 1, noise: 0);
     assert_eq!(world.server.stats().drops.too_large, 2);
     assert_eq!(texts(&mut peer), ["after two that were too long"]);
 }
@@ -106,7 +106,7 @@ fn noise_alone_leaves_a_server_as_it_is() {
     for kind in NOISE {
         noisy.script([Step::Fail(kind)]);
         let report = world.poll();
-        assert_eq!((report.received, report.noise), (0, 1), "{kind:?}");
+        assert_counts!(report, received: 0, noise: 1, "{kind:?}");
     }
     assert!(world.server.is_listening());
     assert_eq!(peer.state(), PeerState::Open);
@@ -145,7 +145,7 @@ fn a_dead_socket_ends_the_server_and_its_peers_and_it_can_listen_again() {
             other => panic!("{kind:?} gave {other:?}"),
         }
         assert!(!world.server.is_listening());
-        assert_eq!((world.server.peer_count(), world.server.pending_count()), (0, 0));
+        assert_counts!(world.server, peer_count(): 0, pending_count(): 0);
         assert!(matches!(world.server.poll(), Err(PollError::NotOpen)));
 
         assert_eq!(peer.state(), PeerState::Ended(CloseReason::SocketFailed));

@@ -12,8 +12,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+#[path = "util/counts.rs"]
+mod counts;
 mod process;
 
+use counts::assert_counts;
 use process::{Ended, Process, our_example};
 
 /// How long anything may take, on the busiest of machines.
@@ -49,7 +52,7 @@ fn streams_go_to_the_ports_that_they_are_told_through_a_nat_that_loses_doubles_a
     let said = run_client("port_switch_client", relay.addr, &[]);
     assert!(said.ends_with("50 streams switched to a new port, 0 times started over"), "{said}");
     let tally = relay.stop();
-    assert_eq!((tally.clients, tally.server_ports, tally.kept_out), (STREAMS, 1 + STREAMS, 0), "{tally:?}");
+    assert_counts!(tally, clients: STREAMS, server_ports: 1 + STREAMS, kept_out: 0);
     assert!(tally.lost > 50 && tally.doubled > 50 && tally.held_back > 50, "{tally:?}");
     server.assert_all_ended();
 }

@@ -8,7 +8,7 @@ use packetpeer::{Packet, PacketPool};
 
 mod util;
 
-use util::{SERVER, World, millis};
+use util::{SERVER, World, assert_counts, millis};
 
 /// A packet as a server's peer received it, and the address it came from.
 fn received(bytes: &[u8]) -> (Packet, SocketAddr) {
@@ -311,7 +311,7 @@ fn a_pool_has_its_memory_back_from_every_thread_and_keeps_no_more_than_it_may() 
     const PACKETS: usize = 40;
     let pool = PacketPool::new(10 << 10);
     let packets: Vec<_> = (0..PACKETS).map(|_| pool.clone().packet(&[1; 1_000], SERVER, Instant::now())).collect();
-    assert_eq!((pool.misses(), pool.idle_bytes()), (PACKETS as u64, 0));
+    assert_counts!(pool, misses(): PACKETS as u64, idle_bytes(): 0);
     thread::spawn(move || drop(packets)).join().unwrap();
     let idle = pool.idle_bytes();
     assert!((8 << 10..=10 << 10).contains(&idle), "{idle}");

@@ -12,7 +12,8 @@ use packetpeer::{CloseReason, PacketPeerUdp, PeerState, UdpServer};
 mod util;
 
 use util::{
-    MOMENT, World, accept, client_of, eventually, loopback_peer, loopback_server, millis, poll_texts, receive, texts,
+    MOMENT, World, accept, assert_counts, client_of, eventually, loopback_peer, loopback_server, millis, poll_texts,
+    receive, texts,
 };
 
 /// Where the peer of [`bound`] is bound to.
@@ -52,7 +53,7 @@ fn a_new_peer_has_no_socket_and_no_destination() {
     assert!(matches!(peer.get_packet_into(&mut []), Err(GetIntoError::Get(GetError::NotOpen))));
     assert!(matches!(peer.wait(None), Err(WaitError::NotOpen)));
     assert!(matches!(peer.put_packet(b"x"), Err(PutError::NoDestination)));
-    assert_eq!((peer.stats().sent, peer.stats().send_drops.not_open), (0, 1));
+    assert_counts!(peer.stats(), sent: 0, send_drops.not_open: 1);
 }
 
 #[test]
@@ -248,7 +249,8 @@ fn connecting_sends_nothing() {
     let world = World::new();
     let client = world.client(1);
     assert!(client.is_socket_connected());
-    assert_eq!((client.stats().sent, world.network.lost()), (0, 0));
+    assert_counts!(client.stats(), sent: 0);
+    assert_eq!(world.network.lost(), 0);
 }
 
 #[test]
@@ -332,7 +334,7 @@ fn what_a_stranger_had_sent_before_the_connect_is_dropped_and_counted() {
     peer.connect_to_host(addr(3)).unwrap();
     assert_eq!(poll_texts(&mut peer), ["I am 3"]);
     let stats = peer.stats();
-    assert_eq!((stats.received, stats.delivered, stats.drops.stranger, stats.drops.total()), (2, 1, 1, 1));
+    assert_counts!(stats, received: 2, delivered: 1, drops.stranger: 1, drops.total(): 1);
 }
 
 #[test]
@@ -351,7 +353,7 @@ fn what_was_queued_before_the_connect_is_dropped_and_counted() {
     remote.put_packet(b"after").unwrap();
     assert_eq!(poll_texts(&mut peer), ["after"]);
     let stats = peer.stats();
-    assert_eq!((stats.received, stats.delivered, stats.queued, stats.drops.unread), (4, 1, 0, 3));
+    assert_counts!(stats, received: 4, delivered: 1, queued: 0, drops.unread: 3);
 }
 
 #[test]
@@ -371,7 +373,7 @@ fn where_nobody_listens_a_peer_goes_on_and_meets_who_binds_the_port_later() {
         assert!(matches!(peer.get_packet(), Ok(None)));
     }
     let stats = peer.stats();
-    assert_eq!((stats.send_drops.failed, stats.sent), (refused, 20 - refused));
+    assert_counts!(stats, send_drops.failed: refused, sent: 20 - refused);
     // Where the system tells of it at all.
     if cfg!(target_os = "linux") {
         assert!(stats.noise + refused > 0, "{stats:?}");
@@ -474,8 +476,8 @@ fn the_queue_of_a_stand_alone_peer_is_limited_and_what_it_drops_is_counted() {
     }
     assert_eq!(poll_texts(&mut peer), ["5", "6"]);
     let stats = peer.stats();
-    assert_eq!((stats.drops.queue_packets, stats.drops.queue_bytes, stats.drops.total()), (1, 1, 2));
-    assert_eq!((stats.received, stats.delivered), (6, 4));
+    assert_counts!(stats, drops.queue_packets: 1, drops.queue_bytes: 1, drops.total(): 2);
+    assert_counts!(stats, received: 6, delivered: 4);
 }
 
 // Polling.
@@ -489,25 +491,21 @@ fn a_poll_says_what_it_received_and_what_became_of_it() {
         remote.put_packet(&vec![0; size]).unwrap();
     }
     let report = peer.poll().unwrap();
-    assert_eq!((report.received, report.queued, report.dropped, report.more_waiting), (3, 3, 0, false));
+    assert_counts!(report, received: 3, queued: 3, dropped: 0, more_waiting: false);
 
     peer.set_queue_limits(QueueLimits::new().packets(4).when_full(WhenFull::DropOldest)).unwrap();
     for _ in 0..3 {
         remote.put_packet(b"new").unwrap();
     }
     let report = peer.poll().unwrap();
-    assert_eq!(
-        (report.received, report.queued, report.dropped),
-        (3, 3, 2),
-        "all three are in, two of the old ones out"
-    );
+    assert_counts!(report, received: 3, queued: 3, dropped: 2, "all three are in, two of the old ones out");
 
     peer.set_queue_limits(QueueLimits::new().packets(5)).unwrap();
     for _ in 0..3 {
         remote.put_packet(b"newer").unwrap();
     }
     let report = peer.poll().unwrap();
-    assert_eq!((report.received, report.queued, report.dropped), (3, 1, 2));
+    assert_counts!(report, received: 3, queued: 1, dropped: 2);
 
     let stats = peer.stats();
     assert_eq!(stats.received, stats.delivered + stats.queued + stats.drops.total());
@@ -585,8 +583,8 @@ fn every_put_is_counted_as_sent_or_under_a_reason() {
     peer.close();
     assert!(matches!(peer.put_packet(b"x"), Err(PutError::Ended(CloseReason::Closed))));
     let stats = peer.stats();
-    assert_eq!((stats.sent, stats.sent_bytes), (2, 5));
-    assert_eq!((stats.send_drops.not_open, stats.send_drops.too_large, stats.send_drops.total()), (2, 1, 3));
+    assert_counts!(stats, sent: 2, sent_bytes: 5);
+    assert_counts!(stats, send_drops.not_open: 2, send_drops.too_large: 1, send_drops.total(): 3);
     assert_eq!(network.lost(), 2);
 }
 
@@ -681,7 +679,7 @@ fn assert_starts_anew(network: &Network, open_again: impl Fn(&mut PacketPeerUdp)
         assert_eq!(poll_texts(&mut peer), [text]);
     }
     let stats = peer.stats();
-    assert_eq!((stats.received, stats.delivered, stats.queued, stats.drops.unread), (6, 3, 0, 3));
+    assert_counts!(stats, received: 6, delivered: 3, queued: 0, drops.unread: 3);
 }
 
 #[test]

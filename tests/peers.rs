@@ -10,7 +10,7 @@ use packetpeer::{
 };
 
 mod util;
-use util::{SERVER, World, millis};
+use util::{SERVER, World, assert_counts, millis};
 
 /// A server, the container of its handles with a number for each, and what it was told.
 struct Hall {
@@ -456,7 +456,7 @@ fn play<S: PacketServer + ?Sized>(server: &mut S, clients: &mut [PacketPeerUdp])
             }
         }
         server.flush().unwrap();
-        assert_eq!((server.pending_count(), server.peer_count()), (0, peers.len()));
+        assert_counts!(server, pending_count(): 0, peer_count(): peers.len());
         assert_eq!(server.is_drained(), frame == 3);
     }
     for client in clients {

@@ -11,7 +11,7 @@ use packetpeer::{Limits, PacketPeerUdp, ServerConfig, UdpServer};
 
 mod util;
 
-use util::{SERVER, World, texts};
+use util::{SERVER, World, assert_counts, texts};
 
 const CROWD: &str = "203.0.113.7";
 
@@ -42,11 +42,6 @@ fn take_all(world: &mut World) -> Vec<PacketPeerUdp> {
     std::iter::from_fn(|| world.server.take_connection()).collect()
 }
 
-fn drops(world: &World) -> (u64, u64) {
-    let drops = world.server.stats().drops;
-    (drops.pending_per_ip_full, drops.peers_per_ip_full)
-}
-
 /// A server on this machine, and a hundred clients that all say hello before it polls.
 fn hundred_clients_on_this_machine(server: &str, clients: &str) -> (usize, ServerStats) {
     let network = Network::new();
@@ -66,7 +61,8 @@ fn hundred_clients_on_this_machine(server: &str, clients: &str) -> (usize, Serve
 fn a_raised_cap_is_all_that_a_test_on_one_machine_has_to_set() {
     for (server, clients) in [("127.0.0.1", "127.0.0.1"), ("127.0.0.1", "127.9.9.9"), ("::1", "::1")] {
         let (pending, stats) = hundred_clients_on_this_machine(server, clients);
-        assert_eq!((pending, stats.drops.total()), (100, 0), "from {clients} to {server}");
+        assert_eq!(pending, 100, "from {clients} to {server}");
+        assert_counts!(stats, drops.total(): 0, "from {clients} to {server}");
     }
 }
 
@@ -76,7 +72,8 @@ fn by_default_one_address_has_half_of_the_pending_places() {
     let _crowd: Vec<_> = (0..20).map(|_| caller(&world.network, CROWD, SERVER)).collect();
     let _others: Vec<_> = (1..=8).map(|number| caller(&world.network, &format!("10.0.1.{number}"), SERVER)).collect();
     world.poll();
-    assert_eq!((world.server.pending_count(), drops(&world)), (16, (12, 0)));
+    assert_eq!(world.server.pending_count(), 16);
+    assert_counts!(world.server.stats(), drops.pending_per_ip_full: 12, drops.peers_per_ip_full: 0);
     let peers = take_all(&mut world);
     assert_eq!(peers.iter().filter(|peer| peer.remote_addr().unwrap().ip() == ip(CROWD)).count(), 8);
 }
@@ -87,7 +84,7 @@ fn by_default_one_address_has_256_places_and_others_get_in() {
     let mut world = World::new();
     let mut peers = Vec::new();
     assert_eq!(call(&mut world, CROWD, 300, &mut peers), 256);
-    assert_eq!(drops(&world), (0, 44));
+    assert_counts!(world.server.stats(), drops.pending_per_ip_full: 0, drops.peers_per_ip_full: 44);
     assert_eq!(call(&mut world, "203.0.113.8", 1, &mut peers), 1);
     assert_eq!(call(&mut world, "2001:db8::1", 0, &mut peers), 0);
 
@@ -103,7 +100,8 @@ fn pending_connections_and_peers_of_an_address_count_together() {
     assert_eq!(call(&mut world, CROWD, 2, &mut peers), 2);
     let _waiting: Vec<_> = (0..3).map(|_| caller(&world.network, CROWD, SERVER)).collect();
     world.poll();
-    assert_eq!((world.server.pending_count(), drops(&world)), (1, (0, 2)));
+    assert_eq!(world.server.pending_count(), 1);
+    assert_counts!(world.server.stats(), drops.pending_per_ip_full: 0, drops.peers_per_ip_full: 2);
     // One that nobody takes in time leaves its place.
     world.poll_after(Duration::from_secs(10));
     assert_eq!(call(&mut world, CROWD, 2, &mut peers), 1);
@@ -122,7 +120,8 @@ fn hosts_of_one_ipv6_network_share_their_places() {
         server.poll().unwrap();
         peers.extend(server.take_connection());
     }
-    assert_eq!((peers.len(), server.stats().drops.peers_per_ip_full), (3, 1));
+    assert_eq!(peers.len(), 3);
+    assert_counts!(server.stats(), drops.peers_per_ip_full: 1);
 }
 
 #[test]
@@ -130,7 +129,10 @@ fn without_the_limit_an_address_has_as_many_places_as_there_are() {
     let mut world = World::with_limits(Limits::new().max_peers_per_ip(None).max_peers(400));
     let mut peers = Vec::new();
     assert_eq!(call(&mut world, CROWD, 410, &mut peers), 400);
-    assert_eq!((world.server.stats().drops.peers_full, drops(&world)), (10, (0, 0)));
+    assert_counts!(
+        world.server.stats(),
+        drops.peers_full: 10, drops.pending_per_ip_full: 0, drops.peers_per_ip_full: 0
+    );
 }
 
 #[test]
@@ -139,7 +141,7 @@ fn a_peer_that_the_game_speaks_to_first_counts_and_is_never_refused() {
     let at = |port| SocketAddr::new(ip(CROWD), port);
     let mut chosen: Vec<_> = (1..=3).map(|port| world.server.connect(at(port)).unwrap()).collect();
     assert_eq!(call(&mut world, CROWD, 1, &mut chosen), 0);
-    assert_eq!(drops(&world), (0, 1));
+    assert_counts!(world.server.stats(), drops.pending_per_ip_full: 0, drops.peers_per_ip_full: 1);
     chosen.truncate(1);
     world.poll();
     assert_eq!(call(&mut world, CROWD, 2, &mut chosen), 1);
@@ -178,7 +180,7 @@ fn an_address_that_comes_and_goes_all_day_is_not_counted_up() {
         let mut peers = Vec::new();
         assert_eq!(call(&mut world, CROWD, 1, &mut peers), 1);
     }
-    assert_eq!(drops(&world), (0, 0));
+    assert_counts!(world.server.stats(), drops.pending_per_ip_full: 0, drops.peers_per_ip_full: 0);
     world.server.stop();
     world.server.listen(SERVER).unwrap();
     assert_eq!(call(&mut world, CROWD, 2, &mut Vec::new()), 1);
@@ -207,7 +209,7 @@ fn a_peer_counts_where_it_came_in_and_not_where_it_has_moved() {
     say(&world, CROWD, 2);
     world.poll();
     assert!(world.server.take_connection().is_none(), "its place at the old address is still taken");
-    assert_eq!(drops(&world), (0, 1));
+    assert_counts!(world.server.stats(), drops.pending_per_ip_full: 0, drops.peers_per_ip_full: 1);
     say(&world, "198.51.100.1", 3);
     world.poll();
     assert!(world.server.take_connection().is_some(), "and there is one at the new");
@@ -235,7 +237,8 @@ fn lowering_what_may_be_pending_of_an_address_forgets_the_newest_beyond_it() {
     world.poll();
     world.server.set_limits(world.server.limits().clone().max_pending_per_ip(2)).unwrap();
     let stats = world.server.stats();
-    assert_eq!((world.server.pending_count(), stats.connections.trimmed, stats.drops.pending_trimmed), (3, 8, 8));
+    assert_eq!(world.server.pending_count(), 3);
+    assert_counts!(stats, connections.trimmed: 8, drops.pending_trimmed: 8);
     let remotes: Vec<_> = take_all(&mut world).iter().map(|peer| peer.remote_addr()).collect();
     assert_eq!(remotes, [crowd[0].local_addr(), crowd[1].local_addr(), other.local_addr()]);
 }

@@ -12,8 +12,12 @@ use packetpeer::sim::Network;
 use packetpeer::socket::{
     BindOptions, Clock, Interrupt, ReceiveBatch, SendBatch, SystemSockets, Transport, TransportFactory, send_one_by_one,
 };
-use packetpeer::stats::FlushReport;
 use packetpeer::{Limits, PacketPeerUdp, SendMode, ServerConfig, UdpServer, WaitOutcome};
+
+#[path = "util/counts.rs"]
+mod counts;
+
+use counts::assert_counts;
 
 /// A server in memory, and clients it knows.
 struct Match {
@@ -162,11 +166,6 @@ fn can_put_says_when_a_packet_would_have_to_wait_and_has_no_room() {
     game.put_counts_add_up(3);
 }
 
-/// Sent, failed, waiting.
-fn counts(report: FlushReport) -> (usize, usize, usize) {
-    (report.sent, report.failed, report.waiting)
-}
-
 #[test]
 fn on_flush_nothing_leaves_before_the_flush_and_then_all_in_order() {
     let mut game = Match::new(SendMode::OnFlush, 2);
@@ -178,10 +177,10 @@ fn on_flush_nothing_leaves_before_the_flush_and_then_all_in_order() {
     assert_eq!(game.server.stats().send_queued, 6);
     game.put_counts_add_up(6);
 
-    assert_eq!(counts(game.server.flush().unwrap()), (6, 0, 0));
+    assert_counts!(game.server.flush().unwrap(), sent: 6, failed: 0, waiting: 0);
     assert_eq!(game.received(0), [&b"one"[..], b"", b"two", b"longer than two", b"xyz"]);
     assert_eq!(game.received(1), [b"other"]);
-    assert_eq!(counts(game.server.flush().unwrap()), (0, 0, 0));
+    assert_counts!(game.server.flush().unwrap(), sent: 0, failed: 0, waiting: 0);
     game.put_counts_add_up(6);
 }
 
@@ -264,7 +263,7 @@ fn queued_when_blocked_keeps_the_order_and_goes_on_later() {
     }
     assert_eq!(game.received(0), [b"1"]);
     game.moods.lock().unwrap().takes = Some(1);
-    assert_eq!(counts(game.server.flush().unwrap()), (1, 0, 1));
+    assert_counts!(game.server.flush().unwrap(), sent: 1, failed: 0, waiting: 1);
     // Behind what waits, though the system would take it.
     game.moods.lock().unwrap().takes = None;
     game.peers[0].put_packet(b"4").unwrap();
@@ -289,7 +288,7 @@ fn a_flush_that_is_blocked_never_spins() {
         moods.takes = Some(10);
         moods.calls
     };
-    assert_eq!(counts(game.server.flush().unwrap()), (10, 0, 90));
+    assert_counts!(game.server.flush().unwrap(), sent: 10, failed: 0, waiting: 90);
     let tries = game.moods.lock().unwrap().calls - calls;
     assert!(tries <= 12, "{tries} calls for 10 datagrams and a full system");
     game.put_counts_add_up(100);
@@ -303,7 +302,7 @@ fn a_failure_is_counted_at_its_peer_and_loses_nothing_else() {
         peer.put_packet(b"a").unwrap();
         peer.put_packet(b"b").unwrap();
     }
-    assert_eq!(counts(game.server.flush().unwrap()), (4, 2, 0));
+    assert_counts!(game.server.flush().unwrap(), sent: 4, failed: 2, waiting: 0);
     assert_eq!(game.peers[1].stats().send_drops.failed, 2);
     assert_eq!(game.peers[0].stats().send_drops.total() + game.peers[2].stats().send_drops.total(), 0);
     assert_eq!(game.received(0), [b"a", b"b"]);
@@ -362,7 +361,7 @@ fn a_broadcast_reaches_every_peer_in_every_mode() {
 fn a_broadcast_goes_to_the_peers_named() {
     let mut game = Match::new(SendMode::Now, 3);
     let ids = [game.peers[0].id(), game.peers[2].id()];
-    assert_eq!(counts(game.server.broadcast_to(&ids, b"team").unwrap()), (2, 0, 0));
+    assert_counts!(game.server.broadcast_to(&ids, b"team").unwrap(), sent: 2, failed: 0, waiting: 0);
     assert_eq!([0, 1, 2].map(|index| game.received(index).len()), [1, 0, 1]);
 }
 
@@ -378,7 +377,7 @@ fn a_broadcast_says_what_is_wrong_with_the_whole() {
 fn a_broadcast_that_the_system_refuses_in_part_is_counted_where_it_was_refused() {
     let mut game = Match::new(SendMode::Now, 5);
     game.moods.lock().unwrap().takes = Some(2);
-    assert_eq!(counts(game.server.broadcast(b"x").unwrap()), (2, 3, 0));
+    assert_counts!(game.server.broadcast(b"x").unwrap(), sent: 2, failed: 3, waiting: 0);
     assert_eq!(game.server.stats().send_drops.would_block, 3);
     game.put_counts_add_up(5);
 }
@@ -393,13 +392,13 @@ fn a_message_that_is_cut_short_is_not_sent_again_from_its_start() {
         game.peers[1].put_packet(&[number]).unwrap();
     }
     game.moods.lock().unwrap().takes = Some(2);
-    assert_eq!(counts(game.server.flush().unwrap()), (2, 0, 6));
+    assert_counts!(game.server.flush().unwrap(), sent: 2, failed: 0, waiting: 6);
     assert_eq!(game.server.stats().sent, 2);
     game.put_counts_add_up(8);
     game.moods.lock().unwrap().takes = Some(3);
-    assert_eq!(counts(game.server.flush().unwrap()), (3, 0, 3));
+    assert_counts!(game.server.flush().unwrap(), sent: 3, failed: 0, waiting: 3);
     game.moods.lock().unwrap().takes = None;
-    assert_eq!(counts(game.server.flush().unwrap()), (3, 0, 0));
+    assert_counts!(game.server.flush().unwrap(), sent: 3, failed: 0, waiting: 0);
     for index in 0..2 {
         assert_eq!(game.received(index), [[0], [1], [2], [3]]);
     }
@@ -419,7 +418,7 @@ fn a_message_that_fails_in_the_middle_is_counted_as_far_as_it_was_sent() {
         moods.takes = Some(2);
         moods.full = Some(EIO);
     }
-    assert_eq!(counts(game.server.flush().unwrap()), (2, 2, 0));
+    assert_counts!(game.server.flush().unwrap(), sent: 2, failed: 2, waiting: 0);
     assert_eq!(game.received(0), [[0], [1]]);
     assert_eq!(game.server.stats().send_drops.failed, 2);
     game.put_counts_add_up(4);
@@ -447,14 +446,14 @@ fn a_system_without_buffers_is_one_whose_queue_is_full() {
         full(&mut game, Some(0));
         let put = game.peers[0].put_packet(b"x");
         assert!(matches!(put, Err(PutError::WouldBlock)), "{put:?}");
-        assert_eq!(counts(game.server.broadcast(b"x").unwrap()), (0, 3, 0));
-        assert_eq!((game.server.stats().send_drops.would_block, game.server.stats().send_drops.total()), (4, 4));
+        assert_counts!(game.server.broadcast(b"x").unwrap(), sent: 0, failed: 3, waiting: 0);
+        assert_counts!(game.server.stats(), send_drops.would_block: 4, send_drops.total(): 4);
 
         let mut game = Match::new(SendMode::QueueWhenBlocked, 1);
         full(&mut game, Some(0));
         game.peers[0].put_packet(b"1").unwrap();
         game.peers[0].put_packet(b"2").unwrap();
-        assert_eq!(counts(game.server.flush().unwrap()), (0, 0, 2));
+        assert_counts!(game.server.flush().unwrap(), sent: 0, failed: 0, waiting: 2);
         full(&mut game, None);
         game.server.poll().unwrap();
         assert_eq!(game.received(0), [b"1", b"2"]);
@@ -465,9 +464,9 @@ fn a_system_without_buffers_is_one_whose_queue_is_full() {
             peer.put_packet(b"1").unwrap();
             peer.put_packet(b"2").unwrap();
         }
-        assert_eq!(counts(game.server.flush().unwrap()), (1, 0, 3));
+        assert_counts!(game.server.flush().unwrap(), sent: 1, failed: 0, waiting: 3);
         full(&mut game, None);
-        assert_eq!(counts(game.server.flush().unwrap()), (3, 0, 0));
+        assert_counts!(game.server.flush().unwrap(), sent: 3, failed: 0, waiting: 0);
         assert_eq!([0, 1].map(|index| game.received(index)), [[b"1", b"2"], [b"1", b"2"]]);
         game.put_counts_add_up(4);
     }
@@ -504,7 +503,7 @@ fn real_datagrams_of_all_sizes_arrive_whole_and_in_order() {
             }
         }
         let report = server.flush().unwrap();
-        assert_eq!((report.sent, report.failed, report.waiting), (3 * sizes.len(), 0, 0));
+        assert_counts!(report, sent: 3 * sizes.len(), failed: 0, waiting: 0);
 
         for (number, peer) in peers.iter().enumerate() {
             let client = clients
@@ -527,21 +526,21 @@ fn real_datagrams_of_all_sizes_arrive_whole_and_in_order() {
 #[test]
 fn a_broadcast_takes_its_room_once_and_not_for_each_peer() {
     let mut game = Match::with_limits(SendMode::OnFlush, 100, Limits::new().max_queued_bytes(1_500));
-    assert_eq!(counts(game.server.broadcast(&[1; 1_000]).unwrap()), (0, 0, 100));
+    assert_counts!(game.server.broadcast(&[1; 1_000]).unwrap(), sent: 0, failed: 0, waiting: 100);
     assert!(matches!(game.peers[0].put_packet(&[2; 501]), Err(PutError::QueueFull)));
     game.peers[0].put_packet(&[2; 500]).unwrap();
-    assert_eq!(counts(game.server.broadcast(&[3]).unwrap()), (0, 100, 0));
+    assert_counts!(game.server.broadcast(&[3]).unwrap(), sent: 0, failed: 100, waiting: 0);
     assert_eq!(game.peers[7].stats().send_drops.server_bytes, 1);
     game.put_counts_add_up(202);
 
     // It is there as long as one still waits for it.
     game.moods.lock().unwrap().takes = Some(100);
-    assert_eq!(counts(game.server.flush().unwrap()), (100, 0, 1));
-    assert_eq!(counts(game.server.broadcast(&[3; 501]).unwrap()), (0, 100, 0));
+    assert_counts!(game.server.flush().unwrap(), sent: 100, failed: 0, waiting: 1);
+    assert_counts!(game.server.broadcast(&[3; 501]).unwrap(), sent: 0, failed: 100, waiting: 0);
     game.moods.lock().unwrap().takes = None;
-    assert_eq!(counts(game.server.flush().unwrap()), (1, 0, 0));
-    assert_eq!(counts(game.server.broadcast(&[4; 1_500]).unwrap()), (0, 0, 100));
-    assert_eq!(counts(game.server.flush().unwrap()), (100, 0, 0));
+    assert_counts!(game.server.flush().unwrap(), sent: 1, failed: 0, waiting: 0);
+    assert_counts!(game.server.broadcast(&[4; 1_500]).unwrap(), sent: 0, failed: 0, waiting: 100);
+    assert_counts!(game.server.flush().unwrap(), sent: 100, failed: 0, waiting: 0);
     game.put_counts_add_up(402);
     assert_eq!(game.received(0).iter().map(Vec::len).collect::<Vec<_>>(), [1_000, 500, 1_500]);
 }
@@ -553,13 +552,13 @@ fn of_each_peers_own_queue_a_broadcast_takes_its_part() {
         let mut game = Match::with_limits(SendMode::OnFlush, 3, limits);
         game.peers[0].put_packet(b"333").unwrap();
         let drops_oldest = when_full == WhenFull::DropOldest;
-        let first = counts(game.server.broadcast(b"4444").unwrap());
-        assert_eq!(first, if drops_oldest { (0, 0, 3) } else { (0, 1, 2) });
+        let (failed, waiting) = if drops_oldest { (0, 3) } else { (1, 2) };
+        assert_counts!(game.server.broadcast(b"4444").unwrap(), sent: 0, failed: failed, waiting: waiting);
         assert_eq!(game.server.broadcast(b"55555").unwrap().waiting, if drops_oldest { 3 } else { 0 });
         game.put_counts_add_up(7);
         game.server.flush().unwrap();
         // All room is there again.
-        assert_eq!(counts(game.server.broadcast(b"5 byt").unwrap()), (0, 0, 3));
+        assert_counts!(game.server.broadcast(b"5 byt").unwrap(), sent: 0, failed: 0, waiting: 3);
         game.put_counts_add_up(10);
         let expected: &[&[u8]] = if drops_oldest { &[b"55555"] } else { &[b"333"] };
         assert_eq!(game.received(0), expected);
@@ -576,12 +575,12 @@ fn a_broadcasts_report_is_of_the_broadcast_alone() {
     }
     game.moods.lock().unwrap().refuses.insert(game.peers[1].remote_addr().unwrap());
     game.moods.lock().unwrap().takes = None;
-    assert_eq!(counts(game.server.broadcast(b"all").unwrap()), (2, 1, 0));
+    assert_counts!(game.server.broadcast(b"all").unwrap(), sent: 2, failed: 1, waiting: 0);
     game.put_counts_add_up(7);
     game.moods.lock().unwrap().takes = Some(0);
     game.peers[2].put_packet(b"3").unwrap();
-    assert_eq!(counts(game.server.broadcast(b"again").unwrap()), (0, 0, 3));
-    assert_eq!(counts(game.server.flush().unwrap()), (0, 0, 4));
+    assert_counts!(game.server.broadcast(b"again").unwrap(), sent: 0, failed: 0, waiting: 3);
+    assert_counts!(game.server.flush().unwrap(), sent: 0, failed: 0, waiting: 4);
     game.put_counts_add_up(11);
 }
 
@@ -591,9 +590,13 @@ fn a_broadcast_that_finds_no_room_is_all_that_its_report_is_of() {
     let mut game = Match::with_limits(SendMode::QueueWhenBlocked, 2, Limits::new().max_queued_bytes(5));
     game.moods.lock().unwrap().takes = Some(0);
     game.peers[0].put_packet(b"1").unwrap();
-    assert_eq!(counts(game.server.broadcast(b"too long").unwrap()), (0, 2, 0));
+    assert_counts!(game.server.broadcast(b"too long").unwrap(), sent: 0, failed: 2, waiting: 0);
     game.moods.lock().unwrap().takes = None;
-    assert_eq!(counts(game.server.broadcast(b"too long").unwrap()), (2, 0, 0), "what the system takes needs no room");
+    assert_counts!(
+        game.server.broadcast(b"too long").unwrap(),
+        sent: 2, failed: 0, waiting: 0,
+        "what the system takes needs no room"
+    );
     assert_eq!(game.received(0), [&b"1"[..], b"too long"]);
     game.put_counts_add_up(5);
 }
@@ -618,7 +621,7 @@ fn what_is_sent_past_all_peers_is_put_and_sent() {
     game.server.send_to(client, b"stateless").unwrap();
     game.server.send_to(SocketAddr::from(([10, 0, 1, 0], 0)), b"no port").unwrap_err();
     let stats = game.server.stats();
-    assert_eq!((stats.put, stats.sent, stats.send_drops.failed), (2, 1, 1));
+    assert_counts!(stats, put: 2, sent: 1, send_drops.failed: 1);
     assert_eq!(game.peers[0].stats().put, 0);
 }
 
@@ -686,10 +689,10 @@ fn a_broadcast_that_the_system_takes_needs_no_room_to_wait_in() {
     let own_full = Limits::new().send_queue(QueueLimits::new().packets(0));
     for limits in [all_full, own_full] {
         let mut game = Match::with_limits(SendMode::QueueWhenBlocked, 3, limits);
-        assert_eq!(counts(game.server.broadcast(b"snapshot").unwrap()), (3, 0, 0));
+        assert_counts!(game.server.broadcast(b"snapshot").unwrap(), sent: 3, failed: 0, waiting: 0);
         assert_eq!([0, 1, 2].map(|index| game.received(index).len()), [1; 3]);
         game.moods.lock().unwrap().takes = Some(1);
-        assert_eq!(counts(game.server.broadcast(b"snapshot").unwrap()), (1, 2, 0));
+        assert_counts!(game.server.broadcast(b"snapshot").unwrap(), sent: 1, failed: 2, waiting: 0);
         game.put_counts_add_up(6);
     }
 }
@@ -710,7 +713,7 @@ fn what_is_put_by_handles_long_gone_does_not_wait_without_end() {
         assert!(game.server.stats().send_queued < 100, "{}", game.server.stats());
         game.server.flush().unwrap();
         let stats = game.server.stats();
-        assert_eq!((stats.put, stats.sent, stats.send_queued), (1_000, 1_000, 0), "{stats}");
+        assert_counts!(stats, put: 1_000, sent: 1_000, send_queued: 0);
     }
 }
 
@@ -722,9 +725,9 @@ fn a_broadcast_waits_behind_what_waits() {
     game.peers[0].put_packet(b"1").unwrap();
     game.peers[0].put_packet(b"2").unwrap();
     game.moods.lock().unwrap().takes = Some(1);
-    assert_eq!(counts(game.server.broadcast_to(&[game.peers[0].id(); 2], b"3").unwrap()), (0, 0, 2));
+    assert_counts!(game.server.broadcast_to(&[game.peers[0].id(); 2], b"3").unwrap(), sent: 0, failed: 0, waiting: 2);
     game.moods.lock().unwrap().takes = None;
-    assert_eq!(counts(game.server.broadcast(b"4").unwrap()), (2, 0, 0));
+    assert_counts!(game.server.broadcast(b"4").unwrap(), sent: 2, failed: 0, waiting: 0);
     assert_eq!(game.received(0), [b"1", b"2", b"3", b"3", b"4"]);
     assert_eq!(game.received(1), [b"4"]);
     game.put_counts_add_up(6);

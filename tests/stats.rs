@@ -11,6 +11,8 @@ use packetpeer::stats::{
 
 mod util;
 
+use util::assert_counts;
+
 /// A struct of counters as it is printed, and as its field list tells it.
 struct Listed {
     name: &'static str,
@@ -217,14 +219,14 @@ fn a_difference_has_what_was_added_and_what_waits_now() {
     peer += peer_stats();
     assert_is_difference(server.since(&server_stats()).iter(), server.iter(), server_stats().iter());
     assert_is_difference(peer.since(&peer_stats()).iter(), peer.iter(), peer_stats().iter());
-    assert_eq!((peer.queued, peer.since(&peer_stats()).queued, peer.since(&peer_stats()).received), (10, 10, 11));
+    assert_counts!(peer, queued: 10, since(&peer_stats()).queued: 10, since(&peer_stats()).received: 11);
 
     let mut link = LinkStats::default();
     (link.offered, link.lost) = (5, 2);
     let before = link;
     (link.offered, link.passed) = (9, 1);
     assert_is_difference(link.since(&before).iter(), link.iter(), before.iter());
-    assert_eq!((link.since(&before).offered, link.since(&before).lost), (4, 0));
+    assert_counts!(link, since(&before).offered: 4, since(&before).lost: 0);
 }
 
 #[test]
@@ -248,7 +250,7 @@ fn sums_are_field_by_field() {
     (more.received, more.more_waiting) = (4, true);
     report += more;
     report += PollReport::default();
-    assert_eq!((report.received, report.more_waiting), (4, true));
+    assert_counts!(report, received: 4, more_waiting: true);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use packetpeer::{CloseReason, PacketPeerUdp, PeerId, PeerState, ServerConfig, Ud
 
 mod util;
 
-use util::{SERVER, World, poll_texts, texts};
+use util::{SERVER, World, assert_counts, poll_texts, texts};
 
 /// The server's peer was ended for this reason, and had nothing left.
 #[track_caller]
@@ -31,7 +31,7 @@ fn a_new_server_does_not_listen() {
     assert!(server.take_connection().is_none());
     assert_eq!(server.local_addr(), None);
     assert_eq!(server.local_port(), None);
-    assert_eq!((server.peer_count(), server.pending_count()), (0, 0));
+    assert_counts!(server, peer_count(): 0, pending_count(): 0);
     assert_eq!(server.max_pending_connections(), 16);
     assert!(matches!(server.poll(), Err(PollError::NotOpen)));
     assert!(matches!(server.wait(None), Err(WaitError::NotOpen)));
@@ -58,13 +58,13 @@ fn accepts_a_connection_and_data_goes_both_ways() {
     assert!(!world.server.is_connection_available(), "getters must not receive");
 
     let report = world.poll();
-    assert_eq!((report.received, report.queued, report.new_connections), (1, 1, 1));
+    assert_counts!(report, received: 1, queued: 1, new_connections: 1);
     assert!(world.server.is_connection_available());
-    assert_eq!((world.server.pending_count(), world.server.peer_count()), (1, 0));
+    assert_counts!(world.server, pending_count(): 1, peer_count(): 0);
 
     let mut peer = world.server.take_connection().unwrap();
     assert!(!world.server.is_connection_available());
-    assert_eq!((world.server.pending_count(), world.server.peer_count()), (0, 1));
+    assert_counts!(world.server, pending_count(): 0, peer_count(): 1);
     assert!(peer.is_bound());
     assert!(peer.is_socket_connected());
     assert_eq!(peer.state(), PeerState::Open);
@@ -144,7 +144,7 @@ fn an_empty_datagram_makes_a_connection_and_is_received_as_an_empty_packet() {
 
     peer.put_packet(b"").unwrap();
     assert_eq!(poll_texts(&mut client), [""]);
-    assert_eq!((peer.stats().sent, peer.stats().sent_bytes), (1, 0));
+    assert_counts!(peer.stats(), sent: 1, sent_bytes: 0);
 }
 
 #[test]
@@ -227,7 +227,7 @@ fn after_stop_a_put_is_an_error_and_nothing_reaches_the_wire() {
     assert!(poll_texts(&mut client).is_empty());
     assert_eq!(client.stats().received, 0);
     assert_eq!(world.network.lost(), lost);
-    assert_eq!((peer.stats().sent, peer.stats().send_drops.not_open), (sent, 3));
+    assert_counts!(peer.stats(), sent: sent, send_drops.not_open: 3);
 
     // Nor does it come to life again with the server.
     world.server.listen(SERVER).unwrap();
@@ -348,14 +348,14 @@ fn who_comes_back_after_its_handle_was_dropped_is_a_new_connection() {
 
     client.put_packet(b"I am back").unwrap();
     let report = world.poll();
-    assert_eq!((report.closed, report.new_connections), (1, 1));
+    assert_counts!(report, closed: 1, new_connections: 1);
     let mut peer = world.server.take_connection().unwrap();
     assert_eq!(texts(&mut peer), ["I am back"]);
     assert_ne!(peer.id(), old);
 
     let stats = world.server.stats();
-    assert_eq!((stats.connections.opened, stats.connections.taken, stats.connections.closed), (2, 2, 1));
-    assert_eq!((stats.received, stats.delivered, stats.drops.unread, stats.drops.total()), (3, 2, 1, 1));
+    assert_counts!(stats, connections.opened: 2, connections.taken: 2, connections.closed: 1);
+    assert_counts!(stats, received: 3, delivered: 2, drops.unread: 1, drops.total(): 1);
 }
 
 #[test]
@@ -367,7 +367,7 @@ fn who_comes_back_after_close_is_a_new_connection() {
     old.close();
     client.put_packet(b"after").unwrap();
     let report = world.poll();
-    assert_eq!((report.closed, report.new_connections), (1, 1));
+    assert_counts!(report, closed: 1, new_connections: 1);
 
     let mut new = world.server.take_connection().unwrap();
     assert_eq!(texts(&mut new), ["after"]);
@@ -396,7 +396,7 @@ fn a_handle_that_is_dropped_leaves_no_entry_behind() {
     world.server.ready(&mut ready);
     assert_eq!(ready, []);
     assert_eq!(world.server.close(id), Err(UnknownPeer(id)));
-    assert_eq!((world.server.stats().queued, world.server.stats().queued_bytes), (0, 0));
+    assert_counts!(world.server.stats(), queued: 0, queued_bytes: 0);
 }
 
 #[test]

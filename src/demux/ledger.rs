@@ -123,7 +123,9 @@ mod tests {
         let waiting = ledger.waiting(Volume::default());
         assert_eq!(waiting, Volume { packets: 1, bytes: 10 });
         let (stats, drops) = (&ledger.stats, ledger.stats.drops);
-        assert_eq!((drops.queue_packets, drops.queue_bytes, drops.too_large), (1, 1, 1));
+        assert_eq!(drops.queue_packets, 1);
+        assert_eq!(drops.queue_bytes, 1);
+        assert_eq!(drops.too_large, 1);
         assert_eq!(stats.received, waiting.packets + stats.consumed + drops.total());
         assert!(ledger.room().holds(90) && !ledger.room().holds(91));
     }

@@ -87,7 +87,9 @@ mod tests {
         let mut after = ServerStats { received: 9, queued: 1, ..before };
         after.drops.add(DropReason::Quota, 1);
         let between = after.since(&before);
-        assert_eq!((between.received, between.queued, between.drops.quota), (4, 1, 1));
+        assert_eq!(between.received, 4);
+        assert_eq!(between.queued, 1);
+        assert_eq!(between.drops.quota, 1);
         assert_eq!(between.drops.total(), 1);
     }
 

@@ -6,7 +6,7 @@ use packetpeer::{ServerConfig, SocketOptions};
 
 use super::hosts::{PATIENCE, at, lay_cable, two_hosts, wait_until_up};
 use super::talk::{admit, assert_counts_add_up, assert_peers_counts_add_up};
-use crate::util::{accept, poll_texts, receive, receive_at, texts};
+use crate::util::{accept, assert_counts, poll_texts, receive, receive_at, texts};
 
 #[test]
 fn a_bare_port_serves_both_ip_versions_and_answers_come_from_where_was_asked() {
@@ -36,8 +36,8 @@ fn a_bare_port_serves_both_ip_versions_and_answers_come_from_where_was_asked() {
         peers.push(peer);
     }
     let stats = server.stats();
-    assert_eq!((stats.received, stats.delivered, stats.sent, stats.connections.opened), (2, 2, 2, 2), "{stats}");
-    assert_eq!((stats.drops.total(), stats.send_drops.total(), stats.noise), (0, 0, 0), "{stats}");
+    assert_counts!(stats, received: 2, delivered: 2, sent: 2, connections.opened: 2);
+    assert_counts!(stats, drops.total(): 0, send_drops.total(): 0, noise: 0);
 }
 
 #[test]

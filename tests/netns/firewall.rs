@@ -8,7 +8,7 @@ use packetpeer::{PacketPeerUdp, SendMode, ServerConfig, UdpServer, WaitOutcome};
 
 use super::hosts::{Host, PATIENCE, at, two_hosts};
 use super::talk::{admit, assert_counts_add_up, assert_peers_counts_add_up};
-use crate::util::{MOMENT, eventually, poll_texts, receive, receive_at};
+use crate::util::{MOMENT, assert_counts, eventually, poll_texts, receive, receive_at};
 
 /// A firewall's answer to what it refuses.
 struct Refusal {
@@ -77,7 +77,7 @@ fn a_connected_peer_is_told_of_a_refusal_once_by_the_next_put() {
         client.put_packet(b"through").unwrap();
         assert_eq!(&*receive_at(&mut server, &mut peer), b"through", "{how}");
         let stats = client.stats();
-        assert_eq!((stats.sent, stats.send_drops.failed, stats.noise), (3, 1, 0), "{how}: {stats:?}");
+        assert_counts!(stats, sent: 3, send_drops.failed: 1, noise: 0, "{how}");
         assert_peers_counts_add_up(&stats, 4);
     }
 }
@@ -105,9 +105,9 @@ fn a_connected_peer_that_polls_counts_a_refusal_as_noise_and_goes_on() {
         client.put_packet(b"through").unwrap();
         assert_eq!(&*receive_at(&mut server, &mut peer), b"through", "{how}");
         let stats = client.stats();
-        assert_eq!((stats.sent, stats.send_drops.total(), stats.noise), (3, 0, 1), "{how}: {stats:?}");
+        assert_counts!(stats, sent: 3, send_drops.total(): 0, noise: 1, "{how}");
         assert_peers_counts_add_up(&stats, 3);
-        assert_eq!((server.stats().received, server.stats().noise), (2, 0));
+        assert_counts!(server.stats(), received: 2, noise: 0);
     }
 }
 
@@ -132,7 +132,7 @@ fn a_server_serves_the_others_while_a_clients_firewall_refuses_its_answers() {
         eventually("all ten have arrived at the firewall", || (here.firewall_counted("lost") == 10).then_some(()));
         // A socket that is not connected hears nothing of it on Linux.
         let stats = server.stats();
-        assert_eq!((stats.sent, stats.send_drops.total(), stats.noise), (20, 0, 0), "{how}: {stats}");
+        assert_counts!(stats, sent: 20, send_drops.total(): 0, noise: 0, "{how}");
 
         // One that is for this peer only, does.
         there.enter(|| server.dedicate_socket(&mut peer, Switch::AtOnce)).unwrap();
@@ -152,7 +152,7 @@ fn a_server_serves_the_others_while_a_clients_firewall_refuses_its_answers() {
         other.put_packet(b"still there?").unwrap();
         assert_eq!(&*receive_at(&mut server, &mut bystander), b"still there?");
         let stats = peer.stats();
-        assert_eq!((stats.send_drops.failed, stats.send_drops.total()), (1, 1), "{how}: {stats:?}");
+        assert_counts!(stats, send_drops.failed: 1, send_drops.total(): 1, "{how}");
         assert_peers_counts_add_up(&stats, put);
         assert_counts_add_up(&server, 10 + put);
     }
@@ -175,9 +175,9 @@ fn what_is_dropped_without_an_answer_is_lost_and_nothing_else_happens() {
         assert_eq!(&*receive_at(&mut server, &mut peer), b"through");
         assert!(poll_texts(&mut client).is_empty());
         let stats = client.stats();
-        assert_eq!((stats.sent, stats.send_drops.total(), stats.noise), (22, 0, 0), "{stats:?}");
+        assert_counts!(stats, sent: 22, send_drops.total(): 0, noise: 0);
         let stats = server.stats();
-        assert_eq!((stats.received, stats.noise, stats.drops.total()), (2, 0, 0), "{stats}");
+        assert_counts!(stats, received: 2, noise: 0, drops.total(): 0);
     }
 }
 
@@ -205,11 +205,11 @@ fn what_the_own_firewall_forbids_is_an_error_of_the_one_peer_in_each_mode() {
                 }
             }
             let report = server.flush().unwrap();
-            let expected = if mode == SendMode::OnFlush { (3, 3, 0) } else { (0, 0, 0) };
-            assert_eq!((report.sent, report.failed, report.waiting), expected, "{mode:?}");
+            let by_flush = if mode == SendMode::OnFlush { 3 } else { 0 };
+            assert_counts!(report, sent: by_flush, failed: by_flush, waiting: 0, "{mode:?}");
             let report = server.broadcast(&[3]).unwrap();
             let report = if mode == SendMode::OnFlush { server.flush().unwrap() } else { report };
-            assert_eq!((report.sent, report.failed, report.waiting), (1, 1, 0), "{mode:?}");
+            assert_counts!(report, sent: 1, failed: 1, waiting: 0, "{mode:?}");
             for number in 0..4 {
                 assert_eq!(*receive(&mut other), [number]);
             }
@@ -219,8 +219,8 @@ fn what_the_own_firewall_forbids_is_an_error_of_the_one_peer_in_each_mode() {
             assert_eq!(&*receive(&mut client), b"allowed");
 
             let (stats, others) = (peer.stats(), bystander.stats());
-            assert_eq!((stats.sent, stats.send_drops.failed, stats.send_drops.total()), (1, 4, 4), "{stats:?}");
-            assert_eq!((others.sent, others.send_drops.total()), (4, 0), "{others:?}");
+            assert_counts!(stats, sent: 1, send_drops.failed: 4, send_drops.total(): 4);
+            assert_counts!(others, sent: 4, send_drops.total(): 0);
             assert_counts_add_up(&server, 9);
         }
     }
@@ -244,7 +244,7 @@ fn what_the_own_firewall_forbids_is_no_missing_broadcast_flag() {
             assert_eq!(&*receive_at(&mut server, &mut peer), b"allowed");
             let stats = client.stats();
             let noise = u64::from(rule.ends_with("reject"));
-            assert_eq!((stats.sent, stats.send_drops.failed, stats.noise), (2, 1, noise), "{rule}: {stats:?}");
+            assert_counts!(stats, sent: 2, send_drops.failed: 1, noise: noise, "{rule}");
             assert_peers_counts_add_up(&stats, 3);
         }
     }

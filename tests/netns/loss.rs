@@ -7,7 +7,7 @@ use packetpeer::{Limits, ServerConfig};
 
 use super::hosts::{Host, at, two_hosts};
 use super::talk::{admit, assert_counts_add_up, assert_peers_counts_add_up};
-use crate::util::{MOMENT, eventually, poll_texts, texts};
+use crate::util::{MOMENT, assert_counts, eventually, poll_texts, texts};
 
 /// Datagrams that each side sends.
 const COUNT: u64 = 2_000;
@@ -78,11 +78,12 @@ fn what_arrives_is_what_a_lossy_way_let_pass() {
         }
         let (stats, peers, clients) = (server.stats(), peer.stats(), client.stats());
         // The hellos of before came through.
-        assert_eq!((stats.received, peers.received), (1 + there_passed, 1 + there_passed), "{stats}");
-        assert_eq!((clients.sent, clients.received), (1 + COUNT, here_passed), "{clients:?}");
+        assert_counts!(stats, received: 1 + there_passed);
+        assert_counts!(peers, received: 1 + there_passed, "{stats}");
+        assert_counts!(clients, sent: 1 + COUNT, received: here_passed);
         assert_eq!(clients.sent, stats.received + there_lost);
         assert_eq!(peers.sent, clients.received + here_lost);
-        assert_eq!((stats.drops.total(), stats.kernel_drops.unwrap_or(0), stats.noise), (0, 0, 0), "{stats}");
+        assert_counts!(stats, drops.total(): 0, kernel_drops.unwrap_or(0): 0, noise: 0);
         assert_counts_add_up(&server, COUNT);
         assert_peers_counts_add_up(&clients, 1 + COUNT);
     }

@@ -9,7 +9,7 @@ use packetpeer::{CloseReason, PacketPeerUdp, PeerState, SendMode, ServerConfig, 
 
 use super::hosts::{Host, at, two_hosts, wait_until_up};
 use super::talk::{admit, assert_counts_add_up, assert_peers_counts_add_up};
-use crate::util::{MOMENT, accept, eventually, poll_texts, receive, receive_at};
+use crate::util::{MOMENT, accept, assert_counts, eventually, poll_texts, receive, receive_at};
 
 #[track_caller]
 fn assert_unreachable(put: Result<(), PutError>, expected: ErrorKind) {
@@ -63,7 +63,7 @@ fn who_comes_back_within_the_idle_timeout_goes_on_and_who_does_not_has_ended() {
     }
     let almost = Instant::now() + idle_timeout - Duration::from_secs(10);
     let report = server.poll_at(almost).unwrap();
-    assert_eq!((report.received, report.idle, report.noise), (0, 0, 0));
+    assert_counts!(report, received: 0, idle: 0, noise: 0);
     assert_eq!(server.peer_count(), 4);
 
     mend_the_cable_of(here, &hosts);
@@ -99,13 +99,13 @@ fn who_comes_back_within_the_idle_timeout_goes_on_and_who_does_not_has_ended() {
     assert_eq!(late.remote_addr(), clients[1].local_addr());
     assert!(!ids.contains(&late.id()));
     let stats = server.stats();
-    assert_eq!((stats.received, stats.queued, stats.drops.total(), stats.noise), (7, 1, 0, 0), "{stats}");
-    assert_eq!((stats.connections.opened, stats.connections.idle), (5, 2), "{stats}");
-    assert_eq!((stats.sent, stats.send_drops.not_open, stats.send_drops.total()), (6, 1, 1), "{stats}");
+    assert_counts!(stats, received: 7, queued: 1, drops.total(): 0, noise: 0);
+    assert_counts!(stats, connections.opened: 5, connections.idle: 2);
+    assert_counts!(stats, sent: 6, send_drops.not_open: 1, send_drops.total(): 1);
     assert_counts_add_up(&server, put);
     for (client, put) in clients.iter().zip([3, 3, 3, 2]) {
         let stats = client.stats();
-        assert_eq!((stats.send_drops.failed, stats.send_drops.total()), (1, 1), "{stats:?}");
+        assert_counts!(stats, send_drops.failed: 1, send_drops.total(): 1);
         assert_peers_counts_add_up(&stats, put);
     }
 }
@@ -142,11 +142,11 @@ fn a_servers_cable_is_out_and_in_again_and_nobody_listens_anew() {
                 if mode == SendMode::OnFlush {
                     put.unwrap();
                     let report = server.flush().unwrap();
-                    assert_eq!((report.sent, report.failed, report.waiting), (0, 1, 0));
+                    assert_counts!(report, sent: 0, failed: 1, waiting: 0);
                 } else {
                     assert_unreachable(put, ErrorKind::NetworkUnreachable);
                 }
-                assert_eq!((peer.stats().send_drops.failed, peer.stats().send_drops.total()), (1, 1));
+                assert_counts!(peer.stats(), send_drops.failed: 1, send_drops.total(): 1);
             }
             assert_eq!(server.poll().unwrap().received, 0);
         }
@@ -156,7 +156,7 @@ fn a_servers_cable_is_out_and_in_again_and_nobody_listens_anew() {
                 assert_talk(server, peer, client);
                 assert_peers_counts_add_up(&peer.stats(), 2);
             }
-            assert_eq!((server.stats().connections.opened, server.stats().noise), (2, 0));
+            assert_counts!(server.stats(), connections.opened: 2, noise: 0);
             assert_counts_add_up(server, 4);
         }
     }
@@ -181,7 +181,7 @@ fn a_clients_cable_is_out_and_in_again_and_the_client_goes_on() {
         assert_talk(&mut server, &mut peer, &mut client);
         assert_eq!((client.state(), client.local_addr()), (PeerState::Open, local_addr));
         let stats = client.stats();
-        assert_eq!((stats.sent, stats.send_drops.failed, stats.noise), (2, 3, 0), "{stats:?}");
+        assert_counts!(stats, sent: 2, send_drops.failed: 3, noise: 0);
         assert_peers_counts_add_up(&stats, 5);
     }
 }
@@ -209,12 +209,12 @@ fn without_a_route_the_peers_beyond_it_fail_and_the_others_do_not() {
         far.put_packet(b"from beyond").unwrap();
         assert_eq!(&*receive_at(&mut server, &mut peer), b"from beyond");
         let report = server.broadcast(b"all").unwrap();
-        assert_eq!((report.sent, report.failed, report.waiting), (1, 1, 0), "{ip}");
+        assert_counts!(report, sent: 1, failed: 1, waiting: 0, "{ip}");
         assert_eq!(&*receive(&mut near), b"all");
         there.ip(&format!("route add {beyond} via {gateway}"));
         assert_talk(&mut server, &mut peer, &mut far);
         let stats = peer.stats();
-        assert_eq!((stats.sent, stats.send_drops.failed, stats.send_drops.total()), (1, 4, 4), "{stats:?}");
+        assert_counts!(stats, sent: 1, send_drops.failed: 4, send_drops.total(): 4);
         assert_peers_counts_add_up(&stats, 5);
         assert_peers_counts_add_up(&neighbour.stats(), 4);
         drop((peer, neighbour));
@@ -268,7 +268,7 @@ fn what_is_sent_to_a_host_that_is_gone_is_lost_and_takes_nothing_from_the_others
             poll_texts(&mut gone).contains(&"welcome".to_owned()).then_some(())
         });
         let stats = server.stats();
-        assert_eq!((stats.connections.opened, stats.noise), (2, 0), "{stats}");
+        assert_counts!(stats, connections.opened: 2, noise: 0);
         assert_counts_add_up(&server, puts + 100);
     }
 }

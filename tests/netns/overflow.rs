@@ -7,7 +7,7 @@ use packetpeer::{Limits, PacketPeerUdp, ServerConfig, SocketOptions};
 
 use super::hosts::{Host, at, two_hosts};
 use super::talk::{admit, assert_counts_add_up, assert_peers_counts_add_up};
-use crate::util::{eventually, texts};
+use crate::util::{assert_counts, eventually, texts};
 
 /// The buffer of the socket, in bytes: some tens of datagrams.
 const BUFFER: usize = 32 << 10;
@@ -109,7 +109,7 @@ fn what_the_kernel_dropped_for_a_server_that_did_not_poll_is_told_exactly() {
             assert_eq!(stats.kernel_drops, Some(kernel_drops_of(&there, port)), "round {round}: {stats}");
             assert_eq!(stats.received, 1 + delivered - delivered_before, "round {round}: {stats}");
             assert_eq!(client.stats().sent, sent);
-            assert_eq!((stats.drops.total(), stats.noise), (0, 0), "{stats}");
+            assert_counts!(stats, drops.total(): 0, noise: 0);
         }
         assert_counts_add_up(&server, 0);
         assert_peers_counts_add_up(&client.stats(), sent);
@@ -137,6 +137,6 @@ fn a_server_that_polls_in_time_loses_nothing() {
             assert_eq!(texts(&mut peer).len() as u64, AT_ONCE);
         }
         let stats = server.stats();
-        assert_eq!((stats.received, stats.kernel_drops), (1 + COUNT, Some(0)), "{stats}");
+        assert_counts!(stats, received: 1 + COUNT, kernel_drops: Some(0));
     }
 }

@@ -10,7 +10,7 @@ use packetpeer::{PacketPeerUdp, SendMode, ServerConfig, SocketOptions, UdpServer
 
 use super::hosts::{Host, PATIENCE, at, two_hosts, two_hosts_and_a_router};
 use super::talk::{admit, assert_counts_add_up, assert_peers_counts_add_up};
-use crate::util::{MOMENT, receive, receive_at};
+use crate::util::{MOMENT, assert_counts, receive, receive_at};
 
 /// What the narrow part of the way carries, in bytes: a packet with its headers. Not less than IPv6 asks for.
 const NARROW: usize = 1300;
@@ -50,7 +50,7 @@ fn put_too_large(server: &mut UdpServer, peer: &mut PacketPeerUdp, mode: SendMod
     let none = FlushReport::default();
     if mode == SendMode::OnFlush {
         put.unwrap();
-        assert_eq!((report.sent, report.failed, report.waiting), (2, 1, 0));
+        assert_counts!(report, sent: 2, failed: 1, waiting: 0);
     } else {
         assert_exceeds(put, size, limit);
         assert_eq!(report, none);
@@ -88,8 +88,8 @@ fn what_the_device_does_not_carry_is_an_error_with_the_limit_in_each_mode() {
         assert_eq!(receive(&mut client).len(), limit);
 
         let (stats, others) = (peer.stats(), bystander.stats());
-        assert_eq!((stats.sent, stats.send_drops.too_large, stats.send_drops.total()), (3, 1, 1), "{stats:?}");
-        assert_eq!((others.sent, others.send_drops.total()), (2, 0), "{others:?}");
+        assert_counts!(stats, sent: 3, send_drops.too_large: 1, send_drops.total(): 1);
+        assert_counts!(others, sent: 2, send_drops.total(): 0);
         assert_peers_counts_add_up(&stats, 4);
         assert_counts_add_up(&server, 6);
     }
@@ -155,12 +155,12 @@ fn what_a_router_does_not_carry_is_an_error_with_the_ways_limit_once_it_has_said
         assert_eq!(receive(&mut far).len(), limit);
 
         let report = server.broadcast(&vec![7; wide]).unwrap();
-        assert_eq!((report.sent, report.failed, report.waiting), (1, 1, 0));
+        assert_counts!(report, sent: 1, failed: 1, waiting: 0);
         assert_eq!(receive(&mut near).len(), wide);
         let stats = server.stats();
-        assert_eq!((stats.received, stats.noise, stats.drops.total()), (4, 0, 0), "{stats}");
-        assert_eq!((peer.stats().sent, peer.stats().send_drops.too_large), (lost + 3, 3));
-        assert_eq!((neighbour.stats().sent, neighbour.stats().send_drops.total()), (2, 0));
+        assert_counts!(stats, received: 4, noise: 0, drops.total(): 0);
+        assert_counts!(peer.stats(), sent: lost + 3, send_drops.too_large: 3);
+        assert_counts!(neighbour.stats(), sent: 2, send_drops.total(): 0);
         assert_counts_add_up(&server, lost + 8);
     }
 }
@@ -196,10 +196,10 @@ fn a_flush_fails_what_the_way_does_not_carry_and_sends_the_rest() {
             peer.put_packet(&vec![7; limit + 1]).unwrap();
         }
         let report = server.flush().unwrap();
-        assert_eq!((report.sent, report.failed, report.waiting), (3, 6, 0));
+        assert_counts!(report, sent: 3, failed: 6, waiting: 0);
         assert_receives(&mut far, &["one", "two", "six"]);
         let stats = peer.stats();
-        assert_eq!((stats.sent, stats.send_drops.too_large), (put - failed + 3, failed + 6), "{stats:?}");
+        assert_counts!(stats, sent: put - failed + 3, send_drops.too_large: failed + 6);
         assert_peers_counts_add_up(&stats, put + 9);
         assert_counts_add_up(&server, put + 9);
     }
@@ -260,11 +260,8 @@ fn a_connected_peer_is_told_of_an_earlier_datagram_once() {
             client.put_packet(b"small").unwrap();
             assert_eq!(&*receive_at(&mut server, &mut peer), b"small");
             let stats = client.stats();
-            assert_eq!(
-                (stats.noise, stats.send_drops.too_large),
-                if asks_first { (1, 0) } else { (0, 1) },
-                "{stats:?}"
-            );
+            let (noise, too_large) = if asks_first { (1, 0) } else { (0, 1) };
+            assert_counts!(stats, noise: noise, send_drops.too_large: too_large);
             assert_peers_counts_add_up(&stats, if asks_first { 3 } else { 4 });
         }
     }
@@ -285,7 +282,7 @@ fn by_default_large_datagrams_are_cut_and_arrive() {
             assert_eq!(*receive(&mut client), *vec![size as u8; size]);
         }
         let stats = peer.stats();
-        assert_eq!((stats.sent, stats.sent_bytes, stats.send_drops.total()), (4, 72_000, 0), "{stats:?}");
+        assert_counts!(stats, sent: 4, sent_bytes: 72_000, send_drops.total(): 0);
         client.put_packet(&vec![7; 60_000]).unwrap();
         assert_eq!(*receive_at(&mut server, &mut peer), *vec![7; 60_000]);
     }
@@ -314,6 +311,6 @@ fn by_default_datagrams_are_cut_for_a_narrow_way_once_the_router_has_said_so() {
         };
         assert_ne!(first[0], 0, "the first is lost");
         assert_eq!(*first, *vec![first[0]; WIDE - headers(to)]);
-        assert_eq!((peer.stats().sent, peer.stats().send_drops.total()), (number.into(), 0));
+        assert_counts!(peer.stats(), sent: number.into(), send_drops.total(): 0);
     }
 }

@@ -14,7 +14,7 @@ use packetpeer::{PacketPeerUdp, SendMode, ServerConfig, SocketOptions, UdpServer
 
 use super::hosts::{Host, at, two_hosts};
 use super::talk::{admit, assert_counts_add_up, assert_peers_counts_add_up};
-use crate::util::{MOMENT, eventually};
+use crate::util::{MOMENT, assert_counts, eventually};
 
 /// What the link carries: five hundred of our datagrams a second.
 const RATE: &str = "4mbit";
@@ -166,12 +166,13 @@ fn what_a_slow_link_does_not_take_would_block_and_all_that_was_taken_arrives() {
 
         // Now there is room again. A broadcast loses what is not taken as a put does.
         let report = slow.server.broadcast(&datagram(COUNT)).unwrap();
-        assert_eq!((report.sent, report.failed, report.waiting), (1, 0, 0));
+        assert_counts!(report, sent: 1, failed: 0, waiting: 0);
         let (mut sent, mut lost) = (1, 0);
         slow.calls();
         for _ in 0..COUNT {
             let report = slow.server.broadcast(&datagram(COUNT)).unwrap();
-            assert_eq!((report.sent + report.failed, report.waiting), (1, 0));
+            assert_eq!(report.sent + report.failed, 1, "{report:?}");
+            assert_counts!(report, waiting: 0);
             (sent, lost) = (sent + report.sent, lost + report.failed);
         }
         assert_eq!(slow.calls(), COUNT);
@@ -202,7 +203,8 @@ fn what_waits_for_a_slow_link_leaves_by_later_flushes_in_order_and_none_spins() 
                 slow.peer.put_packet(&datagram(number)).unwrap();
             }
             let stats = slow.server.stats();
-            assert_eq!((stats.sent + stats.send_queued, stats.send_drops.total()), (COUNT as u64, 0), "{stats}");
+            assert_eq!(stats.sent + stats.send_queued, COUNT as u64, "{stats}");
+            assert_counts!(stats, send_drops.total(): 0);
             assert!(stats.send_queued > 0, "{stats}");
             // Those that were sent at once, and the one that was the first to wait.
             let at_once = if mode == SendMode::OnFlush { 0 } else { stats.sent as usize + 1 };
@@ -212,7 +214,8 @@ fn what_waits_for_a_slow_link_leaves_by_later_flushes_in_order_and_none_spins() 
             eventually("nothing waits any more", || {
                 let waited = slow.server.stats().send_queued as usize;
                 let report = slow.server.flush().unwrap();
-                assert_eq!((report.sent + report.waiting, report.failed), (waited, 0));
+                assert_eq!(report.sent + report.waiting, waited, "{report:?}");
+                assert_counts!(report, failed: 0);
                 // Each call sends something, or is the last.
                 assert!(slow.calls() <= report.sent + 1);
                 blocked += usize::from(report.waiting > 0);
@@ -224,7 +227,7 @@ fn what_waits_for_a_slow_link_leaves_by_later_flushes_in_order_and_none_spins() 
             assert!(slow.heard.iter().copied().eq(0..COUNT), "{:?}", slow.heard);
 
             let stats = slow.peer.stats();
-            assert_eq!((stats.sent, stats.send_drops.total()), (COUNT as u64, 0), "{stats:?}");
+            assert_counts!(stats, sent: COUNT as u64, send_drops.total(): 0);
             assert_peers_counts_add_up(&stats, COUNT as u64);
             assert_counts_add_up(&slow.server, COUNT as u64);
         }
@@ -294,7 +297,7 @@ fn a_stand_alone_peer_on_a_slow_link_would_block_and_goes_on() {
         });
         client.put_packet(&datagram(taken)).unwrap();
         let stats = client.stats();
-        assert_eq!((stats.sent as usize, stats.send_drops.would_block), (taken + 2, 1), "{stats:?}");
+        assert_counts!(stats, sent: taken as u64 + 2, send_drops.would_block: 1);
         assert_peers_counts_add_up(&stats, taken as u64 + 3);
     }
 }

@@ -1,6 +1,7 @@
 //! What the tests of several files share: servers and clients that are ready to talk, and loops that are patient.
 #![allow(dead_code, reason = "each file of tests uses some of it")]
 
+pub(crate) mod counts;
 pub(crate) mod noisy;
 pub(crate) mod wrapped;
 
@@ -8,6 +9,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant};
 
+#[allow(unused_imports, reason = "each file of tests uses some of it")]
+pub(crate) use counts::assert_counts;
 use packetpeer::sim::{Host, Network};
 use packetpeer::stats::PollReport;
 use packetpeer::{Limits, Packet, PacketPeerUdp, ServerConfig, UdpServer};

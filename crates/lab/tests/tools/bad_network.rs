@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use packetpeer::stats::ConnectionCounts;
 use packetpeer::{Limits, PacketPeerUdp, ServerConfig, UdpServer};
 
+use super::counts::assert_counts;
 use super::{Listening, Stranger, run, tool};
 
 fn relay(server: SocketAddr, options: &[&str]) -> Listening {
@@ -31,7 +32,7 @@ fn a_perfect_network_passes_everything_of_every_client() {
     counters.assert_has("to the clients:", "offered 200, passed 200");
     // To the server each client is another.
     let connections = server.stop();
-    assert_eq!((connections.opened, connections.taken), (10, 10), "{connections:?}");
+    assert_counts!(connections, opened: 10, taken: 10);
 }
 
 #[test]

@@ -6,6 +6,8 @@ use std::path::Path;
 use std::time::Duration;
 
 mod bad_network;
+#[path = "../../../../tests/util/counts.rs"]
+mod counts;
 mod options;
 // How a process is started, read and interrupted is the same for the library's examples.
 #[path = "../../../../tests/process/mod.rs"]
