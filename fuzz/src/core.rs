@@ -15,9 +15,11 @@ use std::net::{SocketAddr, SocketAddrV6};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use packetpeer::error::PollError;
+use packetpeer::error::{ConfigError, PollError};
 use packetpeer::stats::{PollReport, ServerStats};
-use packetpeer::{CloseReason, Limits, Packet, PacketPeerUdp, PeerId, PeerState, SendMode, ServerConfig, SocketOptions, UdpServer};
+use packetpeer::{
+    CloseReason, Limits, Packet, PacketPeerUdp, PeerId, PeerState, SendMode, ServerConfig, SocketOptions, UdpServer,
+};
 
 use crate::input::Input;
 use crate::wire::{Accepted, Wire};
@@ -151,7 +153,7 @@ impl World {
         let wire = Wire::new();
         let answers = Arc::default();
         let setup = input.byte();
-        let config = Config {
+        let mut config = Config {
             limits: settings::limits(input),
             send_mode: [SendMode::Now, SendMode::QueueWhenBlocked, SendMode::OnFlush][usize::from(setup) % 3],
             max_packet_size: input.one_of(&[1, 7, 40, 40, 100, 100, 300, 1200]),
@@ -159,7 +161,12 @@ impl World {
         };
         wire.state().empty_is_an_error = setup & 64 != 0;
         wire.state().max_segments = if setup & 128 != 0 { 4 } else { 1 };
-        let server = config.server(&wire, &answers);
+        let made = config.server(&wire, &answers);
+        assert_eq!(made.is_ok(), settings::has_sense(&config.limits), "what makes no sense is refused: {made:?}");
+        let server = made.unwrap_or_else(|_| {
+            config.limits = Limits::new();
+            config.server(&wire, &answers).expect("as it comes")
+        });
         let oversight = Oversight::new(wire.state().now);
         Self {
             oversight,
@@ -187,7 +194,7 @@ impl World {
     /// The server is dropped, with or without a stop before; handles outlive it.
     fn start_over(&mut self) {
         self.collect();
-        self.server = self.config.server(&self.wire, &self.answers);
+        self.server = self.config.server(&self.wire, &self.answers).expect("as the one before");
         // What the old one gave up by being dropped is no longer seen, but by its handles.
         self.collect();
         self.life += 1;
@@ -562,14 +569,14 @@ impl World {
 }
 
 impl Config {
-    fn server(&self, wire: &Wire, answers: &Arc<Mutex<u64>>) -> UdpServer {
+    fn server(&self, wire: &Wire, answers: &Arc<Mutex<u64>>) -> Result<UdpServer, ConfigError> {
         let socket = SocketOptions::new().max_packet_size(self.max_packet_size);
         let config = ServerConfig::new()
             .limits(self.limits.clone())
             .socket(socket)
             .send_mode(self.send_mode)
             .identity(self.identity.identity(answers));
-        UdpServer::with_transport(config, wire.clone()).unwrap()
+        UdpServer::with_transport(config, wire.clone())
     }
 }
 
