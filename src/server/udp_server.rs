@@ -7,7 +7,6 @@ use super::dedicated::{DedicatedSockets, bind_addr};
 use super::intake::{PortIntake, send_stateless};
 use super::outgoing::Outgoing;
 use super::routes::Routes;
-use crate::address::canonical;
 use crate::clock::Clock;
 use crate::datagram::ReceiveBatch;
 use crate::demux::{
@@ -569,7 +568,7 @@ impl UdpServer {
         let mut transport = self.factory.bind(&options).map_err(DedicateError::from_io)?;
         transport.connect(mailbox.remote()).map_err(DedicateError::Unreachable)?;
         let transport = TransportOwner::new(transport, false).map_err(DedicateError::from_io)?;
-        let local_addr = canonical(transport.get().local_addr());
+        let local_addr = transport.get().local_addr();
         let way = transport.share();
         let kernel_drops = self.dedicated.add(Arc::clone(mailbox), switch, transport);
         peer.use_own_socket(way, switch, kernel_drops);
@@ -810,8 +809,7 @@ impl UdpServer {
     /// [`find_connection`](Self::find_connection). An IPv4 address may be given as such or mapped into IPv6. Like
     /// [`peers`](Self::peers) it knows none whose handle was closed or dropped.
     pub fn find(&self, addr: SocketAddr) -> Option<PeerId> {
-        let listening = self.listening.as_ref();
-        self.demux.find(addr).or_else(|| self.demux.find(meant(listening?.transport.get().io(), addr)))
+        self.demux.find(meant(self.listening.as_ref()?.transport.get().io(), addr))
     }
 
     /// The peer of this connection id, if there is one; where the server's [identity](crate::identity::Identity) is a connection
