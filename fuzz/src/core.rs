@@ -15,11 +15,9 @@ use std::net::{SocketAddr, SocketAddrV6};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use packetpeer::error::{ConfigError, PollError};
+use packetpeer::error::PollError;
 use packetpeer::stats::{PollReport, ServerStats};
-use packetpeer::{
-    CloseReason, Limits, Packet, PacketPeerUdp, PeerId, PeerState, SendMode, ServerConfig, SocketOptions, UdpServer,
-};
+use packetpeer::{CloseReason, Limits, Packet, PacketPeerUdp, PeerId, PeerState, SendMode, ServerConfig, SocketOptions, UdpServer};
 
 use crate::input::Input;
 use crate::wire::{Accepted, Wire};
@@ -153,7 +151,7 @@ impl World {
         let wire = Wire::new();
         let answers = Arc::default();
         let setup = input.byte();
-        let mut config = Config {
+        let config = Config {
             limits: settings::limits(input),
             send_mode: [SendMode::Now, SendMode::QueueWhenBlocked, SendMode::OnFlush][usize::from(setup) % 3],
             max_packet_size: input.one_of(&[1, 7, 40, 40, 100, 100, 300, 1200]),
@@ -161,12 +159,7 @@ impl World {
         };
         wire.state().empty_is_an_error = setup & 64 != 0;
         wire.state().max_segments = if setup & 128 != 0 { 4 } else { 1 };
-        let made = config.server(&wire, &answers);
-        assert_eq!(made.is_ok(), settings::has_sense(&config.limits), "what makes no sense is refused: {made:?}");
-        let server = made.unwrap_or_else(|_| {
-            config.limits = Limits::new();
-            config.server(&wire, &answers).expect("as it comes")
-        });
+        let server = config.server(&wire, &answers);
         let oversight = Oversight::new(wire.state().now);
         Self {
             oversight,
@@ -194,7 +187,7 @@ impl World {
     /// The server is dropped, with or without a stop before; handles outlive it.
     fn start_over(&mut self) {
         self.collect();
-        self.server = self.config.server(&self.wire, &self.answers).expect("as the one before");
+        self.server = self.config.server(&self.wire, &self.answers);
         // What the old one gave up by being dropped is no longer seen, but by its handles.
         self.collect();
         self.life += 1;
@@ -569,14 +562,16 @@ impl World {
 }
 
 impl Config {
-    fn server(&self, wire: &Wire, answers: &Arc<Mutex<u64>>) -> Result<UdpServer, ConfigError> {
+    fn server(&self, wire: &Wire, answers: &Arc<Mutex<u64>>) -> UdpServer {
         let socket = SocketOptions::new().max_packet_size(self.max_packet_size);
-        let config = ServerConfig::new()
-            .limits(self.limits.clone())
-            .socket(socket)
-            .send_mode(self.send_mode)
-            .identity(self.identity.identity(answers));
-        UdpServer::with_transport(config, wire.clone())
+        let with = |limits| {
+            let identity = self.identity.identity(answers);
+            let config = ServerConfig::new().limits(limits).socket(socket.clone()).send_mode(self.send_mode);
+            UdpServer::with_transport(config.identity(identity), wire.clone())
+        };
+        let server = with(self.limits.clone());
+        assert_eq!(server.is_ok(), settings::make_sense(&self.limits), "what makes no sense is refused: {server:?}");
+        server.or_else(|_| with(Limits::new())).expect("the defaults make sense")
     }
 }
 

@@ -3,8 +3,8 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::time::Duration;
 
-use packetpeer::Limits;
 use packetpeer::limits::{AfterClose, IpPrefix, QueueLimits, WhenFull};
+use packetpeer::Limits;
 
 use crate::input::Input;
 
@@ -46,6 +46,17 @@ pub(super) fn limits(input: &mut Input<'_>) -> Limits {
         limits = change(limits, input);
     }
     limits
+}
+
+/// Whether a server takes them.
+pub(super) fn make_sense(limits: &Limits) -> bool {
+    limits.max_known_per_poll > 0
+        && limits.max_unknown_per_poll > 0
+        && limits.quota_per_poll != Some(0)
+        && limits.idle_timeout != Some(Duration::ZERO)
+        && limits.pending_lifetime != Some(Duration::ZERO)
+        && limits.after_close != AfterClose::Refuse(Duration::ZERO)
+        && (limits.after_close == AfterClose::Forget || limits.max_refused_addresses > 0)
 }
 
 pub(super) fn change(limits: Limits, input: &mut Input<'_>) -> Limits {
@@ -91,17 +102,6 @@ pub(super) fn change(limits: Limits, input: &mut Input<'_>) -> Limits {
         30 => limits.queue(QueueLimits::new()).send_queue(QueueLimits::new()),
         _ => Limits::new(),
     }
-}
-
-/// Whether limits are such that a server can live by them.
-pub(super) fn has_sense(limits: &Limits) -> bool {
-    limits.max_known_per_poll > 0
-        && limits.max_unknown_per_poll > 0
-        && limits.quota_per_poll != Some(0)
-        && limits.idle_timeout != Some(Duration::ZERO)
-        && limits.pending_lifetime != Some(Duration::ZERO)
-        && limits.after_close != AfterClose::Refuse(Duration::ZERO)
-        && (limits.after_close == AfterClose::Forget || limits.max_refused_addresses > 0)
 }
 
 fn queue_limits(packets: usize, input: &mut Input<'_>) -> QueueLimits {

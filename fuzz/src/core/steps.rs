@@ -11,7 +11,7 @@ use packetpeer::stats::FlushReport;
 use packetpeer::{PacketPeerUdp, PeerId, PeerState, SendMode};
 
 use super::identity::Style;
-use super::settings::{address, change, has_sense, limits};
+use super::settings::{address, change, limits, make_sense};
 use super::{
     Arrival, BROADCAST, DATAGRAMS, HANDLES, Handle, KEPT, NUMBERED, PUT, SENT_TO, World, canonical, check_kept,
 };
@@ -473,13 +473,13 @@ impl World {
         let result = self.server.set_limits(wanted.clone());
         let expected = if result.is_ok() { &wanted } else { &before };
         assert_eq!(self.server.limits(), expected, "limits are set, or stay: {result:?}");
-        assert_eq!(result.is_ok(), has_sense(&wanted), "what makes no sense is refused");
+        assert_eq!(result.is_ok(), make_sense(&wanted), "what makes no sense is refused");
     }
 
     fn exempt(&mut self, input: &mut Input<'_>) {
         let prefix = IpPrefix::new(address(input).ip(), input.byte());
         let limits = self.server.limits().clone().exempt_from_per_ip(vec![prefix]);
-        self.server.set_limits(limits).expect("the others are as before");
+        self.server.set_limits(limits).expect("those in force make sense");
     }
 
     fn dedicate(&mut self, input: &mut Input<'_>) {
