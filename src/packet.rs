@@ -125,7 +125,7 @@ impl Packet {
     }
 
     /// The address that the datagram came from. IPv4 is shown as IPv4, also where the socket is a dual-stack one; the
-    /// flow information of IPv6 is 0, its scope id is kept.
+    /// flow information of IPv6 is 0, the scope id of a link-local address is kept.
     #[doc(alias = "get_packet_ip")]
     #[doc(alias = "get_packet_port")]
     pub fn sender(&self) -> SocketAddr {

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use packetpeer::{Limits, SocketOptions};
 
+#[path = "../examples/multicast/wire.rs"]
+mod multicast_wire;
 mod process;
 
 use process::{Ended, Process, our_example};
@@ -17,6 +19,22 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long one wait inside a patient loop is.
 const MOMENT: Duration = Duration::from_millis(20);
+
+/// The client counted it as one of the stream's, and the one that it had been as lost.
+#[test]
+fn a_damaged_multicast_datagram_never_passes_for_another() {
+    let mut datagram = Vec::new();
+    let found = [(0x5299_d755, 0x7465_a9a9)];
+    for (stream, number) in found.into_iter().chain((0..200).map(|number| (7, number))) {
+        multicast_wire::write(stream, number, &mut datagram);
+        assert_eq!(multicast_wire::read(&datagram), Some((stream, number)));
+        for bit in 0..datagram.len() * 8 {
+            datagram[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(multicast_wire::read(&datagram), None, "bit {bit} of number {number}");
+            datagram[bit / 8] ^= 1 << (bit % 8);
+        }
+    }
+}
 
 /// A typo of the size is a message that names the option, before anything is sent or a byte is allocated.
 #[test]

@@ -3,6 +3,10 @@
 /// What every datagram starts with.
 const MARK: &[u8] = b"packetpeer multicast";
 
+/// So many bytes follow from stream and number at least: with a few, as many may follow from a stream or a number that
+/// was damaged.
+const LEAST_FILLER: usize = 8;
+
 /// The `number`th datagram of `stream`, which is a server's: mark, stream, number, and bytes that follow from both.
 pub(crate) fn write(stream: u32, number: u32, datagram: &mut Vec<u8>) {
     datagram.clear();
@@ -10,7 +14,7 @@ pub(crate) fn write(stream: u32, number: u32, datagram: &mut Vec<u8>) {
     datagram.extend_from_slice(&stream.to_le_bytes());
     datagram.extend_from_slice(&number.to_le_bytes());
     let mut filler = fastrand::Rng::with_seed((u64::from(stream) << 32) | u64::from(number));
-    let len = datagram.len() + filler.usize(..256);
+    let len = datagram.len() + filler.usize(LEAST_FILLER..256);
     datagram.resize_with(len, || filler.u8(..));
 }
 

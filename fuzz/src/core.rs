@@ -605,11 +605,16 @@ fn number_of(bytes: &[u8]) -> Option<u32> {
     Some(u32::from_le_bytes(bytes.get(2..NUMBERED)?.try_into().ok()?))
 }
 
-/// The one form of an address, worked out anew: IPv4 is IPv4, and of IPv6 the flow is left out.
+/// The one form of an address, worked out anew: IPv4 is IPv4, and of IPv6 the flow is left out, and the scope but where it
+/// says something: of fe80::/10 and groups.
 fn canonical(addr: SocketAddr) -> SocketAddr {
     let SocketAddr::V6(v6) = addr else { return addr };
     match v6.ip().to_ipv4_mapped() {
         Some(ip) => SocketAddr::from((ip, v6.port())),
-        None => SocketAddrV6::new(*v6.ip(), v6.port(), 0, v6.scope_id()).into(),
+        None => {
+            let first = v6.ip().segments()[0];
+            let scope = if first & 0xffc0 == 0xfe80 || first >= 0xff00 { v6.scope_id() } else { 0 };
+            SocketAddrV6::new(*v6.ip(), v6.port(), 0, scope).into()
+        }
     }
 }

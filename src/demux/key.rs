@@ -5,6 +5,7 @@ use std::hash::{Hash, Hasher};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV6};
 
 use super::identity::ConnectionId;
+use crate::address::scope_of;
 
 /// Who somebody is, in three words that are cheap to hash and to compare: an address, or a connection id.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -40,7 +41,7 @@ impl Key {
             return Self::of_v4(ip, addr.port());
         }
         let ip = u128::from(*addr.ip());
-        let third = u64::from(addr.scope_id()) << 32 | u64::from(addr.port()) << 16 | 1;
+        let third = u64::from(scope_of(addr)) << 32 | u64::from(addr.port()) << 16 | 1;
         Self { first: (ip >> 64) as u64, second: ip as u64, third }
     }
 
@@ -102,6 +103,14 @@ mod tests {
         assert_eq!(canonical(v6("fe80::1", 77, 2)), v6("fe80::1", 0, 2));
         assert_eq!(Key::of(&v6("fe80::1", 77, 2)), Key::of(&v6("fe80::1", 0, 2)));
         assert_ne!(Key::of(&v6("fe80::1", 0, 2)), Key::of(&v6("fe80::1", 0, 3)));
+    }
+
+    #[test]
+    fn a_scope_that_says_nothing_is_not_identity() {
+        for (ip, plain) in [("2001:db8::1", 0), ("::1", 0), ("fc00::1", 0), ("ff02::1", 2)] {
+            assert_eq!(canonical(v6(ip, 0, 2)), v6(ip, 0, plain));
+            assert_eq!(Key::of(&v6(ip, 0, 2)), Key::of(&v6(ip, 0, plain)));
+        }
     }
 
     #[test]

@@ -26,7 +26,8 @@ pub(super) fn connect_to_first(
         if follow_port {
             return Ok(remote);
         }
-        match transport.connect(candidate) {
+        // Not to the candidate: what an unspecified one means may have changed since it was checked.
+        match transport.connect(remote) {
             Ok(remote) => return Ok(meant(transport, remote)),
             Err(error) => result = Err(ConnectError::Unreachable(error)),
         }

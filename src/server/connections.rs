@@ -146,8 +146,7 @@ impl UdpServer {
     /// [`find_connection`](Self::find_connection). An IPv4 address may be given as such or mapped into IPv6. Like
     /// [`peers`](Self::peers) it knows none whose handle was closed or dropped.
     pub fn find(&self, addr: SocketAddr) -> Option<PeerId> {
-        let listening = self.listening.as_ref();
-        self.demux.find(addr).or_else(|| self.demux.find(meant(listening?.transport.get().io(), addr)))
+        self.demux.find(meant(self.listening.as_ref()?.transport.get().io(), addr))
     }
 
     /// Peers: connections taken and not ended. One whose handle was closed or dropped counts until the next

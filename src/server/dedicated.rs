@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::outgoing::Outgoing;
+use crate::address::is_of_one_host;
 use crate::datagram::ReceiveBatch;
 use crate::demux::{Demux, Mailbox};
 use crate::error::DedicateError;
@@ -196,8 +197,7 @@ impl DedicatedSockets {
 /// where that is known.
 pub(super) fn bind_addr(listens_on: SocketAddr, mailbox: &Mailbox) -> BindAddr {
     // At a group's address nothing but the group is heard.
-    let is_own = !listens_on.ip().is_unspecified() && !listens_on.ip().is_multicast();
-    let ip = if is_own { Some(listens_on.ip()) } else { mailbox.local() };
+    let ip = if is_of_one_host(listens_on) { Some(listens_on.ip()) } else { mailbox.local() };
     match (ip.map(|ip| ip.to_canonical()), mailbox.remote()) {
         (None, _) => BindAddr::Any(0),
         // Means something only with the interface, which is the one on which the peer is heard.

@@ -3,7 +3,6 @@ use std::sync::Arc;
 
 use super::dedicated::bind_addr;
 use super::udp_server::UdpServer;
-use crate::address::canonical;
 use crate::error::{DedicateError, UnknownPeer};
 use crate::peer::{PacketPeerUdp, Switch};
 use crate::socket::TransportOwner;
@@ -47,7 +46,7 @@ impl UdpServer {
         let mut transport = self.factory.bind(&options).map_err(DedicateError::from_io)?;
         transport.connect(mailbox.remote()).map_err(DedicateError::Unreachable)?;
         let transport = TransportOwner::new(transport, false).map_err(DedicateError::from_io)?;
-        let local_addr = canonical(transport.get().local_addr());
+        let local_addr = transport.get().local_addr();
         let way = transport.share();
         let kernel_drops = self.dedicated.add(Arc::clone(mailbox), switch, transport);
         peer.use_own_socket(way, switch, kernel_drops);

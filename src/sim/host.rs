@@ -39,10 +39,10 @@ impl Host {
         let of_family = |v4: bool| self.addrs.iter().copied().filter(|ip| ip.is_ipv4() == v4).collect::<Vec<_>>();
         let (addrs, port) = match addr {
             BindAddr::Any(port) => (self.addrs.clone(), port),
-            BindAddr::Addr(addr) if addr.ip().is_unspecified() => (of_family(addr.is_ipv4()), addr.port()),
             BindAddr::Addr(addr) => {
                 let ip = addr.ip().to_canonical();
-                (self.addrs.iter().copied().filter(|&own| own == ip).collect(), addr.port())
+                let own = || self.addrs.iter().copied().filter(|&own| own == ip).collect();
+                (if ip.is_unspecified() { of_family(ip.is_ipv4()) } else { own() }, addr.port())
             }
         };
         if addrs.is_empty() { Err(io::ErrorKind::AddrNotAvailable.into()) } else { Ok((addrs, port)) }
@@ -61,7 +61,7 @@ impl TransportFactory for Host {
         let index = endpoints.open(endpoint, &addrs, port);
         let local_addr = match (options.addr, addrs.as_slice()) {
             (BindAddr::Any(_), _) => SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port),
-            (BindAddr::Addr(addr), _) => SocketAddr::new(addr.ip(), port),
+            (BindAddr::Addr(addr), _) => SocketAddr::new(addr.ip().to_canonical(), port),
         };
         Ok(Box::new(HostTransport::new(self.network.clone(), index, addrs, local_addr)))
     }

@@ -6,18 +6,10 @@ use super::transport::Transport;
 use crate::address::canonical;
 use crate::error::ConnectError;
 
-/// The address that answers to what is sent to `to` come from: an unspecified one means this host, and a scope says
-/// something of the addresses of one link only. Canonical.
+/// The address that answers to what is sent to `to` come from: an unspecified one means this host. Canonical.
 pub(crate) fn meant(transport: &dyn Transport, to: SocketAddr) -> SocketAddr {
-    let mut to = canonical(to);
-    if to.ip().is_unspecified() {
-        to = canonical(transport.this_host(to));
-    }
-    match &mut to {
-        SocketAddr::V6(v6) if !v6.ip().is_unicast_link_local() && !v6.ip().is_multicast() => v6.set_scope_id(0),
-        _ => {}
-    }
-    to
+    let to = canonical(to);
+    if to.ip().is_unspecified() { canonical(transport.this_host(to)) } else { to }
 }
 
 /// Refuses an address that is nobody's own: packets go there, and none come from there.

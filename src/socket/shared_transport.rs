@@ -4,6 +4,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 
 use super::send::MaxPayload;
 use super::transport::Transport;
+use crate::address::canonical;
 
 /// A transport that a server and the handles of its peers send through.
 ///
@@ -34,7 +35,7 @@ impl SharedTransport {
         self.max_payload
     }
 
-    /// Where it is bound to, without asking the system again.
+    /// Where it is bound to, in canonical form, without asking the system again.
     pub(crate) fn local_addr(&self) -> SocketAddr {
         self.local_addr
     }
@@ -49,7 +50,7 @@ pub(crate) struct TransportOwner {
 
 impl TransportOwner {
     pub(crate) fn new(io: Box<dyn Transport>, pins_reply_address: bool) -> io::Result<Self> {
-        let local_addr = io.local_addr()?;
+        let local_addr = canonical(io.local_addr()?);
         let max_payload = MaxPayload::of(&*io);
         let closed = Arc::new(Closed::default());
         let shared = Arc::new(SharedTransport {

@@ -8,6 +8,7 @@ use super::interrupt::Interrupt;
 use super::multicast::Interface;
 use super::send_batch::SendBatch;
 use super::socket_ref::SocketRef;
+use crate::address::{canonical, is_of_one_host};
 use crate::clock::Clock;
 use crate::datagram::ReceiveBatch;
 
@@ -201,10 +202,9 @@ pub trait Transport: fmt::Debug + Send + Sync {
 /// What [`Transport::this_host`] says.
 pub(super) fn this_host(transport: &(impl Transport + ?Sized), to: SocketAddr) -> SocketAddr {
     let may_be_v6 = to.ip().to_canonical().is_ipv6();
-    let is_one = |bound: &SocketAddr| !bound.ip().is_unspecified() && !bound.ip().is_multicast();
+    let bound = transport.local_addr().ok().map(canonical).filter(|&bound| is_of_one_host(bound));
     // A server at 0.0.0.0 hears no IPv6.
-    let bound = transport.local_addr().ok().filter(is_one).filter(|bound| bound.is_ipv4() || may_be_v6);
-    if let Some(mut bound) = bound {
+    if let Some(mut bound) = bound.filter(|bound| bound.is_ipv4() || may_be_v6) {
         bound.set_port(to.port());
         return bound;
     }
