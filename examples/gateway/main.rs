@@ -14,7 +14,6 @@ mod in_flight;
 mod support;
 mod wire;
 
-use std::collections::HashMap;
 use std::error::Error;
 use std::fmt;
 use std::net::SocketAddr;
@@ -24,7 +23,7 @@ use std::time::{Duration, Instant};
 use in_flight::InFlight;
 use packetpeer::error::PutError;
 use packetpeer::limits::QueueLimits;
-use packetpeer::{CloseReason, Limits, PacketPeerUdp, PeerId, ServerConfig, UdpServer};
+use packetpeer::{Limits, Packet, PacketPeerUdp, PeerId, Peers, ServerConfig, UdpServer};
 use support::FrameClock;
 use wire::Outcome;
 
@@ -59,9 +58,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 .limits(Limits::new().max_pending_connections(256).max_pending_per_ip(256).max_peers_per_ip(None)),
         )?,
         upstream,
-        clients: HashMap::new(),
-        ready: Vec::new(),
-        ended: Vec::new(),
+        clients: Peers::new(),
         in_flight: InFlight::new(fastrand::u32(..), max_in_flight, Duration::from_millis(timeout_ms)),
         datagram: Vec::new(),
         tally: Tally::default(),
@@ -87,10 +84,8 @@ struct Gateway {
     server: UdpServer,
     /// Connected: nobody but the upstream server can reply.
     upstream: PacketPeerUdp,
-    /// By ids that name a client and not one who has taken its place since.
-    clients: HashMap<PeerId, PacketPeerUdp>,
-    ready: Vec<PeerId>,
-    ended: Vec<(PeerId, CloseReason)>,
+    /// By ids that name a client and not one that has taken its place since.
+    clients: Peers<UdpServer>,
     in_flight: InFlight,
     /// What is being sent.
     datagram: Vec<u8>,
@@ -102,7 +97,7 @@ impl Gateway {
         self.server.poll()?;
         self.upstream.poll()?;
         let now = Instant::now();
-        self.let_clients_come_and_go();
+        self.clients.update(&mut self.server, |_, _| Some(()), |_, _, (), _| {});
         // Replies first: what has come by now is in time, and makes room.
         self.pass_replies_back()?;
         while let Some(late) = self.in_flight.take_expired(now) {
@@ -111,17 +106,6 @@ impl Gateway {
         }
         self.pass_requests_on(now);
         Ok(())
-    }
-
-    fn let_clients_come_and_go(&mut self) {
-        self.ended.clear();
-        self.server.take_ended(&mut self.ended);
-        for (id, _) in &self.ended {
-            self.clients.remove(id);
-        }
-        while let Some(peer) = self.server.take_connection() {
-            self.clients.insert(peer.id(), peer);
-        }
     }
 
     fn pass_replies_back(&mut self) -> Result<(), Box<dyn Error>> {
@@ -141,17 +125,20 @@ impl Gateway {
     }
 
     fn pass_requests_on(&mut self, now: Instant) {
-        self.ready.clear();
-        self.server.ready(&mut self.ready);
-        for at in 0..self.ready.len() {
-            let client = self.ready[at];
-            while let Some(packet) = self.clients.get_mut(&client).and_then(|peer| peer.get_packet().ok().flatten()) {
+        while let Some((client, ..)) = self.clients.next_ready() {
+            while let Some(packet) = self.next_of(client) {
                 match wire::read_request(&packet) {
                     Some((number, body)) => self.pass_on(client, number, body, now),
                     None => self.tally.malformed += 1,
                 }
             }
         }
+    }
+
+    /// Asked for anew for each packet, since the last may have been answered already.
+    fn next_of(&mut self, client: PeerId) -> Option<Packet> {
+        let (peer, ()) = self.clients.get_mut(client)?;
+        peer.get_packet().ok().flatten()
     }
 
     fn pass_on(&mut self, client: PeerId, number: u32, body: &[u8], now: Instant) {
@@ -178,7 +165,7 @@ impl Gateway {
     /// An answer may find nobody: the client has gone, or the system takes no more. It can ask again.
     fn answer(&mut self, client: PeerId, number: u32, outcome: Outcome, body: &[u8]) {
         wire::write_answer(number, outcome, body, &mut self.datagram);
-        let sent = self.clients.get_mut(&client).is_some_and(|peer| peer.put_packet(&self.datagram).is_ok());
+        let sent = self.clients.get_mut(client).is_some_and(|(peer, ())| peer.put_packet(&self.datagram).is_ok());
         self.tally.unanswered += u64::from(!sent);
     }
 }
