@@ -15,7 +15,7 @@
 //! All but this file and `udp.rs` know nothing of UDP. To play over another server, a program names them by their paths,
 //! `#[path = ".../arena/rules.rs"] mod rules;` and so on, all in one module, since they find each other by `super`:
 //! `wire`, `rules`, `bots` and `report`, and for real time `play`, which wants `support` too. It makes a server with
-//! [`IDLE_TIMEOUT`](rules::IDLE_TIMEOUT) that listens, says how a bot connects, and is judged by the same checks.
+//! `rules::IDLE_TIMEOUT` that listens, says how a bot connects, and is judged by the same checks.
 
 mod bots;
 mod play;
