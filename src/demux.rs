@@ -47,6 +47,8 @@ mod send_counters;
 mod silence;
 mod table;
 mod tally;
+#[cfg(all(test, not(loom)))]
+mod test_house;
 mod time;
 mod way;
 mod whereabouts;

@@ -268,17 +268,27 @@
 //!
 //! # The rooms of the house
 //!
+//! Each uses those below it in this table; `CONTRIBUTING.md` in the repository has the whole order.
+//!
 //! | module | what is in it |
 //! |---|---|
 //! | `server` | [`UdpServer`], [`ServerConfig`] |
-//! | `peer` | [`PacketPeer`], [`PacketPeerUdp`], [`Waker`] |
-//! | `demux` | the core: who is a peer, who is pending, what waits where; [`Limits`], [`SendMode`] |
-//! | `packet` | [`Packet`] and the pool its memory comes from |
+//! | `peer` | [`PacketPeerUdp`], [`Waker`] |
+//! | [`sim`] | the in-memory network, and bad links for it and for real sockets, behind the same seam as these |
 //! | `notices` | the lines that the crate logs about limits: one per kind and minute |
+//! | `demux` | the core: who is a peer, who is pending, what waits where; [`Limits`], [`limits`], [`identity`] |
 //! | [`socket`] | the seam to the system: [`Transport`](socket::Transport), and the real sockets |
-//! | [`sim`] | the in-memory network, and bad links for it and for real sockets, behind the same seam |
-//! | [`stats`] | counters, [`PollReport`](stats::PollReport) |
-//! | [`error`] | errors, and the table from Godot's codes |
+//! | `peers` | [`Peers`]: the handles of a server, in one container |
+//! | `packet_peer`, `packet_server` | the traits [`PacketPeer`] and [`PacketServer`], which other transports and layers implement too |
+//! | `packet` | [`Packet`], and [`PacketPool`], where its memory comes from and goes back to |
+//! | [`stats`], [`error`] | counters and reports; errors, and the table from Godot's codes |
+//!
+//! # Crates beside this one
+//!
+//! Another transport, a cipher, an engine's plug-in needs nothing but what is public here. A peer of any kind is a
+//! [`PacketPeer`], a server a [`PacketServer`], and a container for its handles is [`Peers`]. [`PacketPool`] makes packets,
+//! [`identity::PeerIds`] names peers, a [`Clock`](socket::Clock) is the one that all go by, and [`sim`] lends its virtual time. The
+//! repository's `tests/companion` has a stream server and a cipher made of these.
 
 /// The README's snippets, compiled as tests.
 #[cfg(doctest)]

@@ -210,7 +210,8 @@
 //!
 //! Between real programs, [`Conditioned`] puts the same link around the sockets of any other
 //! [`TransportFactory`](crate::socket::TransportFactory). It is ordinary public code, there in release builds too, so
-//! that a game can offer it to its testers; the example `bad_network` puts it between any client and any server.
+//! that a game can offer it to its testers; the tool `bad_network` in the repository's `crates/lab` puts it between any
+//! client and any server.
 
 mod buffers;
 mod conditioned;

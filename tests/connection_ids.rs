@@ -347,7 +347,7 @@ fn a_pending_connection_moves_too() {
 
 #[test]
 fn a_move_can_be_refused() {
-    let mut world = world(ids().on_move(OnMove::Refuse));
+    let mut world = world(ids().on_move(OnMove::refuse()));
     let (mut home, mut anna) = anna_at_home(&mut world);
     let mut thief = socket(&world, AWAY);
     say(&mut thief, ANNA, "I am Anna");

@@ -84,7 +84,7 @@ struct Gateway {
     server: UdpServer,
     /// Connected: nobody but the upstream server can reply.
     upstream: PacketPeerUdp,
-    /// By ids that name a client and not one that has taken its place since.
+    /// By ids that name a client and not another that has taken its place since.
     clients: Peers<UdpServer>,
     in_flight: InFlight,
     /// What is being sent.
@@ -126,7 +126,7 @@ impl Gateway {
 
     fn pass_requests_on(&mut self, now: Instant) {
         while let Some((client, ..)) = self.clients.next_ready() {
-            while let Some(packet) = self.next_of(client) {
+            while let Some(packet) = self.next_request(client) {
                 match wire::read_request(&packet) {
                     Some((number, body)) => self.pass_on(client, number, body, now),
                     None => self.tally.malformed += 1,
@@ -135,8 +135,7 @@ impl Gateway {
         }
     }
 
-    /// Asked for anew for each packet, since the last may have been answered already.
-    fn next_of(&mut self, client: PeerId) -> Option<Packet> {
+    fn next_request(&mut self, client: PeerId) -> Option<Packet> {
         let (peer, ()) = self.clients.get_mut(client)?;
         peer.get_packet().ok().flatten()
     }

@@ -564,12 +564,14 @@ impl World {
 impl Config {
     fn server(&self, wire: &Wire, answers: &Arc<Mutex<u64>>) -> UdpServer {
         let socket = SocketOptions::new().max_packet_size(self.max_packet_size);
-        let config = ServerConfig::new()
-            .limits(self.limits.clone())
-            .socket(socket)
-            .send_mode(self.send_mode)
-            .identity(self.identity.identity(answers));
-        UdpServer::with_transport(config, wire.clone()).unwrap()
+        let with = |limits| {
+            let identity = self.identity.identity(answers);
+            let config = ServerConfig::new().limits(limits).socket(socket.clone()).send_mode(self.send_mode);
+            UdpServer::with_transport(config.identity(identity), wire.clone())
+        };
+        let server = with(self.limits.clone());
+        assert_eq!(server.is_ok(), settings::make_sense(&self.limits), "what makes no sense is refused: {server:?}");
+        server.or_else(|_| with(Limits::new())).expect("the defaults make sense")
     }
 }
 

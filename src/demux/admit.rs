@@ -102,3 +102,96 @@ pub(super) fn counted_origin(limits: &Limits, sender: SocketAddr) -> Option<Orig
     let exempt = limits.exempt_from_per_ip.iter().any(|prefix| prefix.contains(sender.ip()));
     (!exempt).then(|| Origin::of(sender.ip()))
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::demux::identity::{ConnectionId, ConnectionIds};
+    use crate::demux::test_house::House;
+    use std::time::Duration;
+
+    /// What becomes of a hello from port 9 where the rules are these, and what a filter was told of the room.
+    fn decide(
+        admission: &Admission,
+        house: &House,
+        limits: &Limits,
+        identity: &Identity,
+        verdict: Verdict,
+    ) -> (Meeting, Option<bool>) {
+        let sender = House::addr(9);
+        let mut first = FirstDatagram::new(sender, b"hello", house.start);
+        let mut replies = Replies::default();
+        replies.begin(limits.max_replies_per_poll);
+        let mut told = None;
+        let mut filter = |first: &FirstDatagram<'_>, reply: &mut Vec<u8>| {
+            told = Some(first.has_room);
+            reply.extend_from_slice(b"hi");
+            verdict
+        };
+        let rules = Rules { limits, identity, table: &house.table };
+        let meeting = admission.decide(&Key::of(&sender), &mut first, rules, Some(&mut filter), &mut replies);
+        (meeting, told)
+    }
+
+    #[test]
+    fn each_verdict_leads_where_it_says() {
+        let (admission, house, limits) = (Admission::default(), House::new(), Limits::new());
+        let one_reply_too_many = Limits::new().max_replies_per_poll(0);
+        let meeting = |limits: &Limits, verdict| decide(&admission, &house, limits, &Identity::Address, verdict).0;
+        for (verdict, expected) in [
+            (Verdict::Accept, Meeting::Admit),
+            (Verdict::AcceptAndConsume, Meeting::AdmitAndConsume),
+            (Verdict::AcceptAndReply, Meeting::AdmitAndAnswer),
+            (Verdict::Ignore, Meeting::Drop(DropReason::Filtered)),
+            (Verdict::Consume, Meeting::Consume),
+            (Verdict::Reply, Meeting::Answer),
+        ] {
+            assert_eq!(meeting(&limits, verdict), expected, "{verdict:?}");
+            let replies = matches!(verdict, Verdict::Reply | Verdict::AcceptAndReply);
+            let expected = if replies { Meeting::Drop(DropReason::ReplyBudget) } else { expected };
+            assert_eq!(meeting(&one_reply_too_many, verdict), expected, "{verdict:?}");
+        }
+    }
+
+    #[test]
+    fn of_several_obstacles_the_first_is_named() {
+        let (mut admission, mut house) = (Admission::default(), House::new());
+        let origin = counted_origin(&Limits::new(), House::addr(1));
+        for port in [1, 2] {
+            admission.pending.push(house.pending(port), house.start, origin);
+        }
+        let mut limits = Limits::new().max_pending_connections(2).max_peers(2).max_pending_per_ip(2);
+        limits = limits.max_peers_per_ip(Some(2));
+        admission.draining = true;
+        let by_id = Identity::ConnectionId(ConnectionIds::new(|_| None::<ConnectionId>));
+        let dropped = |reason| (Meeting::Drop(reason), Some(false));
+        let told = |admission: &Admission, limits: &Limits, identity: &Identity| {
+            decide(admission, &house, limits, identity, Verdict::AcceptAndReply)
+        };
+        assert_eq!(told(&admission, &limits, &by_id), dropped(DropReason::NoId));
+        assert_eq!(told(&admission, &limits, &Identity::Address), dropped(DropReason::Draining));
+        admission.draining = false;
+        for (lift, reason) in [
+            (Limits::max_pending_connections as fn(Limits, usize) -> Limits, DropReason::PendingFull),
+            (Limits::max_peers, DropReason::PeersFull),
+            (Limits::max_pending_per_ip, DropReason::PendingPerIpFull),
+            (|limits, more| limits.max_peers_per_ip(Some(more)), DropReason::PeersPerIpFull),
+        ] {
+            assert_eq!(told(&admission, &limits, &Identity::Address), dropped(reason));
+            limits = lift(limits, 3);
+        }
+        assert_eq!(told(&admission, &limits, &Identity::Address), (Meeting::AdmitAndAnswer, Some(true)));
+    }
+
+    #[test]
+    fn the_refused_are_dropped_before_any_filter() {
+        let (mut admission, house, limits) = (Admission::default(), House::new(), Limits::new());
+        let until = house.start + Duration::from_secs(1);
+        admission.refused.refuse(Key::of(&House::addr(9)), until, 1);
+        let refused = decide(&admission, &house, &limits, &Identity::Address, Verdict::Accept);
+        assert_eq!(refused, (Meeting::Drop(DropReason::Refused), None));
+        admission.reset();
+        let admitted = decide(&admission, &house, &limits, &Identity::Address, Verdict::Accept);
+        assert_eq!(admitted, (Meeting::Admit, Some(true)));
+    }
+}

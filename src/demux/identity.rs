@@ -42,7 +42,7 @@ impl fmt::Display for ConnectionId {
 ///     let id = datagram.first_chunk::<8>()?;
 ///     Some(ConnectionId(u64::from_be_bytes(*id)))
 /// });
-/// let config = ServerConfig::new().identity(Identity::ConnectionId(ids.on_move(OnMove::Follow)));
+/// let config = ServerConfig::new().identity(Identity::ConnectionId(ids.on_move(OnMove::follow())));
 /// # let _ = config;
 /// ```
 #[derive(Clone)]
@@ -90,14 +90,17 @@ enum Rule {
     Ask(Arc<DecideMove>),
 }
 
-#[allow(non_upper_case_globals, reason = "choices, to be written as those of the enums beside it")]
 impl OnMove {
     /// The connection goes on at the new address, which gets three times what came from there until it is confirmed.
     /// The default: right where ids are 64 random bits and nobody listens in.
-    pub const Follow: Self = Self(Rule::Follow);
+    pub fn follow() -> Self {
+        Self(Rule::Follow)
+    }
 
     /// Dropped, and counted as [`move_refused`](crate::stats::ReceiveDrops#structfield.move_refused).
-    pub const Refuse: Self = Self(Rule::Refuse);
+    pub fn refuse() -> Self {
+        Self(Rule::Refuse)
+    }
 
     /// Asks `decide` about each datagram that comes with a known id from a new address. It may demand proof first: what
     /// it writes into the vector is sent to the new address where it answers [`MoveVerdict::Challenge`], and the answer
@@ -134,7 +137,7 @@ pub struct MoveAttempt<'a> {
 #[non_exhaustive]
 pub enum MoveVerdict {
     /// The connection goes on at the new address, and the datagram is delivered. The address is not confirmed, so what
-    /// may go there is limited, as by [`OnMove::Follow`]. That holds for a datagram with a MAC too: it proves that a
+    /// may go there is limited, as by [`OnMove::follow`]. That holds for a datagram with a MAC too: it proves that a
     /// client has made it, but not where that client is, and somebody who was let in may be the one that attacks.
     Follow,
     /// The same, and the datagram proves that its sender receives at the new address, by what has been sent to nowhere
@@ -182,7 +185,7 @@ impl ConnectionIds {
         self
     }
 
-    /// What becomes of datagrams with a known id from a new address. Default: [`OnMove::Follow`].
+    /// What becomes of datagrams with a known id from a new address. Default: [`OnMove::follow`].
     #[must_use]
     pub fn on_move(mut self, on_move: OnMove) -> Self {
         self.on_move = on_move;

@@ -116,7 +116,7 @@ pub struct Limits {
     /// Datagrams of unknown senders that one poll takes from the socket and lets nobody have. Default 16,384; at least
     /// 1.
     pub max_unknown_per_poll: usize,
-    /// Answers that one poll sends for the [filter](crate::UdpServer::set_filter), and for the
+    /// Answers that one poll sends for the [filter](crate::UdpServer::set_filter), also to those that it lets in, and for the
     /// [function that decides on moves](crate::identity::OnMove::ask). Default 2,048. What they would have answered beyond that is
     /// dropped.
     ///

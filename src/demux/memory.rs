@@ -49,3 +49,62 @@ impl GiveBack {
         }
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::demux::test_house::House;
+    use crate::peer_id::PeerId;
+
+    /// Several packets wait at a time, and are taken.
+    fn use_memory(house: &House, id: PeerId) {
+        (0..2).for_each(|_| house.push(id));
+        (0..2).for_each(|_| drop(house.mailbox(id).take()));
+    }
+
+    fn look(give_back: &mut GiveBack, house: &House, seconds: u64) -> usize {
+        give_back.look(house.tick(seconds), &house.shared, &house.table);
+        give_back.grown.len()
+    }
+
+    #[test]
+    fn memory_is_kept_while_it_is_used_and_given_back_after_a_rest() {
+        let (mut house, mut give_back) = (House::new(), GiveBack::default());
+        let id = house.peer(1);
+        assert_eq!(look(&mut give_back, &house, 0), 0, "it has none");
+        use_memory(&house, id);
+        assert_eq!(look(&mut give_back, &house, 0), 1);
+        assert_eq!(look(&mut give_back, &house, 4), 1, "not yet");
+        assert_eq!(look(&mut give_back, &house, 5), 1, "it was used since the last look");
+        use_memory(&house, id);
+        assert_eq!(look(&mut give_back, &house, 10), 1, "and again");
+        assert_eq!(look(&mut give_back, &house, 14), 1);
+        assert_eq!(look(&mut give_back, &house, 15), 0);
+        use_memory(&house, id);
+        assert_eq!(look(&mut give_back, &house, 16), 1, "it takes some anew");
+    }
+
+    #[test]
+    fn so_many_are_looked_at_and_no_more() {
+        let (mut house, mut give_back) = (House::new(), GiveBack::default());
+        for port in 0..100 {
+            let id = house.peer(port);
+            use_memory(&house, id);
+            house.mailbox(id).give_back_memory();
+        }
+        assert_eq!(look(&mut give_back, &house, 0), 100);
+        assert_eq!(look(&mut give_back, &house, 5), 100 - LOOKS);
+        assert_eq!(look(&mut give_back, &house, 5), 0);
+    }
+
+    #[test]
+    fn those_that_are_gone_are_forgotten() {
+        let (mut house, mut give_back) = (House::new(), GiveBack::default());
+        for port in 0..1000 {
+            let id = house.peer(port);
+            use_memory(&house, id);
+            house.table.remove(id);
+            assert!(look(&mut give_back, &house, 0) <= 65);
+        }
+    }
+}

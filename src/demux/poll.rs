@@ -98,6 +98,9 @@ impl Demux {
 
     /// Gives each datagram that the port listened on has received to its peer, makes a pending connection of it, or
     /// drops it, and counts which.
+    ///
+    /// Inlined into its one caller: compiled beside the rest of the core, it loses [`Demux::deliver`] out of the loop,
+    /// for 50 instructions per datagram.
     #[inline]
     pub(crate) fn take_batch(&mut self, batch: &ReceiveBatch, budgets: &mut Budgets, outside: &mut Outside<'_, '_>) {
         self.look_up(batch);

@@ -66,3 +66,78 @@ impl ReadyList {
         self.peers.clear();
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::demux::test_house::House;
+    use crate::peer_state::CloseReason;
+
+    fn note(ready: &mut ReadyList, house: &mut House, id: PeerId) {
+        ready.note(id.local(), house.table.member_mut(id).unwrap());
+    }
+
+    fn read(ready: &mut ReadyList, house: &mut House) -> Vec<PeerId> {
+        let mut out = Vec::new();
+        ready.read(&mut house.table, &mut out);
+        out
+    }
+
+    #[test]
+    fn a_peer_is_listed_once_and_until_nothing_waits() {
+        let (mut house, mut ready) = (House::new(), ReadyList::default());
+        let (peer, silent, pending) = (house.peer(1), house.peer(2), house.pending(3));
+        house.push(pending);
+        for _ in 0..2 {
+            house.push(peer);
+            [peer, silent, pending].into_iter().for_each(|id| note(&mut ready, &mut house, id));
+        }
+        assert_eq!(read(&mut ready, &mut house), [peer]);
+        house.mailbox(peer).take();
+        assert_eq!(read(&mut ready, &mut house), [peer]);
+        house.mailbox(peer).take();
+        assert_eq!(read(&mut ready, &mut house), []);
+        house.push(peer);
+        note(&mut ready, &mut house, peer);
+        assert_eq!(read(&mut ready, &mut house), [peer]);
+    }
+
+    #[test]
+    fn one_that_has_ended_is_listed_until_its_packets_are_taken() {
+        let (mut house, mut ready) = (House::new(), ReadyList::default());
+        let ids = [1, 2].map(|port| house.peer(port));
+        for id in ids {
+            house.push(id);
+            note(&mut ready, &mut house, id);
+        }
+        let handles = ids.map(|id| {
+            let (_, mailbox) = house.table.remove(id).unwrap();
+            mailbox.end(CloseReason::Idle);
+            ready.note_ended(id, &mailbox);
+            mailbox
+        });
+        assert_eq!(read(&mut ready, &mut house), ids);
+        handles[0].take();
+        assert_eq!(read(&mut ready, &mut house), [ids[1]]);
+        drop(handles);
+        assert_eq!(read(&mut ready, &mut house), [], "nor where there is no handle any more");
+    }
+
+    #[test]
+    fn the_list_does_not_grow_with_those_that_come_and_go() {
+        let (mut house, mut ready) = (House::new(), ReadyList::default());
+        let kept: Vec<_> = (0..100)
+            .filter_map(|port| {
+                let id = house.peer(port);
+                house.push(id);
+                note(&mut ready, &mut house, id);
+                ready.tidy(&house.table);
+                let (_, mailbox) = house.table.remove(id)?;
+                ready.note_ended(id, &mailbox);
+                (port == 99).then_some(mailbox)
+            })
+            .collect();
+        assert!(ready.peers.len() <= 2 && ready.ended.len() <= 65, "{ready:?}");
+        assert_eq!(read(&mut ready, &mut house), [kept[0].id()]);
+    }
+}

@@ -85,8 +85,8 @@ impl Setup {
 impl Ids {
     fn connection_ids(self) -> ConnectionIds {
         let on_move = match self.on_move {
-            Move::Follow => OnMove::Follow,
-            Move::Refuse => OnMove::Refuse,
+            Move::Follow => OnMove::follow(),
+            Move::Refuse => OnMove::refuse(),
             Move::Ask => OnMove::ask(|attempt, reply| {
                 let (verdict, written) = decide_move(attempt.bytes);
                 reply.extend(written);

@@ -66,8 +66,8 @@ impl Known {
         let Self::ById { without_id, on_move, grace } = self else { return Identity::Address };
         let answers = Arc::clone(answers);
         let on_move = match on_move {
-            Move::Follow => OnMove::Follow,
-            Move::Refuse => OnMove::Refuse,
+            Move::Follow => OnMove::follow(),
+            Move::Refuse => OnMove::refuse(),
             Move::Ask => OnMove::ask(move |attempt, reply| match kind(attempt.bytes) % 4 {
                 0 => MoveVerdict::Follow,
                 1 => MoveVerdict::FollowProved,

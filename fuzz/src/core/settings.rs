@@ -48,6 +48,17 @@ pub(super) fn limits(input: &mut Input<'_>) -> Limits {
     limits
 }
 
+/// Whether a server takes them.
+pub(super) fn make_sense(limits: &Limits) -> bool {
+    limits.max_known_per_poll > 0
+        && limits.max_unknown_per_poll > 0
+        && limits.quota_per_poll != Some(0)
+        && limits.idle_timeout != Some(Duration::ZERO)
+        && limits.pending_lifetime != Some(Duration::ZERO)
+        && limits.after_close != AfterClose::Refuse(Duration::ZERO)
+        && (limits.after_close == AfterClose::Forget || limits.max_refused_addresses > 0)
+}
+
 pub(super) fn change(limits: Limits, input: &mut Input<'_>) -> Limits {
     const COUNTS: [usize; 8] = [0, 1, 2, 3, 5, 20, 100, usize::MAX];
     let choice = input.byte();

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use packetpeer::error::{BindError, ConnectError, GetError, GetIntoError, OptionError, PutError};
 use packetpeer::identity::{ConnectionId, Switch};
-use packetpeer::limits::{AfterClose, IpPrefix, QueueLimits, WhenFull};
+use packetpeer::limits::{IpPrefix, QueueLimits, WhenFull};
 use packetpeer::stats::FlushReport;
 use packetpeer::{PacketPeerUdp, PeerId, PeerState, SendMode};
 
 use super::identity::Style;
-use super::settings::{address, change, limits};
+use super::settings::{address, change, limits, make_sense};
 use super::{
     Arrival, BROADCAST, DATAGRAMS, HANDLES, Handle, KEPT, NUMBERED, PUT, SENT_TO, World, canonical, check_kept,
 };
@@ -473,21 +473,13 @@ impl World {
         let result = self.server.set_limits(wanted.clone());
         let expected = if result.is_ok() { &wanted } else { &before };
         assert_eq!(self.server.limits(), expected, "limits are set, or stay: {result:?}");
-        let has_sense = wanted.max_known_per_poll > 0
-            && wanted.max_unknown_per_poll > 0
-            && wanted.quota_per_poll != Some(0)
-            && wanted.idle_timeout != Some(Duration::ZERO)
-            && wanted.pending_lifetime != Some(Duration::ZERO)
-            && wanted.after_close != AfterClose::Refuse(Duration::ZERO)
-            && (wanted.after_close == AfterClose::Forget || wanted.max_refused_addresses > 0);
-        assert_eq!(result.is_ok(), has_sense, "what makes no sense is refused");
+        assert_eq!(result.is_ok(), make_sense(&wanted), "what makes no sense is refused");
     }
 
     fn exempt(&mut self, input: &mut Input<'_>) {
         let prefix = IpPrefix::new(address(input).ip(), input.byte());
         let limits = self.server.limits().clone().exempt_from_per_ip(vec![prefix]);
-        // The other limits may be nonsense, from the start.
-        let _ = self.server.set_limits(limits);
+        self.server.set_limits(limits).expect("those in force make sense");
     }
 
     fn dedicate(&mut self, input: &mut Input<'_>) {

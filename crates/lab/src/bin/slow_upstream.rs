@@ -8,12 +8,12 @@
 //! It is made for the example `gateway`. Ends on Ctrl-C, or after `--seconds`, and prints its counters.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::BinaryHeap;
 use std::error::Error;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use packetpeer::{PacketPeerUdp, PeerId, UdpServer};
+use packetpeer::{PeerId, Peers, UdpServer};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut listen = String::from("127.0.0.1:4433");
@@ -41,22 +41,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("listening on {}", server.local_addr().ok_or("not listening")?);
 
     let mut luck = fastrand::Rng::with_seed(seed);
-    let mut peers: HashMap<PeerId, PacketPeerUdp> = HashMap::new();
+    let mut peers = Peers::new();
     let mut waiting = Waiting::default();
-    let (mut ready, mut dropped, mut repeated) = (Vec::new(), 0, 0);
+    let (mut dropped, mut repeated) = (0, 0);
     let start = Instant::now();
     while !stop.load(Ordering::Relaxed) && start.elapsed().as_secs_f64() < seconds {
         server.wait(Some(waiting.time_to_next().min(Duration::from_millis(50))))?;
         server.poll()?;
-        while let Some(peer) = server.take_connection() {
-            peers.insert(peer.id(), peer);
-        }
-        peers.retain(|_, peer| peer.close_reason().is_none());
-
-        ready.clear();
-        server.ready(&mut ready);
-        for id in &ready {
-            let Some(peer) = peers.get_mut(id) else { continue };
+        peers.update(&mut server, |_, _| Some(()), |_, _, (), _| {});
+        while let Some((id, peer, ())) = peers.next_ready() {
             while let Ok(Some(packet)) = peer.get_packet() {
                 if luck.u8(..100) < drop_percent {
                     dropped += 1;
@@ -65,14 +58,14 @@ fn main() -> Result<(), Box<dyn Error>> {
                 if luck.u8(..100) < repeat_percent {
                     repeated += 1;
                     let delay = Duration::from_micros(luck.u64(..=max_delay_ms * 1000));
-                    waiting.add(delay, *id, packet.to_vec());
+                    waiting.add(delay, id, packet.to_vec());
                 }
                 let delay = Duration::from_micros(luck.u64(..=max_delay_ms * 1000));
-                waiting.add(delay, *id, packet.into_vec());
+                waiting.add(delay, id, packet.into_vec());
             }
         }
         while let Some((id, reply)) = waiting.take_due() {
-            if let Some(peer) = peers.get_mut(&id) {
+            if let Some((peer, ())) = peers.get_mut(id) {
                 let _ = peer.put_packet(&reply);
             }
         }

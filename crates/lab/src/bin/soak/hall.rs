@@ -1,6 +1,6 @@
 //! A server that sends back what comes, and remembers who is in by the session that each datagram names.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use packetpeer::error::PollError;
 use packetpeer::identity::{ConnectionId, ConnectionIds, Identity};
 use packetpeer::limits::AfterClose;
-use packetpeer::{Limits, PacketPeerUdp, PeerId, ServerConfig, UdpServer};
+use packetpeer::{Limits, PacketPeerUdp, Peers, ServerConfig, UdpServer};
 
 use crate::IDLE;
 use crate::crowd::{GOODBYE, HEADER};
@@ -19,18 +19,15 @@ const REFUSED: Duration = Duration::from_secs(2);
 pub(crate) struct Hall {
     pub(crate) name: &'static str,
     pub(crate) server: UdpServer,
-    players: HashMap<PeerId, Player>,
+    players: Peers<UdpServer, Player>,
     /// Datagrams that were put, whether they were sent or not.
     pub(crate) puts: u64,
     /// Datagrams that are none of the crowd's.
     pub(crate) malformed: u64,
-    // Kept from frame to frame.
-    ready: Vec<PeerId>,
-    ended: Vec<(PeerId, packetpeer::CloseReason)>,
 }
 
+#[derive(Default)]
 struct Player {
-    peer: PacketPeerUdp,
     /// `None` until the first datagram has been read.
     session: Option<u64>,
 }
@@ -55,8 +52,7 @@ impl Hall {
             .after_close(AfterClose::Refuse(REFUSED));
         let mut server = UdpServer::with_config(ServerConfig::new().limits(limits).identity(identity))?;
         server.listen("127.0.0.1:0")?;
-        let (players, ready, ended) = (HashMap::new(), Vec::new(), Vec::new());
-        Ok(Self { name, server, players, puts: 0, malformed: 0, ready, ended })
+        Ok(Self { name, server, players: Peers::new(), puts: 0, malformed: 0 })
     }
 
     pub(crate) fn addr(&self) -> Result<SocketAddr, Box<dyn Error>> {
@@ -70,27 +66,19 @@ impl Hall {
 
     fn frame(&mut self) -> Result<(), PollError> {
         self.server.poll()?;
-        while let Some(peer) = self.server.take_connection() {
-            self.players.insert(peer.id(), Player { peer, session: None });
-        }
-        self.server.ready(&mut self.ready);
-        for id in self.ready.drain(..) {
-            let Some(player) = self.players.get_mut(&id) else { continue };
-            if !player.echo(&mut self.puts, &mut self.malformed) {
+        self.players.update(&mut self.server, |_, _| Some(Player::default()), |_, _, _, _| {});
+        while let Some((id, peer, player)) = self.players.next_ready() {
+            if !player.echo(peer, &mut self.puts, &mut self.malformed) {
                 // The handle goes, and with it the peer.
-                self.players.remove(&id);
+                drop(self.players.remove(id));
             }
-        }
-        self.server.take_ended(&mut self.ended);
-        for (id, _) in self.ended.drain(..) {
-            self.players.remove(&id);
         }
         Ok(())
     }
 
     /// Who is in.
     pub(crate) fn sessions(&self) -> BTreeSet<u64> {
-        self.players.values().filter_map(|player| player.session).collect()
+        self.players.iter().filter_map(|(_, _, player)| player.session).collect()
     }
 
     /// Whether nothing and nobody is remembered, on either side of the handles.
@@ -103,8 +91,8 @@ impl Hall {
 
 impl Player {
     /// Sends back what has come. Whether the player stays.
-    fn echo(&mut self, puts: &mut u64, malformed: &mut u64) -> bool {
-        while let Ok(Some(packet)) = self.peer.get_packet() {
+    fn echo(&mut self, peer: &mut PacketPeerUdp, puts: &mut u64, malformed: &mut u64) -> bool {
+        while let Ok(Some(packet)) = peer.get_packet() {
             let Some(session) = session_of(&packet).filter(|_| packet.len() >= HEADER) else {
                 *malformed += 1;
                 continue;
@@ -116,7 +104,7 @@ impl Player {
             }
             *puts += 1;
             // What is not sent is in the counters.
-            let _ = self.peer.put_packet(&packet);
+            let _ = peer.put_packet(&packet);
         }
         true
     }
