@@ -16,8 +16,8 @@ use super::wire::{ClientMessage, Input, PLANE, PlayerState, Request, WorldState}
 /// Without a world state for so long, a client takes it that the server has forgotten it, and asks to join again.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// After so long the server has forgotten who left, also one whose goodbye was lost on the way: the idle timeout, and what may
-/// still have been under way.
+/// After so long the server has forgotten a bot that left, also one whose goodbye was lost on the way: the idle timeout,
+/// and what may still have been under way.
 const FORGOTTEN: Duration = Duration::from_secs(2);
 
 /// A bot that is so many centimetres from where it wants to go chooses another place.

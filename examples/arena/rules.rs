@@ -91,7 +91,7 @@ impl<S: PacketServer> Arena<S> {
         Ok(frame)
     }
 
-    /// Takes everybody who is pending, since those who wait for the next frame keep others out, and lets go of those who
+    /// Takes all that are pending, since those that wait for the next frame keep others out, and lets go of those that
     /// have ended. Nobody is a player yet: a stream is connected before the first packet has come.
     fn welcome_and_part(&mut self) {
         let tally = &mut self.tally;
@@ -106,7 +106,7 @@ impl<S: PacketServer> Arena<S> {
         );
     }
 
-    /// Reads those who have said something, and lets go of those who are not to stay.
+    /// Reads those that have said something, and lets go of those that are not to stay.
     fn read_players(&mut self) {
         while let Some((id, peer, player)) = self.players.next_ready() {
             if !player.read(peer, &mut self.tally) {
@@ -123,7 +123,7 @@ impl<S: PacketServer> Arena<S> {
         }
     }
 
-    /// Tells each player about itself and as many others as fit. Who does not fit stays left out until somebody leaves;
+    /// Tells each player about itself and as many others as fit. The others stay left out until somebody leaves;
     /// a larger game would choose the nearest.
     fn send_world_states(&mut self) {
         self.world.clear();
