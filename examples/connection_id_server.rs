@@ -29,14 +29,13 @@ mod support;
 #[path = "connection_id/wire.rs"]
 mod wire;
 
-use std::collections::HashMap;
 use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use packetpeer::identity::{ConnectionIds, Identity};
-use packetpeer::{Limits, PacketPeerUdp, PeerId, ServerConfig, UdpServer};
+use packetpeer::{Limits, PacketPeerUdp, Peers, ServerConfig, UdpServer};
 use wire::{Said, Token};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -59,38 +58,37 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("listening on {}", server.local_addr().ok_or("not listening")?);
 
     let start = Instant::now();
-    let mut clients: HashMap<PeerId, Client> = HashMap::new();
-    let (mut ready, mut moved, mut ended) = (Vec::new(), Vec::new(), Vec::new());
+    let mut clients: Peers<UdpServer, Client> = Peers::new();
+    let mut moved = Vec::new();
     while !stop.load(Ordering::Relaxed) && start.elapsed().as_secs_f64() < seconds {
         server.wait(Some(Duration::from_millis(20)))?;
         server.poll()?;
-        while let Some(peer) = server.take_connection() {
-            println!("{} begins at {}", peer.id(), peer.remote_addr().ok_or("no address")?);
-            // It may have moved before it was taken.
-            let token = if peer.is_address_confirmed() { None } else { Some(random()?) };
-            clients.insert(peer.id(), Client { peer, token });
-        }
+        clients.update(
+            &mut server,
+            |_, peer| {
+                // It may have moved before it was taken. Where the system has no randomness to give, it is not let in.
+                let token = if peer.is_address_confirmed() { None } else { Some(random().ok()?) };
+                println!("{} begins at {}", peer.id(), peer.remote_addr()?);
+                Some(Client { token })
+            },
+            |_, peer, _, reason| {
+                println!("{} ended after {} datagrams: {reason}", peer.id(), peer.stats().received);
+            },
+        );
         // Answers go to the new address already, but not many. Each move has a token of its own: that somebody received
         // at one address says nothing of the next.
         server.take_moved(&mut moved);
         for moved in moved.drain(..) {
             println!("{} moved from {} to {}", moved.peer, moved.from, moved.to);
-            let Some(client) = clients.get_mut(&moved.peer) else { continue };
+            let Some((_, client)) = clients.get_mut(moved.peer) else { continue };
             client.token = if moved.confirmed { None } else { Some(random()?) };
         }
-        server.ready(&mut ready);
-        for id in ready.drain(..) {
-            let Some(client) = clients.get_mut(&id) else { continue };
-            let Some(proved) = client.answer() else { continue };
+        while let Some((id, peer, client)) = clients.next_ready() {
+            let Some(proved) = client.answer(peer) else { continue };
             if server.confirm_move(id, proved) == Ok(true) {
                 client.token = None;
                 println!("{id} receives at {proved}");
             }
-        }
-        server.take_ended(&mut ended);
-        for (id, reason) in ended.drain(..) {
-            let Some(client) = clients.remove(&id) else { continue };
-            println!("{id} ended after {} datagrams: {reason}", client.peer.stats().received);
         }
     }
     println!("{}", server.stats());
@@ -98,7 +96,6 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 struct Client {
-    peer: PacketPeerUdp,
     /// What has to come back from where the client is, as long as it has not.
     token: Option<Token>,
 }
@@ -106,15 +103,15 @@ struct Client {
 impl Client {
     /// Sends back what has come, under the id of the connection that it came on. Returns where the token came from, if it
     /// has come.
-    fn answer(&mut self) -> Option<SocketAddr> {
+    fn answer(&mut self, peer: &mut PacketPeerUdp) -> Option<SocketAddr> {
         // It or its answer may be lost: sent whenever something has come, and first, since then it has room.
-        if let (Some(id), Some(token)) = (self.peer.connection_id(), self.token) {
-            let _ = self.peer.put_packet(&wire::write(id, Said::Token(token)));
+        if let (Some(id), Some(token)) = (peer.connection_id(), self.token) {
+            let _ = peer.put_packet(&wire::write(id, Said::Token(token)));
         }
         let mut proved = None;
-        while let Ok(Some(packet)) = self.peer.get_packet() {
+        while let Ok(Some(packet)) = peer.get_packet() {
             match wire::read(&packet) {
-                Some((id, said @ Said::Data(_))) => drop(self.peer.put_packet(&wire::write(id, said))),
+                Some((id, said @ Said::Data(_))) => drop(peer.put_packet(&wire::write(id, said))),
                 Some((_, Said::Token(token))) if self.token == Some(token) => proved = Some(packet.sender()),
                 _ => {}
             }

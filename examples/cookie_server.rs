@@ -21,7 +21,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use cookies::Cookies;
-use packetpeer::{FirstDatagram, PacketPeerUdp, UdpServer, Verdict};
+use packetpeer::{FirstDatagram, PacketPeerUdp, Peers, UdpServer, Verdict};
 use support::FrameClock;
 use wire::{COOKIE_SIZE, Message};
 
@@ -44,17 +44,14 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let start = Instant::now();
     let mut clock = FrameClock::new(60);
-    let mut peers: Vec<PacketPeerUdp> = Vec::new();
+    let mut peers = Peers::new();
     while !stop.load(Ordering::Relaxed) && start.elapsed().as_secs_f64() < seconds {
         clock.sleep();
         server.poll()?;
-        while let Some(peer) = server.take_connection() {
-            peers.push(peer);
-        }
-        peers.retain_mut(|peer| {
+        peers.update(&mut server, |_, _| Some(()), |_, _, (), _| {});
+        while let Some((_, peer, ())) = peers.next_ready() {
             echo(peer, &cookies);
-            peer.close_reason().is_none()
-        });
+        }
     }
     println!("{}", server.stats());
     Ok(())

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Instant;
 
-use packetpeer::{FirstDatagram, PacketPeerUdp, UdpServer, Verdict};
+use packetpeer::{FirstDatagram, Peers, UdpServer, Verdict};
 use support::FrameClock;
 use wire::{Answer, LONGEST_NAME};
 
@@ -42,19 +42,16 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let start = Instant::now();
     let mut clock = FrameClock::new(60);
-    let mut players: Vec<PacketPeerUdp> = Vec::new();
+    let mut players = Peers::new();
     while !stop.load(Ordering::Relaxed) && start.elapsed().as_secs_f64() < seconds {
         clock.sleep();
         // No more may knock than there are seats left; with none, only the filter still listens to strangers.
         server.set_max_pending_connections(usize::from(seats) - players.len());
         server.poll()?;
-        while let Some(player) = server.take_connection() {
-            players.push(player);
-        }
-        players.retain_mut(|player| {
+        players.update(&mut server, |_, _| Some(()), |_, _, (), _| {});
+        while let Some((_, player, ())) = players.next_ready() {
             while let Ok(Some(_packet)) = player.get_packet() {} // the game goes here
-            player.close_reason().is_none()
-        });
+        }
         game.taken.store(players.len() as u16, Ordering::Relaxed);
     }
     println!("{}", server.stats());

@@ -1,46 +1,39 @@
 //! The clients' side: what a game does that connects to a server, many times over on one thread.
+//!
+//! How a bot gets its peer is the caller's, and what time it is its peer tells: bots play over any [`PacketPeer`], and in
+//! virtual time as well.
 
 use std::error::Error;
-use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use packetpeer::PacketPeerUdp;
-use packetpeer::error::{ConnectError, PollError};
-use packetpeer::sim::Conditioned;
-use packetpeer::socket::SystemSockets;
+use packetpeer::PacketPeer;
+use packetpeer::error::PollError;
 
-use crate::server::IDLE_TIMEOUT;
-use crate::support::FrameClock;
-use crate::wire::{ClientMessage, Input, PLANE, PlayerState, Request, WorldState};
+use super::rules::IDLE_TIMEOUT;
+use super::wire::{ClientMessage, Input, PLANE, PlayerState, Request, WorldState};
 
 /// Without a world state for so long, a client takes it that the server has forgotten it, and asks to join again.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// After so long the server has forgotten who left, also one whose goodbye was lost on the way: the idle timeout, and what may
-/// still have been under way.
+/// After so long the server has forgotten a bot that left, also one whose goodbye was lost on the way: the idle timeout,
+/// and what may still have been under way.
 const FORGOTTEN: Duration = Duration::from_secs(2);
 
 /// A bot that is so many centimetres from where it wants to go chooses another place.
 const CLOSE: f32 = 200.0;
 
-type AnyError = Box<dyn Error + Send + Sync>;
+pub(crate) type AnyError = Box<dyn Error + Send + Sync>;
 
-/// Where bots get their sockets: behind the link of `--link`, which by default is perfect.
-type Sockets = Conditioned<SystemSockets>;
-
-/// All bots.
-pub(crate) struct Crowd {
-    pub(crate) server: SocketAddr,
-    pub(crate) sockets: Sockets,
-    pub(crate) bots: u16,
-    pub(crate) hz: u32,
-    pub(crate) seed: u64,
+/// All bots, and `connect`: how one of them gets a peer that is connected to the server, or is about to be.
+pub(crate) struct Crowd<P, C> {
+    bots: Vec<Bot<P>>,
+    connect: C,
+    tally: BotsTally,
 }
 
 /// What the bots saw, all together.
-#[derive(Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct BotsTally {
     /// Sessions in which a world state came.
     pub(crate) joins: u64,
@@ -50,9 +43,13 @@ pub(crate) struct BotsTally {
     /// Times that a bot asked again because nothing came.
     pub(crate) silences: u64,
     pub(crate) inputs: u64,
-    /// Datagrams that were put, inputs and all others.
+    /// Messages that were put, inputs and all others.
     pub(crate) sent: u64,
     pub(crate) put_failures: u64,
+    /// Messages that were not put, since there was no room for them.
+    pub(crate) held_back: u64,
+    /// Times that a bot's connection ended without its doing. Over UDP nobody tells.
+    pub(crate) cut_off: u64,
     pub(crate) world_states: u64,
     pub(crate) malformed: u64,
     /// World states with the nonce of another.
@@ -67,45 +64,40 @@ pub(crate) struct BotsTally {
     pub(crate) bots_heard: u16,
 }
 
-impl Crowd {
-    /// Plays until `stop`, then says goodbye.
-    pub(crate) fn play(&self, stop: &AtomicBool) -> Result<BotsTally, AnyError> {
-        let mut tally = BotsTally::default();
-        let mut rng = Rng::with_seed(self.seed);
-        let mut clock = FrameClock::new(self.hz);
-        let now = Instant::now();
-        let mut bots = Vec::new();
-        for _ in 0..self.bots {
-            bots.push(Bot::new(self.server, self.sockets.clone(), rng.fork(), now)?);
+impl<P: PacketPeer, C: FnMut(&mut Rng) -> Result<P, AnyError>> Crowd<P, C> {
+    /// The same `seed`, the same bots. `connect` is given the randomness of the bot that asks.
+    pub(crate) fn new(bots: u16, seed: u64, mut connect: C) -> Result<Self, AnyError> {
+        let mut rng = Rng::with_seed(seed);
+        let bots = (0..bots).map(|_| Bot::new(rng.fork(), &mut connect)).collect::<Result<_, _>>()?;
+        Ok(Self { bots, connect, tally: BotsTally::default() })
+    }
+
+    /// One frame of each client.
+    pub(crate) fn frame(&mut self) -> Result<(), AnyError> {
+        self.bots.iter_mut().try_for_each(|bot| bot.frame(&mut self.connect, &mut self.tally))
+    }
+
+    /// Says goodbye, and closes everything.
+    pub(crate) fn finish(mut self) -> BotsTally {
+        for bot in &mut self.bots {
+            bot.finish(&mut self.tally);
         }
-        while !stop.load(Ordering::Relaxed) {
-            let now = Instant::now();
-            for bot in &mut bots {
-                bot.frame(now, &mut tally)?;
-            }
-            clock.sleep();
-        }
-        for bot in &mut bots {
-            bot.finish(&mut tally);
-        }
-        Ok(tally)
+        self.tally
     }
 }
 
-struct Bot {
-    server: SocketAddr,
-    sockets: Sockets,
+struct Bot<P> {
     rng: Rng,
-    session: Session,
-    former: Vec<FormerSocket>,
+    session: Session<P>,
+    former: Vec<FormerPeer<P>>,
     state: State,
     was_served: bool,
     was_heard: bool,
 }
 
-/// One stay in the game, with a socket of its own.
-struct Session {
-    peer: PacketPeerUdp,
+/// One stay in the game, with a peer of its own.
+struct Session<P> {
+    peer: P,
     nonce: u32,
     /// Of the newest world state; 0 before the first.
     tick: u32,
@@ -116,10 +108,10 @@ struct Session {
     packet: Vec<u8>,
 }
 
-/// The socket of a stay that is over, open until nobody sends to it any more. Otherwise the system could give its port to
-/// another bot, and world states for this one would come there.
-struct FormerSocket {
-    peer: PacketPeerUdp,
+/// The peer of a stay that is over, open until nobody sends to it any more. Otherwise the system could give the port of
+/// its socket to another bot, and world states for this one would come there.
+struct FormerPeer<P> {
+    peer: P,
     until: Instant,
 }
 
@@ -140,29 +132,38 @@ enum State {
     },
 }
 
-impl Bot {
-    fn new(server: SocketAddr, sockets: Sockets, mut rng: Rng, now: Instant) -> Result<Self, ConnectError> {
-        let session = Session::open(server, &sockets, &mut rng)?;
-        let state = State::Joining { ask_at: now };
-        Ok(Self { server, sockets, rng, session, former: Vec::new(), state, was_served: false, was_heard: false })
+impl<P: PacketPeer> Bot<P> {
+    fn new(mut rng: Rng, connect: impl FnOnce(&mut Rng) -> Result<P, AnyError>) -> Result<Self, AnyError> {
+        let session = Session::open(&mut rng, connect)?;
+        let state = State::Joining { ask_at: session.peer.now() };
+        Ok(Self { rng, session, former: Vec::new(), state, was_served: false, was_heard: false })
     }
 
     /// One frame of the client: poll, read, answer.
-    fn frame(&mut self, now: Instant, tally: &mut BotsTally) -> Result<(), AnyError> {
+    fn frame(
+        &mut self,
+        connect: impl FnOnce(&mut Rng) -> Result<P, AnyError>,
+        tally: &mut BotsTally,
+    ) -> Result<(), AnyError> {
+        let now = self.session.peer.now();
         self.keep_former(now)?;
         if let State::Away { until, vanished } = self.state {
             if now < until {
                 // What a slow link still holds, such as the goodbye, leaves when the socket is polled.
-                self.session.peer.poll()?;
+                poll(&mut self.session.peer)?;
                 return Ok(());
             }
-            self.come_back(now)?;
+            self.come_back(now, connect)?;
             tally.back_from_vanishing += u64::from(vanished);
         }
 
-        self.session.peer.poll()?;
-        while let Some(packet) = self.session.peer.get_packet()? {
+        poll(&mut self.session.peer)?;
+        while let Ok(Some(packet)) = self.session.peer.get_packet() {
             self.read(&packet, now, tally);
+        }
+        if self.session.peer.close_reason().is_some() {
+            tally.cut_off += 1;
+            self.state = State::Away { until: now + self.between_millis(200, 1_000), vanished: false };
         }
 
         match self.state {
@@ -179,10 +180,12 @@ impl Bot {
     }
 
     /// A join may be lost like every datagram, or come when too many others do. So it is repeated, at times that differ
-    /// from bot to bot, until a world state answers it.
+    /// from bot to bot, until a world state answers it. As long as there is no room for it, such as before a stream is
+    /// connected, it is tried in each frame.
     fn ask_to_join(&mut self, now: Instant, tally: &mut BotsTally) {
-        self.session.send(Request::Join, tally);
-        self.state = State::Joining { ask_at: now + self.between_millis(100, 300) };
+        let pause =
+            if self.session.send(Request::Join, tally) { self.between_millis(100, 300) } else { Duration::ZERO };
+        self.state = State::Joining { ask_at: now + pause };
     }
 
     /// Believes nothing that it can check.
@@ -229,8 +232,11 @@ impl Bot {
             session.destination = somewhere(&mut self.rng);
         }
         let heading = [x, y].map(|along| (along / distance.max(1.0) * 127.0) as i8);
-        session.inputs += 1;
-        session.send(Request::Input(Input { number: session.inputs, heading }), tally);
+        let number = session.inputs + 1;
+        if session.send(Request::Input(Input { number, heading }), tally) {
+            session.inputs = number;
+            tally.inputs += 1;
+        }
     }
 
     /// Half of them say so, and the server lets go at once. The others fall silent, as when a cable is pulled.
@@ -247,17 +253,21 @@ impl Bot {
         self.state = State::Away { until: now + pause, vanished };
     }
 
-    fn come_back(&mut self, now: Instant) -> Result<(), ConnectError> {
-        let next = Session::open(self.server, &self.sockets, &mut self.rng)?;
+    fn come_back(
+        &mut self,
+        now: Instant,
+        connect: impl FnOnce(&mut Rng) -> Result<P, AnyError>,
+    ) -> Result<(), AnyError> {
+        let next = Session::open(&mut self.rng, connect)?;
         let former = std::mem::replace(&mut self.session, next);
-        self.former.push(FormerSocket { peer: former.peer, until: now + FORGOTTEN });
+        self.former.push(FormerPeer { peer: former.peer, until: now + FORGOTTEN });
         self.state = State::Joining { ask_at: now };
         Ok(())
     }
 
     fn keep_former(&mut self, now: Instant) -> Result<(), PollError> {
         self.former.retain(|former| now < former.until);
-        self.former.iter_mut().try_for_each(|former| former.peer.poll().map(drop))
+        self.former.iter_mut().try_for_each(|former| poll(&mut former.peer))
     }
 
     fn finish(&mut self, tally: &mut BotsTally) {
@@ -266,10 +276,9 @@ impl Bot {
         }
     }
 
-    /// Once: should it be lost, the server's idle timeout does the same, only later.
+    /// Once: should it be lost, or find no room, the server's idle timeout does the same, only later.
     fn say_goodbye(&mut self, tally: &mut BotsTally) {
-        self.session.send(Request::Goodbye, tally);
-        tally.goodbyes += 1;
+        tally.goodbyes += u64::from(self.session.send(Request::Goodbye, tally));
     }
 
     fn between_millis(&mut self, least: u64, most: u64) -> Duration {
@@ -277,19 +286,31 @@ impl Bot {
     }
 }
 
-impl Session {
-    fn open(server: SocketAddr, sockets: &Sockets, rng: &mut Rng) -> Result<Self, ConnectError> {
-        let mut peer = PacketPeerUdp::with_transport(sockets.clone());
-        peer.connect_to_host(server)?;
+impl<P: PacketPeer> Session<P> {
+    fn open(rng: &mut Rng, connect: impl FnOnce(&mut Rng) -> Result<P, AnyError>) -> Result<Self, AnyError> {
+        let peer = connect(rng)?;
         Ok(Self { peer, nonce: rng.u32(..), tick: 0, inputs: 0, destination: somewhere(rng), packet: Vec::new() })
     }
 
-    fn send(&mut self, request: Request, tally: &mut BotsTally) {
+    /// Returns whether it was put.
+    fn send(&mut self, request: Request, tally: &mut BotsTally) -> bool {
         ClientMessage { nonce: self.nonce, request }.encode(&mut self.packet);
+        if !self.peer.can_put(self.packet.len()) {
+            tally.held_back += 1;
+            return false;
+        }
         let sent = self.peer.put_packet(&self.packet).is_ok();
         tally.sent += u64::from(sent);
         tally.put_failures += u64::from(!sent);
-        tally.inputs += u64::from(sent && matches!(request, Request::Input(_)));
+        sent
+    }
+}
+
+/// Polls a peer. That one has ended is no failure: its state tells.
+fn poll(peer: &mut impl PacketPeer) -> Result<(), PollError> {
+    match peer.poll() {
+        Ok(_) | Err(PollError::Ended(_)) => Ok(()),
+        Err(error) => Err(error),
     }
 }
 

@@ -9,28 +9,32 @@
 //! `--link NAME` puts a bad network around the sockets of the bots, in both directions: `fibre`, `dsl`, `wifi`, `4g` or
 //! `bad_hotel`. The game goes on, and the numbers still have to agree, with those of the link between them.
 //!
-//! To learn how a game uses the crate, read `server.rs` and then `bots.rs`, from the top. `wire.rs` is this game's own
-//! message format, `report.rs` what is printed.
+//! To learn how a game uses the crate, read `rules.rs` and then `bots.rs`, from the top. `wire.rs` is this game's own
+//! message format, `report.rs` what is printed, `play.rs` the two threads, `udp.rs` what only UDP has.
+//!
+//! All but this file and `udp.rs` know nothing of UDP. To play over another server, a program names them by their paths,
+//! `#[path = ".../arena/rules.rs"] mod rules;` and so on, all in one module, since they find each other by `super`:
+//! `wire`, `rules`, `bots` and `report`, and for real time `play`, which wants `support` too. It makes a server with
+//! `rules::IDLE_TIMEOUT` that listens, says how a bot connects, and is judged by the same checks.
 
 mod bots;
+mod play;
 mod report;
-mod server;
+mod rules;
 #[path = "../support/mod.rs"]
 mod support;
+mod udp;
 mod wire;
 
 use std::error::Error;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::thread;
 use std::time::{Duration, Instant};
 
+use bots::Crowd;
 use packetpeer::sim::Conditioned;
 use packetpeer::socket::SystemSockets;
-use report::EverySecond;
-use server::Arena;
-use support::FrameClock;
+use report::Links;
+use rules::Arena;
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
     let mut bots: u16 = 64;
@@ -57,36 +61,20 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let control = sockets.control();
 
     let stop = support::ctrl_c()?;
-    let mut arena = Arena::open(bots, hz)?;
-    let address = arena.local_addr().ok_or("not listening")?;
+    let server = udp::listen(bots)?;
+    let address = server.local_addr().ok_or("not listening")?;
     println!("arena on {address}: {bots} bots, {hz} frames a second, {seconds} s, seed {seed}, link {link}");
 
-    let crowd = bots::Crowd { server: address, sockets, bots, hz, seed };
-    let crowd = thread::spawn({
-        let stop = Arc::clone(&stop);
-        move || crowd.play(&stop)
-    });
-
     let start = Instant::now();
-    let mut clock = FrameClock::new(hz);
-    let mut every_second = EverySecond::start(start);
-    // Also when time is up the server goes on until the bots have said goodbye.
-    while !crowd.is_finished() {
-        if start.elapsed() >= duration {
-            stop.store(true, Ordering::Relaxed);
-        }
-        let frame = arena.frame()?;
-        every_second.add(&frame, &arena);
-        clock.sleep();
-    }
-    let played = crowd.join().map_err(|_| "the bots' thread panicked")?;
-    let bots_tally = played.map_err(|error| error.to_string())?;
-    // What the bots said last has come by now. One frame hears it and lets go of them; the next poll counts that.
-    for _ in 0..2 {
-        arena.frame()?;
-    }
+    let mut arena = Arena::new(server, hz);
+    let crowd = Crowd::new(bots, seed, move |_| udp::connect(address, &sockets)).map_err(|error| error.to_string())?;
+    let bots_tally = play::play(&mut arena, crowd, hz, duration, &stop)?;
 
-    let links = report::Links::of(&control);
-    report::print_summary(start.elapsed(), &arena, &bots_tally, &links);
-    Ok(report::judge(bots, &arena, &bots_tally, &links))
+    let links = Links { to_server: control.outgoing_stats(), to_bots: control.incoming_stats() };
+    report::print_summary(start.elapsed(), &arena, &bots_tally);
+    println!("The server's counters:\n{}\n", arena.server().stats());
+    println!("Link to the server: {}\nLink to the bots:   {}\n", links.to_server, links.to_bots);
+    let mut checks = report::checks(bots, &arena, &bots_tally, &links);
+    checks.extend(udp::checks(&arena, &bots_tally, &links));
+    Ok(report::judge(&checks))
 }

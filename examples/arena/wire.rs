@@ -97,13 +97,18 @@ impl ClientMessage {
 }
 
 impl WorldState {
+    /// How many players fit where no packet may have more than `max_packet_size` bytes: a transport that adds something
+    /// of its own leaves room for fewer.
+    pub(crate) fn room(max_packet_size: usize) -> usize {
+        max_packet_size.min(MAX_WORLD_STATE).saturating_sub(HEADER + 8) / PLAYER
+    }
+
     /// Writes the state to `out`, in the place of what was there, with as many of `players` as fit.
     pub(crate) fn encode(&self, players: impl Iterator<Item = PlayerState>, out: &mut Vec<u8>) {
         begin(out, WORLD_STATE, self.nonce);
         out.extend(self.tick.to_le_bytes());
         out.extend(self.last_input.to_le_bytes());
-        let room = (MAX_WORLD_STATE - out.len()) / PLAYER;
-        for player in players.take(room) {
+        for player in players.take(Self::room(MAX_WORLD_STATE)) {
             out.extend(player.id.to_le_bytes());
             out.extend(player.x.to_le_bytes());
             out.extend(player.y.to_le_bytes());
