@@ -27,7 +27,7 @@ struct Received {
 }
 
 /// One datagram of a [`ReceiveBatch`].
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Datagram<'a> {
     /// Where it came from.
@@ -39,6 +39,24 @@ pub struct Datagram<'a> {
     /// Which address of this host it was sent to, where the transport was asked to find out. What was sent to a broadcast
     /// address or a group has the one to answer from, or `None`: the system's choice.
     pub local: Option<IpAddr>,
+}
+
+impl<'a> Datagram<'a> {
+    /// A whole one, sent to an address of this host that nobody has asked for. Its fields can be changed: by a transport
+    /// that knows more of it, or that plays back what was recorded.
+    ///
+    /// ```
+    /// use packetpeer::socket::{Datagram, ReceiveBatch};
+    ///
+    /// let mut recorded = Datagram::new(([192, 0, 2, 1], 9).into(), b"hello");
+    /// recorded.local = Some([192, 0, 2, 2].into());
+    /// let mut batch = ReceiveBatch::new(4, 1200);
+    /// batch.push_datagram(&recorded);
+    /// assert_eq!(batch.iter().next(), Some(recorded));
+    /// ```
+    pub fn new(sender: SocketAddr, bytes: &'a [u8]) -> Self {
+        Self { sender, bytes, cut: false, local: None }
+    }
 }
 
 /// One datagram of a [`ReceiveBatch`], where it lies.
@@ -70,10 +88,10 @@ impl ReceiveBatch {
 
     /// Adds a datagram, cut where it is longer than a slot. Ignored when the batch is full.
     pub fn push(&mut self, sender: SocketAddr, bytes: &[u8]) {
-        self.push_datagram(&Datagram { sender, bytes, cut: false, local: None });
+        self.push_datagram(&Datagram::new(sender, bytes));
     }
 
-    /// Adds a datagram of another batch. Ignored when this one is full.
+    /// Adds a datagram of another batch, or one of which more is known than its sender. Ignored when this one is full.
     pub fn push_datagram(&mut self, datagram: &Datagram<'_>) {
         let Some(slot) = self.next_slot() else { return };
         let len = datagram.bytes.len().min(slot.len());

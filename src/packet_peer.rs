@@ -44,14 +44,19 @@ use crate::stats::{PeerStats, PollReport};
 ///   the time given. A layer that asks `Instant::now()` mixes real time with virtual time, and its timers never ring in
 ///   a test on the in-memory network.
 /// - **Its own work** belongs in `poll_at`, also over a server's peer, where the peer beneath has nothing to do.
-///   [`poll`](Self::poll) calls it.
+///   [`poll`](Self::poll) calls it. Whoever puts the layer over the peer calls one of them each frame; where a
+///   [`PacketServer`](crate::PacketServer) hands out layered peers, its own poll does that work, since nobody polls its
+///   handles.
 /// - **The end.** The peer beneath may end at any time; its [`state`](Self::state) says so at once, while packets may
 ///   still wait to be taken. A layer that ends first, since its handshake failed, its time-out passed or the remote said
 ///   goodbye, remembers the [reason](CloseReason), calls `close` beneath, and from then on is what
 ///   [`PeerState::Ended`] says: it hands out what it holds, then answers every call with that reason.
-/// - **[`close`](Self::close) is passed on**, after a goodbye where the protocol has one.
+/// - **[`close`](Self::close) is passed on**, after a goodbye where the protocol has one. Dropping the layer drops the peer
+///   beneath, which ends it without one: a layer that wants the goodbye said then implements `Drop`.
 /// - **Counts are bounds.** A layer that drops, joins or splits packets does not know what it will hand out before it has
 ///   done so: its [`available_packet_count`](Self::available_packet_count) is that of the peer beneath plus what it holds.
+/// - **What it holds is bounded.** A layer that has to read in `poll_at`, for acknowledgements or a handshake, takes no more
+///   than it has room for, and leaves the rest to the queue of the peer beneath, which has a limit and counts what it drops.
 /// - **Sizes.** A header or a trailer makes [`max_packet_size`](Self::max_packet_size) smaller by its length, and is added
 ///   to the length that [`can_put`](Self::can_put) asks beneath. Both come off in place:
 ///   [`strip_front`](Packet::strip_front), [`strip_back`](Packet::strip_back).
@@ -139,7 +144,9 @@ pub trait PacketPeer: fmt::Debug + Send + Sync {
     /// whose peer it is.
     fn remote_addr(&self) -> Option<SocketAddr>;
 
-    /// What this peer has seen so far. A layer gives the counters of the peer beneath, with its own drops added.
+    /// What this peer has seen so far. A layer gives the counters of the peer beneath; what it was handed from there and has
+    /// dropped is among its `drops` and no longer `delivered`, and what it holds is `queued`, so that the
+    /// [equations](crate::stats) hold of it too.
     fn stats(&self) -> PeerStats;
 }
 

@@ -22,8 +22,10 @@ use crate::stats::{FlushReport, PollReport, Stat};
 ///
 /// /// One frame of a server that sends back what comes.
 /// fn echo<S: PacketServer>(server: &mut S, peers: &mut Peers<S>) -> Result<(), PollError> {
-///     server.poll()?;
+///     let polled = server.poll();
+///     // Also where that failed: then all have left.
 ///     peers.update(server, |_, _| Some(()), |_, peer, (), reason| println!("{} left: {reason}", peer.id()));
+///     polled?;
 ///     while let Some((_id, peer, ())) = peers.next_ready() {
 ///         while let Ok(Some(packet)) = peer.get_packet() {
 ///             let _ = peer.put_packet(&packet); // what is not sent is in the counters
@@ -45,11 +47,13 @@ use crate::stats::{FlushReport, PollReport, Stat};
 ///
 /// # Writing one
 ///
-/// - **Input and output** is done by `poll`, `flush` and `stop`, by the puts of handles, and by nothing else. None of them
-///   blocks. Getters tell what was so at the last of these calls; [`visit_stats`](Self::visit_stats) alone may ask the
+/// - **Input and output** is done by `poll`, `flush` and `stop`, by the puts of handles, by a close that says goodbye, and by
+///   nothing else. None of them blocks. Getters tell what was so at the last of these calls; [`visit_stats`](Self::visit_stats) alone may ask the
 ///   system for its counters.
 /// - **Time** is what [`poll_at`](Self::poll_at) is told, which may be virtual. It never runs backwards: an earlier time
 ///   than before counts as that.
+/// - **Nobody polls the handles** that it hands out: what happens to a peer in time, such as a repeat or a time-out, happens
+///   in the server's poll, which shares that state with the handle.
 /// - **Nothing is unbounded**: work per poll, connections that are pending, peers, and what waits for each. A poll that
 ///   leaves something for the next says [`more_waiting`](PollReport::more_waiting).
 /// - **Every peer ends once.** Each handle that was taken is told in `take_ended` one time, with the reason that the handle
@@ -57,7 +61,8 @@ use crate::stats::{FlushReport, PollReport, Stat};
 /// - **A handle is the connection**: dropping it ends the peer, from any thread, without blocking; the next poll takes that
 ///   up. What was put before an end is still sent, as far as the other side takes it.
 /// - **Nothing is lost in silence.** What the server received = delivered + queued + consumed + the sum of all drops, and
-///   what was put = sent + waiting + the sum of all drops; the peers' counters are part of the server's.
+///   what was put = sent + waiting + the sum of all drops; the peers' counters are part of the server's. A [`ServerStats`](crate::stats::ServerStats) takes them in by `+=`, and
+///   its `iter` is for `visit_stats`; [`Stat::counter`] and [`Stat::gauge`] make what it has no field for.
 ///
 /// # As a trait object
 ///

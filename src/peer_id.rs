@@ -151,7 +151,7 @@ impl PeerIds {
         self.issued
     }
 
-    /// Whether none is.
+    /// Whether no id is issued, or all were released.
     pub fn is_empty(&self) -> bool {
         self.issued == 0
     }

@@ -16,6 +16,18 @@ pub enum PeerState {
     Ended(CloseReason),
 }
 
+impl fmt::Display for PeerState {
+    /// For people; one that has ended says why.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unbound => f.write_str("unbound"),
+            Self::Connecting => f.write_str("connecting"),
+            Self::Open => f.write_str("open"),
+            Self::Ended(reason) => write!(f, "ended: {reason}"),
+        }
+    }
+}
+
 /// The reasons, each with what is printed for it: the one place where a new one is added.
 macro_rules! close_reasons {
     ($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $reason:ident: $text:literal,)* }) => {
@@ -47,7 +59,7 @@ close_reasons! {
     #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
     #[non_exhaustive]
     CloseReason {
-        /// This side closed it: the handle, by `close`, or the server, by [`UdpServer::close`](crate::UdpServer::close).
+        /// This side closed it: the handle, by `close` or by being dropped, or the server, by its `close`.
         Closed: "closed on this side",
         /// Nothing came from it for the idle timeout.
         Idle: "nothing received for the idle timeout",
@@ -87,6 +99,12 @@ impl CloseReason {
 mod tests {
     use super::*;
     use std::collections::HashSet;
+
+    #[test]
+    fn a_peer_that_has_ended_prints_why() {
+        assert_eq!(PeerState::Connecting.to_string(), "connecting");
+        assert_eq!(PeerState::Ended(CloseReason::Idle).to_string(), format!("ended: {}", CloseReason::Idle));
+    }
 
     #[test]
     fn every_reason_has_a_byte_and_a_text_of_its_own() {

@@ -65,8 +65,8 @@ impl<S: PacketServer + ?Sized, T> Peers<S, T> {
     ///    list goes.
     ///
     /// Call it after each poll, also after one that failed and after a [`stop`](PacketServer::stop): then it is told that
-    /// all have left. `server` is the same each time; both functions are lent it, to give the peer a socket of its own or
-    /// to tell the others.
+    /// all have left. `server` has to be the same each time; both functions are lent it, to give the peer a socket of its
+    /// own or to tell the others.
     ///
     /// A peer that the game closes by its handle, or the server by its id, stays here until the next poll has taken that
     /// up, and is then given to `left`; one that was [removed](Self::remove) is not. Where a frame was left out and with it
@@ -177,7 +177,7 @@ impl<S: PacketServer + ?Sized, T> Peers<S, T> {
         self.seats.len()
     }
 
-    /// Whether nobody is.
+    /// Whether nobody is here.
     pub fn is_empty(&self) -> bool {
         self.seats.is_empty()
     }

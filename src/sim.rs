@@ -141,7 +141,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! In the repository `tests/match.rs` does this with 64 players who come, vanish and return, for ten minutes over
+//! In the repository `tests/match.rs` does this with 64 players that come, vanish and return, for ten minutes over
 //! [`Link::MOBILE_4G`]. At 30 inputs and 20 world states a second these are 1.8 million datagrams, and take 0.7 s of
 //! processor time in a release build and 1.0 s as `cargo test` builds; at 60 of each, 4.3 million take 1.6 s and 2.1 s
 //! (2 virtual cores, with other work on the machine).

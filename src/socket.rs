@@ -7,8 +7,9 @@
 //!
 //! # A transport of one's own
 //!
-//! A [`TransportFactory`] opens transports by [`bind`](TransportFactory::bind), and says by which
-//! [`Clock`](TransportFactory::clock) its servers and peers live. A [`Transport`] then has to
+//! A [`TransportFactory`] opens transports by [`bind`](TransportFactory::bind), or says by a [`RefusedOption`] which option
+//! it cannot grant, and says by which [`Clock`](TransportFactory::clock) its servers and peers live. A [`Transport`] then
+//! has to
 //!
 //! - [`receive`](Transport::receive) what waits, and say so where nothing does;
 //! - [`send`](Transport::send) one datagram; [`send_batch`](Transport::send_batch) many, by [`send_one_by_one`] where it
@@ -138,7 +139,7 @@ mod udp;
 
 pub use crate::clock::Clock;
 pub use crate::datagram::{Datagram, ReceiveBatch};
-pub use bind::{BindAddr, BindOptions, ToBindAddr};
+pub use bind::{BindAddr, BindOptions, RefusedOption, ToBindAddr};
 pub(crate) use intake::{Left, Sink, receive_all};
 pub use interrupt::Interrupt;
 pub use multicast::Interface;

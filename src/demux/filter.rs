@@ -10,7 +10,7 @@ use super::identity::ConnectionId;
 /// A filter never sees what peers and pending connections send, nor what comes to a
 /// [socket of a peer's own](crate::UdpServer::dedicate_socket): what has to be checked in each datagram is checked where
 /// it is read.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FirstDatagram<'a> {
     /// Where it came from, or claims to.
@@ -24,7 +24,8 @@ pub struct FirstDatagram<'a> {
     /// Whether to accept it makes a connection: no limit stands in the way, the server is not
     /// [draining](crate::UdpServer::drain), and the datagram has an id where it needs one. Where this is `false`, an
     /// [`Accept`](Verdict::Accept) is dropped, and counted under what stands in the way: a filter can save itself the work
-    /// of a proof, or [reply](Verdict::Reply) that the server is full.
+    /// of a proof, or [reply](Verdict::Reply) that the server is full. Whether a reply is
+    /// [within the budget](crate::Limits#structfield.max_replies_per_poll) it does not say.
     pub has_room: bool,
 }
 
@@ -71,6 +72,9 @@ pub enum Verdict {
     /// leaves at once, before anything that the peer puts. If the system does not take it, it is lost as any datagram may
     /// be, counted, and the connection is there all the same: a client that misses the reply asks again, and it is the
     /// peer that hears it then.
+    ///
+    /// A reply that is too long or beyond the budget lets nobody in. So what is good for one connection, such as a ticket,
+    /// is struck off when that connection is taken and not by the filter, which has not yet let anybody in.
     AcceptAndReply,
     /// Drop it, and count it as [`filtered`](crate::stats::ReceiveDrops#structfield.filtered).
     Ignore,

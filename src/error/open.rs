@@ -19,8 +19,9 @@ pub enum BindError {
     Connected,
     /// The address cannot be read.
     InvalidAddress(InvalidAddress),
-    /// The system cannot do what the named [`SocketOptions`](crate::SocketOptions) field asks for, or does not permit
-    /// it.
+    /// The system, or the transport given, cannot do what the named [`SocketOptions`](crate::SocketOptions) field asks
+    /// for, or does not permit it. A transport of one's own names it by a
+    /// [`RefusedOption`](crate::socket::RefusedOption).
     OptionRefused {
         /// The field.
         option: &'static str,
@@ -52,7 +53,7 @@ impl fmt::Display for BindError {
             Self::ServersPeer => f.write_str("a server's peer uses the server's socket and cannot bind one of its own"),
             Self::Connected => f.write_str("a connected socket sends to its remote alone and cannot be a server's"),
             Self::InvalidAddress(error) => error.fmt(f),
-            Self::OptionRefused { option, error } => write!(f, "the system refused {option}: {error}"),
+            Self::OptionRefused { option, error } => write!(f, "{option} was refused: {error}"),
             Self::AddressInUse(error) => write!(f, "another socket has this port: {error}"),
             Self::PermissionDenied(error) => write!(f, "the system does not permit this port: {error}"),
             Self::AddressNotAvailable(error) => write!(f, "no interface of this machine has this address: {error}"),

@@ -120,7 +120,9 @@ impl Broadcast<'_> {
     fn send_batch(&self, route: Route<'_>, mailboxes: &[&Arc<Mailbox>]) -> io::Result<usize> {
         let mut batch = SendBatch::default();
         for mailbox in mailboxes {
-            batch.begin(mailbox.remote(), route.reply_address(mailbox), self.bytes);
+            if !batch.begin(mailbox.remote(), route.reply_address(mailbox), self.bytes) {
+                break; // the rest is not among those that are sent, and comes again
+            }
         }
         route.transport.io().send_batch(&batch)
     }

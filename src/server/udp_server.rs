@@ -21,7 +21,7 @@ const BATCH: usize = 64;
 
 /// Listens on one UDP port and sorts what comes by sender, into a [`PacketPeerUdp`](crate::PacketPeerUdp) each.
 ///
-/// Godot's `UDPServer`. Everything advances in [`poll`](Self::poll): call it once a frame, then take new connections,
+/// Godot's `UDPServer`. Everything advances in [`poll`](Self::poll): call it once per frame, then take new connections,
 /// then read from the peers. Nothing happens between polls, on no thread.
 ///
 /// A datagram from an unknown address makes a *pending connection*; the next
@@ -223,7 +223,7 @@ impl UdpServer {
 ///
 /// [`flush`](Self::flush) ends it.
 impl UdpServer {
-    /// Takes what has arrived from the socket and sorts it; ends what has gone idle. Call it once a frame, or more
+    /// Takes what has arrived from the socket and sorts it; ends what has gone idle. Call it once per frame, or more
     /// often.
     ///
     /// It takes at most what [`Limits`](crate::Limits) allow a poll. Noise of the network, such as answers that a

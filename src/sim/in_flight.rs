@@ -135,7 +135,7 @@ impl<T> InFlight<T> {
         self.items.add(flight.due, flight);
     }
 
-    /// Takes the next that has arrived by `now`, in the order of arrival.
+    /// Takes the next that has arrived by `now`, in the order of arrival; `None` where nothing more has. Ask until then.
     pub fn due(&mut self, now: Instant) -> Option<Arrival<T>> {
         let start = self.start?;
         let taken = self.items.take_due(nanos(now.saturating_duration_since(start)))?;
@@ -154,7 +154,7 @@ impl<T> InFlight<T> {
         self.items.len()
     }
 
-    /// Whether nothing is under way.
+    /// Whether nothing is under way, and all that has arrived was taken.
     pub fn is_empty(&self) -> bool {
         self.items.is_empty()
     }

@@ -67,7 +67,7 @@ pub struct Link {
 /// one to the other before each datagram, and loses datagrams in either with a probability of its own. It begins in the
 /// good one.
 ///
-/// The bad state lasts for 1 000 000 / `leave_ppm` datagrams on average, and the link is in it for `enter_ppm` /
+/// The bad state lasts for 1,000,000 / `leave_ppm` datagrams on average, and the link is in it for `enter_ppm` /
 /// (`enter_ppm` + `leave_ppm`) of all datagrams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]

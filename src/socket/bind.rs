@@ -166,17 +166,48 @@ impl BindOptions {
     }
 }
 
-/// What an error of `bind` carries where the system refused one option and not the whole.
+/// What an error of [`bind`](super::TransportFactory::bind) carries where it is one option that was refused, and not the
+/// address: [`BindError::OptionRefused`] then names it.
+///
+/// ```
+/// use std::io;
+/// use packetpeer::error::BindError;
+/// use packetpeer::socket::{BindOptions, Clock, RefusedOption, SystemSockets, Transport, TransportFactory};
+/// use packetpeer::{ServerConfig, SocketOptions, UdpServer};
+///
+/// /// The system's sockets, which leave the choice of the device to somebody else.
+/// #[derive(Debug)]
+/// struct AnyDevice;
+///
+/// impl TransportFactory for AnyDevice {
+///     fn bind(&self, options: &BindOptions) -> io::Result<Box<dyn Transport>> {
+///         if options.device.is_some() {
+///             return Err(RefusedOption { option: "device", error: io::ErrorKind::Unsupported.into() }.into());
+///         }
+///         SystemSockets.bind(options)
+///     }
+///     fn clock(&self) -> Clock {
+///         SystemSockets.clock()
+///     }
+/// }
+///
+/// let config = ServerConfig::new().socket(SocketOptions::new().device(Some("eth1".into())));
+/// let mut server = UdpServer::with_transport(config, AnyDevice)?;
+/// assert!(matches!(server.listen(0), Err(BindError::OptionRefused { option: "device", .. })));
+/// # Ok::<(), packetpeer::error::ConfigError>(())
+/// ```
 #[derive(Debug)]
-pub(crate) struct RefusedOption {
-    pub(crate) option: &'static str,
-    pub(crate) error: io::Error,
+pub struct RefusedOption {
+    /// The field of [`BindOptions`].
+    pub option: &'static str,
+    /// What the system said, or [`Unsupported`](io::ErrorKind::Unsupported) where there is no such thing.
+    pub error: io::Error,
 }
 
 impl RefusedOption {
     /// Names the option in the error, if it is one.
     pub(super) fn name(option: &'static str, result: io::Result<()>) -> io::Result<()> {
-        result.map_err(|error| io::Error::new(error.kind(), Self { option, error }))
+        result.map_err(|error| Self { option, error }.into())
     }
 }
 
@@ -186,12 +217,23 @@ impl fmt::Display for RefusedOption {
     }
 }
 
-impl Error for RefusedOption {}
+impl Error for RefusedOption {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.error)
+    }
+}
+
+impl From<RefusedOption> for io::Error {
+    /// Of the same [kind](io::Error::kind) as what the system said.
+    fn from(refused: RefusedOption) -> Self {
+        Self::new(refused.error.kind(), refused)
+    }
+}
 
 impl From<io::Error> for BindError {
     /// What an answer of the system to `bind` and the like means, by its [kind](io::Error::kind): `AddrInUse`,
     /// `PermissionDenied`, `AddrNotAvailable` and `Unsupported` become the variants of these names, everything else
-    /// [`Io`](BindError::Io). Where the system's own sockets name the option that was refused, it is
+    /// [`Io`](BindError::Io). Where it names an option, as a [`RefusedOption`], it is
     /// [`OptionRefused`](BindError::OptionRefused). The error itself is kept in each.
     ///
     /// So does `listen` with what a [`TransportFactory`](crate::socket::TransportFactory) of your own returns, and so can a
@@ -225,6 +267,15 @@ mod tests {
         assert_eq!("127.0.0.1".to_bind_addr().unwrap(), loopback(0));
         assert_eq!("[::1]:7".to_bind_addr().unwrap(), (Ipv6Addr::LOCALHOST, 7).to_bind_addr().unwrap());
         assert_eq!("::1".to_bind_addr().unwrap(), (Ipv6Addr::LOCALHOST, 0).to_bind_addr().unwrap());
+    }
+
+    #[test]
+    fn an_error_that_names_an_option_keeps_what_the_system_said() {
+        let refused = RefusedOption { option: "device", error: io::ErrorKind::PermissionDenied.into() };
+        let error = io::Error::from(refused);
+        assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
+        let BindError::OptionRefused { option, error } = BindError::from(error) else { panic!("it is about the port") };
+        assert_eq!((option, error.kind()), ("device", io::ErrorKind::PermissionDenied));
     }
 
     #[test]

@@ -62,6 +62,7 @@ impl<'a> SendBatch<'a> {
 
     /// Begins a message to `to`, of one datagram so far. It is to come from `from`, an address of this host; `None`
     /// leaves the choice to the system. Returns whether there was room.
+    #[must_use = "what there is no room for is not sent"]
     pub fn begin(&mut self, to: SocketAddr, from: Option<IpAddr>, datagram: &'a [u8]) -> bool {
         if self.is_full() {
             return false;
@@ -77,6 +78,7 @@ impl<'a> SendBatch<'a> {
     ///
     /// The caller sees to it that a message has no more datagrams than
     /// [`max_segments`](super::Transport::max_segments), and no more than 65,000 bytes.
+    #[must_use = "what there is no room for is not sent"]
     pub fn add(&mut self, datagram: &'a [u8]) -> bool {
         let start = self.messages.len().checked_sub(2).map_or(0, |before| self.messages[before].end);
         let Some(message) = self.messages.last_mut().filter(|_| self.payloads.len() < MAX_PAYLOADS) else {
@@ -93,6 +95,7 @@ impl<'a> SendBatch<'a> {
 
     /// Adds a whole message, such as one of another batch. Returns whether it was added: not where there is no room for
     /// all of it, or where its datagrams do not make one message.
+    #[must_use = "what there is no room for is not sent"]
     pub fn push(&mut self, to: SocketAddr, from: Option<IpAddr>, datagrams: &[&'a [u8]]) -> bool {
         let Some((first, others)) = datagrams.split_first() else { return false };
         let payloads = self.payloads.len();

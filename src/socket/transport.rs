@@ -30,9 +30,12 @@ pub(super) fn max_payload_of_udp(to: SocketAddr) -> usize {
 pub trait TransportFactory: fmt::Debug + Send + Sync {
     /// Opens a transport as `options` ask.
     ///
+    /// An option that means nothing to such a transport may be left alone, as the in-memory network does with all but the
+    /// address and the receive buffer. What the program would rely on in vain is refused.
+    ///
     /// # Errors
     ///
-    /// What the system answers; [`io::ErrorKind::AddrInUse`], [`PermissionDenied`](io::ErrorKind::PermissionDenied),
+    /// A [`RefusedOption`](super::RefusedOption) where it is one option that cannot be had. Else what the system answers; [`io::ErrorKind::AddrInUse`], [`PermissionDenied`](io::ErrorKind::PermissionDenied),
     /// [`AddrNotAvailable`](io::ErrorKind::AddrNotAvailable) and [`Unsupported`](io::ErrorKind::Unsupported) are told
     /// apart by [`BindError`](crate::error::BindError).
     fn bind(&self, options: &BindOptions) -> io::Result<Box<dyn Transport>>;

@@ -1,7 +1,9 @@
 use std::fmt;
+use std::ops::AddAssign;
 
 use super::connections::ConnectionCounts;
 use super::drops::{ReceiveDrops, SendDrops};
+use super::peer::PeerStats;
 use super::table;
 use crate::counters::counters;
 
@@ -61,6 +63,57 @@ counters! {
     }
 }
 
+/// A peer's numbers, added to those of its server: for a server of one's own that counts at its peers. Those of a
+/// [`UdpServer`](crate::UdpServer) include them already.
+///
+/// ```
+/// use packetpeer::stats::{PeerStats, ServerStats};
+///
+/// let mut peer = PeerStats::default();
+/// peer.put = 2;
+/// let mut server = ServerStats::default();
+/// server += peer;
+/// assert_eq!(server.put, 2);
+/// ```
+impl AddAssign<PeerStats> for ServerStats {
+    fn add_assign(&mut self, peer: PeerStats) {
+        // Each field by its name, so that none that a peer may get is left out.
+        let PeerStats {
+            received,
+            received_bytes,
+            delivered,
+            queued,
+            queued_bytes,
+            drops,
+            kernel_drops,
+            noise,
+            put,
+            sent,
+            sent_bytes,
+            send_queued,
+            send_drops,
+        } = peer;
+        *self += Self {
+            received,
+            received_bytes,
+            delivered,
+            queued,
+            queued_bytes,
+            consumed: 0,
+            drops,
+            kernel_drops,
+            noise,
+            put,
+            sent,
+            sent_bytes,
+            send_queued,
+            send_drops,
+            connections: ConnectionCounts::default(),
+            pool_misses: 0,
+        };
+    }
+}
+
 impl fmt::Display for ServerStats {
     /// A small table, one line per subject.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -78,7 +131,7 @@ impl fmt::Display for ServerStats {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stats::{DropReason, PeerStats};
+    use crate::stats::DropReason;
 
     #[test]
     fn a_difference_is_what_was_added_in_between() {
@@ -91,6 +144,36 @@ mod tests {
         assert_eq!(between.queued, 1);
         assert_eq!(between.drops.quota, 1);
         assert_eq!(between.drops.total(), 1);
+    }
+
+    #[test]
+    fn a_peers_numbers_can_be_added_to_those_of_its_server() {
+        let (drops, send_drops) =
+            (ReceiveDrops { quota: 6, ..Default::default() }, SendDrops { failed: 13, ..Default::default() });
+        let peer = PeerStats {
+            received: 1,
+            received_bytes: 2,
+            delivered: 3,
+            queued: 4,
+            queued_bytes: 5,
+            drops,
+            kernel_drops: Some(7),
+            noise: 8,
+            put: 9,
+            sent: 10,
+            sent_bytes: 11,
+            send_queued: 12,
+            send_drops,
+        };
+        let mut server = ServerStats { consumed: 100, ..ServerStats::default() };
+        server += peer;
+        server += peer;
+        for stat in peer.iter() {
+            let group = if stat.group == "peer" { "server" } else { stat.group };
+            let sum = server.iter().find(|sum| (sum.group, sum.name) == (group, stat.name)).unwrap();
+            assert_eq!(sum.value, 2 * stat.value, "{stat:?}");
+        }
+        assert_eq!(server.consumed, 100);
     }
 
     #[test]
