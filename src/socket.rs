@@ -145,7 +145,7 @@ pub use multicast::Interface;
 pub(crate) use noise::{blocked_by_missing_broadcast_flag, is_blocked, is_out_of_descriptors};
 pub(crate) use ready_set::ReadySet;
 pub(crate) use remote::{check_remote, meant};
-pub(crate) use send::{MaxPayload, drop_reason, reason, send, send_back, send_drop_reason};
+pub(crate) use send::{MaxPayload, drop_reason, reason, send, send_back, send_batch, send_drop_reason};
 pub(crate) use send_batch::MAX_MESSAGES;
 pub use send_batch::{Message, SendBatch};
 pub(crate) use shared_transport::{SharedTransport, TransportOwner};

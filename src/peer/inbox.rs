@@ -116,7 +116,7 @@ impl Sink for Intake<'_> {
     }
 
     fn take(&mut self, batch: &ReceiveBatch) {
-        self.left -= batch.len();
+        self.left = self.left.saturating_sub(batch.len());
         for datagram in batch.iter() {
             self.sort(&datagram);
         }

@@ -354,7 +354,7 @@ impl Standalone {
     fn kernel_drops(&self) -> Option<u64> {
         let before = self.inbox.stats.kernel_drops;
         let now = if let Socket::Open(open) = &self.socket { open.transport.kernel_drops() } else { None };
-        now.map_or(before, |now| Some(before.unwrap_or(0) + now))
+        now.map_or(before, |now| Some(before.unwrap_or(0).saturating_add(now)))
     }
 
     fn bind_options(&self, addr: BindAddr) -> BindOptions {

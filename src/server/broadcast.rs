@@ -7,7 +7,7 @@ use super::outgoing::Outgoing;
 use super::route::Route;
 use super::routes::Routes;
 use crate::demux::{Copied, Mailbox, Payload, Posted, SendMode};
-use crate::socket::{MAX_MESSAGES, SendBatch, reason};
+use crate::socket::{MAX_MESSAGES, SendBatch, reason, send_batch};
 use crate::stats::{FlushReport, SendDropReason};
 
 impl Routes<'_> {
@@ -122,7 +122,7 @@ impl Broadcast<'_> {
         for mailbox in mailboxes {
             batch.begin(mailbox.remote(), route.reply_address(mailbox), self.bytes);
         }
-        route.transport.io().send_batch(&batch)
+        send_batch(route.transport.io(), &batch)
     }
 
     fn count_sent(&mut self, mailboxes: &[&Arc<Mailbox>]) {
