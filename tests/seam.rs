@@ -877,3 +877,29 @@ fn a_transport_may_carry_nothing_but_empty_datagrams_or_any() {
         assert_eq!(stats.put, stats.sent + stats.send_queued + stats.send_drops.total(), "{stats:#?}");
     }
 }
+
+/// Time stood still for as long as the one clock was ahead of the other.
+#[test]
+fn a_server_that_listens_again_goes_on_by_the_time_of_its_polls() {
+    let network = Network::new();
+    let limits = Limits::new().idle_timeout(Some(millis(100)));
+    let mut server = UdpServer::with_transport(ServerConfig::new().limits(limits), network.host(SERVER.ip())).unwrap();
+    server.listen(SERVER).unwrap();
+    // The game's clock stands still in a debugger, and the transport's does not.
+    let start = server.now();
+    server.poll_at(start + millis(1)).unwrap();
+    network.advance(Duration::from_secs(3600));
+    server.poll_at(start + millis(2)).unwrap();
+    server.stop();
+    server.listen(SERVER).unwrap();
+    let (_client, peer) = {
+        let mut client = PacketPeerUdp::with_transport(network.host(IpAddr::from([10, 0, 1, 1])));
+        client.connect_to_host(SERVER).unwrap();
+        client.put_packet(b"hello").unwrap();
+        server.poll_at(start + millis(3)).unwrap();
+        (client, server.take_connection().unwrap())
+    };
+    assert_eq!(server.poll_at(start + millis(102)).unwrap().idle, 0);
+    assert_eq!(server.poll_at(start + millis(103)).unwrap().idle, 1);
+    assert!(peer.close_reason().is_some());
+}
