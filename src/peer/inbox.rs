@@ -30,7 +30,7 @@ thread_local! {
 /// What has been received and not yet taken, and the counters.
 pub(super) struct Inbox {
     pub(super) queue: PacketQueue<Packet>,
-    pub(super) limits: QueueLimits,
+    limits: QueueLimits,
     pub(super) max_per_poll: usize,
     pub(super) stats: PeerStats,
     pool: PacketPool,
@@ -83,6 +83,11 @@ impl Inbox {
         }
         report.more_waiting = left? == Left::PerhapsMore;
         Ok(report)
+    }
+
+    pub(super) fn set_limits(&mut self, limits: QueueLimits) {
+        self.pool.set_max_idle_bytes(limits.bytes);
+        self.limits = limits;
     }
 
     pub(super) fn take(&mut self) -> Option<Packet> {

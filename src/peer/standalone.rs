@@ -286,7 +286,7 @@ impl Standalone {
     pub(super) fn set_queue_limits(&mut self, limits: QueueLimits) -> Result<(), OptionError> {
         check(limits.packets > 0, "queue_limits", "of at least 1 packet, or nothing is ever received")?;
         check(limits.bytes > 0, "queue_limits", "of at least 1 byte, or nothing but empty packets is ever received")?;
-        self.inbox.limits = limits;
+        self.inbox.set_limits(limits);
         Ok(())
     }
 
