@@ -139,7 +139,8 @@ pub trait PacketPeer: fmt::Debug + Send + Sync {
     /// whose peer it is.
     fn remote_addr(&self) -> Option<SocketAddr>;
 
-    /// What this peer has seen so far. A layer gives the counters of the peer beneath, with its own drops added.
+    /// What this peer has seen so far. A layer gives the counters of the peer beneath; what it drops of that it adds to the
+    /// drops and takes off [`delivered`](PeerStats#structfield.delivered), as it was delivered to the layer alone.
     fn stats(&self) -> PeerStats;
 }
 

@@ -241,10 +241,15 @@ impl Transport for TrailedTransport {
         if room.slot_len() != batch.slot_len() + TRAILER.len() {
             *room = ReceiveBatch::new(64, batch.slot_len() + TRAILER.len());
         }
-        // What has no trailer leaves room, and says nothing of whether more waits.
+        // What has no trailer leaves room, and says nothing of whether more waits. Of a flood of it no end is waited for.
+        let mut left = batch.room();
         while !batch.is_full() {
-            room.clear(batch.room());
+            if left == 0 {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            room.clear(batch.room().min(left));
             let result = self.inner.receive(&mut room);
+            left -= room.len();
             for mut datagram in room.iter() {
                 if let Some(bytes) = datagram.bytes.strip_suffix(&TRAILER) {
                     datagram.bytes = bytes;
@@ -633,6 +638,8 @@ enum Fault {
     ReceivesMore,
     /// It puts a batch without slots in the place of the one that it was given.
     ReceivesNothing,
+    /// There is no end of what it receives.
+    ReceivesForEver,
     /// Its kernel has dropped more than can be added up.
     DropsAll,
 }
@@ -660,6 +667,11 @@ impl Transport for Careless<Box<dyn Transport>> {
         match self.1 {
             Fault::ReceivesMore => batch.clear(usize::MAX),
             Fault::ReceivesNothing => *batch = ReceiveBatch::new(0, 0),
+            Fault::ReceivesForEver => {
+                while !batch.is_full() {
+                    batch.push(([10, 0, 9, 9], 9).into(), b"nothing that is wanted");
+                }
+            }
             _ => {}
         }
         self.0.receive(batch)
@@ -777,6 +789,20 @@ fn a_transport_that_leaves_no_room_to_receive_is_not_asked_for_ever() {
     let mut server = UdpServer::with_transport(ServerConfig::new(), factory).unwrap();
     server.listen(SERVER).unwrap();
     assert_eq!(server.poll().unwrap().received, 0);
+}
+
+/// Nothing but the wrapper's own patience ended the poll.
+#[test]
+fn a_wrapper_that_drops_a_flood_comes_to_an_end_of_it() {
+    let network = Network::new();
+    let factory = Trailed(Careless(network.host(SERVER.ip()), Fault::ReceivesForEver));
+    let mut server = UdpServer::with_transport(ServerConfig::new(), factory.clone()).unwrap();
+    server.listen(SERVER).unwrap();
+    let mut peer = PacketPeerUdp::with_transport(factory);
+    peer.bind(0).unwrap();
+    for report in [server.poll().unwrap(), peer.poll().unwrap()] {
+        assert_eq!((report.received, report.noise, report.more_waiting), (0, 4096, true));
+    }
 }
 
 /// The sum of several sockets' was a panic.
