@@ -53,7 +53,8 @@ use crate::stats::{PeerStats, PollReport};
 /// - **Counts are bounds.** A layer that drops, joins or splits packets does not know what it will hand out before it has
 ///   done so: its [`available_packet_count`](Self::available_packet_count) is that of the peer beneath plus what it holds.
 /// - **Sizes.** A header or a trailer makes [`max_packet_size`](Self::max_packet_size) smaller by its length, and is added
-///   to the length that [`can_put`](Self::can_put) asks beneath. Both come off in place:
+///   to the length that [`can_put`](Self::can_put) asks beneath. Both saturate, since the peer beneath may carry less than
+///   that, and any length may be asked. Header and trailer come off in place:
 ///   [`strip_front`](Packet::strip_front), [`strip_back`](Packet::strip_back).
 ///
 /// What a layer receives and cannot make sense of, it drops and counts as

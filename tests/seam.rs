@@ -892,9 +892,12 @@ fn a_transport_may_carry_nothing_but_empty_datagrams_or_any() {
         let (mut client, mut peer) = client_and_peer(&network, &mut server, 1);
         assert_eq!((peer.max_packet_size(), peer.can_put(0), peer.can_put(1)), (carries, true, carries > 0));
         // Longer than the receiver has room for, and than the pool keeps memory for.
+        assert!(!peer.can_put(usize::MAX) || (mode, carries) == (SendMode::Now, usize::MAX));
         for len in [0, 1, 70_000] {
             assert_eq!(peer.put_packet(&vec![7; len]).is_ok(), len <= carries, "{len} of {carries}");
             assert_eq!(server.broadcast(&vec![7; len]).is_ok(), len <= carries, "{len} of {carries}");
+            // With something that waits: it was taken for what fits.
+            assert!(!peer.can_put(usize::MAX) || (mode, carries) == (SendMode::Now, usize::MAX));
             let _ = server.flush().unwrap();
         }
         client.poll().unwrap();
