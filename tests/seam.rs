@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use packetpeer::error::PutError;
 use packetpeer::identity::Switch;
-use packetpeer::sim::Network;
+use packetpeer::sim::{Host, Network};
 use packetpeer::socket::{
     BindAddr, BindOptions, Clock, Interface, Interrupt, MAX_PAYLOAD_V4, MAX_PAYLOAD_V6, ReceiveBatch, SendBatch,
     SystemSockets, Transport, TransportFactory, TransportOption, send_one_by_one,
@@ -931,4 +931,41 @@ fn a_server_that_listens_again_goes_on_by_the_time_of_its_polls() {
     assert_eq!(server.poll_at(start + millis(102)).unwrap().idle, 0);
     assert_eq!(server.poll_at(start + millis(103)).unwrap().idle, 1);
     assert!(peer.close_reason().is_some());
+}
+
+/// Between two polls the time was counted twice for which the clock had gone back.
+#[test]
+fn a_clock_that_goes_back_stands_still_between_polls_too() {
+    #[derive(Debug)]
+    struct Timed(Host, Arc<Mutex<Instant>>);
+    impl TransportFactory for Timed {
+        fn bind(&self, options: &BindOptions) -> io::Result<Box<dyn Transport>> {
+            self.0.bind(options)
+        }
+        fn clock(&self) -> Clock {
+            let time = Arc::clone(&self.1);
+            Clock::new(move || *time.lock().unwrap())
+        }
+    }
+    let start = Instant::now();
+    let time = Arc::new(Mutex::new(start));
+    let set_time = |passed| *time.lock().unwrap() = start + passed;
+    let network = Network::new();
+    let limits = Limits::new().idle_timeout(Some(millis(100)));
+    let factory = Timed(network.host(SERVER.ip()), Arc::clone(&time));
+    let mut server = UdpServer::with_transport(ServerConfig::new().limits(limits), factory).unwrap();
+    server.listen(SERVER).unwrap();
+    set_time(millis(1000));
+    server.poll().unwrap();
+    set_time(millis(0));
+    let mut client = PacketPeerUdp::with_transport(network.host(IpAddr::from([10, 0, 1, 1])));
+    client.connect_to_host(SERVER).unwrap();
+    client.put_packet(b"hello").unwrap();
+    server.poll().unwrap();
+    set_time(millis(900));
+    let _peer = server.take_connection().unwrap();
+    set_time(millis(1099));
+    assert_eq!(server.poll().unwrap().idle, 0);
+    set_time(millis(1100));
+    assert_eq!(server.poll().unwrap().idle, 1);
 }

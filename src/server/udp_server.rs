@@ -162,7 +162,7 @@ impl UdpServer {
         // time pass until the caller's has caught up.
         let now = self.time_of_polls();
         self.demux.tell_time(now);
-        self.told_time_at = self.now();
+        self.told_time_at = self.told_time_at.max(self.now());
         self.demux.shared().set_max_payload(transport.get().max_payload().to_all());
         let batch = ReceiveBatch::for_payloads(BATCH, self.config.max_packet_size);
         self.listening = Some(Listening { transport, batch });
@@ -323,7 +323,8 @@ impl UdpServer {
     ) -> Result<PollReport, PollError> {
         self.flush()?;
         let Listening { transport, batch } = self.listening.as_mut().ok_or(PollError::NotOpen)?;
-        self.told_time_at = by_transport;
+        // Of a clock that goes back, no time has passed until it is where it was.
+        self.told_time_at = self.told_time_at.max(by_transport);
         self.demux.begin(now, self.config.max_packet_size);
         self.dedicated.release_ended(&self.demux, &mut self.outgoing);
         let budget = self.demux.limits().max_known_per_poll;
