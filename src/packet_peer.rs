@@ -58,7 +58,8 @@ use crate::stats::{PeerStats, PollReport};
 /// - **What it holds is bounded.** A layer that has to read in `poll_at`, for acknowledgements or a handshake, takes no more
 ///   than it has room for, and leaves the rest to the queue of the peer beneath, which has a limit and counts what it drops.
 /// - **Sizes.** A header or a trailer makes [`max_packet_size`](Self::max_packet_size) smaller by its length, and is added
-///   to the length that [`can_put`](Self::can_put) asks beneath. Both come off in place:
+///   to the length that [`can_put`](Self::can_put) asks beneath. Both saturate, since the peer beneath may carry less than
+///   that, and any length may be asked. Header and trailer come off in place:
 ///   [`strip_front`](Packet::strip_front), [`strip_back`](Packet::strip_back).
 ///
 /// What a layer receives and cannot make sense of, it drops and counts as

@@ -118,7 +118,7 @@
 //! |---|---|
 //! | adds something to each datagram | lowers [`max_payload`](Transport::max_payload) and [`path_payload`](Transport::path_payload), and receives into a [`ReceiveBatch`] of its own whose [slots](ReceiveBatch::slot_len) are longer by that |
 //! | changes or judges each datagram that is sent | fills a [`SendBatch`] of its own, or leaves `send_batch` to [`send_one_by_one`], with 1 as `max_segments` |
-//! | drops some of what it receives | asks the inner one again, until the batch is full or nothing more waits: a batch with room says that the socket is empty |
+//! | drops some of what it receives | asks the inner one again, until the batch is full or nothing more waits: a batch with room says that the socket is empty. When it has dropped as many as there was room for, it answers [`Interrupted`](std::io::ErrorKind::Interrupted) and is asked again, at most 4,096 times in a poll: or a flood of what it drops would hold the poll for ever |
 //! | holds received datagrams back | answers false to [`waits_by_socket`](Transport::waits_by_socket), and wakes from `wait` when the time of one has come |
 //! | speaks to other addresses than it is told | says what [`reaches`](Transport::reaches), [`this_host`](Transport::this_host) and [`is_broadcast`](Transport::is_broadcast) are for those |
 
@@ -146,7 +146,7 @@ pub use multicast::Interface;
 pub(crate) use noise::{blocked_by_missing_broadcast_flag, is_blocked, is_out_of_descriptors};
 pub(crate) use ready_set::ReadySet;
 pub(crate) use remote::{check_remote, meant};
-pub(crate) use send::{MaxPayload, drop_reason, reason, send, send_back, send_drop_reason};
+pub(crate) use send::{MaxPayload, drop_reason, reason, send, send_back, send_batch, send_drop_reason};
 pub(crate) use send_batch::MAX_MESSAGES;
 pub use send_batch::{Message, SendBatch};
 pub(crate) use shared_transport::{SharedTransport, TransportOwner};

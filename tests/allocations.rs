@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use packetpeer::identity::{ConnectionId, ConnectionIds, Identity};
-use packetpeer::limits::AfterClose;
+use packetpeer::limits::{AfterClose, QueueLimits};
 use packetpeer::sim::Network;
 use packetpeer::socket::{
     BindAddr, BindOptions, Clock, Interrupt, ReceiveBatch, SendBatch, Transport, TransportFactory, send_one_by_one,
@@ -811,4 +811,24 @@ fn reading_every_counter_by_its_name_allocates_nothing() {
     });
     assert_eq!(calls, 0);
     assert!(sum > 0);
+}
+
+/// Memory for as much as the default limits let wait was kept, however much was let wait.
+#[test]
+fn a_stand_alone_peer_whose_queue_is_longer_keeps_memory_for_it() {
+    let network = Network::new();
+    let mut peer = PacketPeerUdp::with_transport(network.host([10, 0, 0, 1]));
+    peer.set_receive_buffer(Some(4 << 20)).unwrap();
+    peer.set_queue_limits(QueueLimits::new().packets(1_000).bytes(2 << 20)).unwrap();
+    peer.bind(7777).unwrap();
+    let mut sender = PacketPeerUdp::with_transport(network.host([10, 0, 0, 2]));
+    sender.connect_to_host("10.0.0.1:7777").unwrap();
+    let mut frame = || {
+        (0..800).for_each(|_| sender.put_packet(&[7; 1000]).unwrap());
+        assert_eq!(peer.poll().unwrap().queued, 800);
+        while peer.get_packet().unwrap().is_some() {}
+    };
+    // All that wait at a time take it from the pool.
+    frame();
+    assert_eq!(allocations(&mut frame), 0);
 }

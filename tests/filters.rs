@@ -12,7 +12,8 @@ use packetpeer::{FirstDatagram, Limits, PacketPeerUdp, ServerConfig, UdpServer, 
 
 mod util;
 
-use util::{World, assert_counts, millis, poll_texts, texts};
+use util::wrapped::Wrapped;
+use util::{SERVER, World, assert_counts, millis, poll_texts, texts};
 
 #[track_caller]
 fn assert_all_are_counted(server: &UdpServer) -> ServerStats {
@@ -307,4 +308,33 @@ fn a_first_datagram_can_be_made_to_test_a_filter_by() {
     assert_eq!((datagram.id, datagram.has_room), (None, true));
     (datagram.id, datagram.has_room) = (Some(ConnectionId(7)), false);
     assert_eq!((datagram.id, datagram.has_room), (Some(ConnectionId(7)), false));
+}
+
+/// What came behind it was in no counter.
+#[test]
+fn what_is_lost_where_a_transport_panics_with_a_reply_is_counted() {
+    for verdict in [Verdict::Reply, Verdict::AcceptAndReply] {
+        let network = packetpeer::sim::Network::new();
+        let wrapped = Wrapped::new(network.host(SERVER.ip()));
+        let hooks = wrapped.hooks.clone();
+        let mut server = UdpServer::with_transport(ServerConfig::new(), wrapped).unwrap();
+        server.listen(SERVER).unwrap();
+        let _clients: Vec<_> = (1..=3)
+            .map(|number| {
+                let mut client =
+                    PacketPeerUdp::with_transport(network.host(std::net::IpAddr::from([10, 0, 1, number])));
+                client.connect_to_host(SERVER).unwrap();
+                client.put_packet(b"hello").unwrap();
+                client
+            })
+            .collect();
+        hooks.before_send(|_| panic!("a transport with a fault"));
+        let poll = AssertUnwindSafe(|| server.poll_with(|_, _| verdict));
+        assert!(catch_unwind(poll).is_err());
+        for _ in 0..2 {
+            let stats = assert_all_are_counted(&server);
+            assert_eq!((stats.received, stats.consumed, stats.drops.panicked), (3, 1, 2));
+            server.poll().unwrap();
+        }
+    }
 }

@@ -251,3 +251,35 @@ fn no_more_is_under_way_than_on_a_link_of_the_network() {
     while way.due(now + millis(100)).is_some() {}
     assert_ne!(way.send(0, 768, &link, now + millis(100)), Fate::QueueFull);
 }
+
+/// The sum of what is under way ran over, which was a panic, or room for anything.
+#[test]
+fn an_item_of_any_size_finds_no_room_or_is_alone() {
+    let start = Instant::now();
+    for link in [Link::PERFECT, Link::new().latency(millis(10))] {
+        let mut way = InFlight::new(1);
+        let is_perfect = link == Link::PERFECT;
+        let fate = way.send("huge", usize::MAX, &link, start);
+        assert_eq!(fate.arrives_at(), is_perfect.then_some(start));
+        assert_eq!(way.send("small", 1, &link, start).arrives_at().is_some(), !is_perfect);
+        assert_eq!(way.send("huge", usize::MAX, &link, start), Fate::QueueFull);
+        assert_eq!(
+            way.due(start + millis(10)).map(|arrival| arrival.item),
+            Some(if is_perfect { "huge" } else { "small" })
+        );
+        assert!(way.send("small", 1, &link, start).arrives_at().is_some());
+    }
+}
+
+#[test]
+fn time_that_goes_back_stands_still_on_a_link() {
+    let start = Instant::now() + Duration::from_secs(9);
+    let link = Link::new().latency(millis(10)).rate(Some(1_000));
+    let mut way = InFlight::new(1);
+    let first = way.send(1, 100, &link, start).arrives_at().unwrap();
+    let second = way.send(2, 100, &link, start - Duration::from_secs(5)).arrives_at().unwrap();
+    assert_eq!(second - first, millis(100));
+    assert!(way.due(start - Duration::from_secs(5)).is_none());
+    let arrived: Vec<_> = std::iter::from_fn(|| way.due(second)).map(|arrival| arrival.item).collect();
+    assert_eq!(arrived, [1, 2]);
+}

@@ -509,3 +509,94 @@ fn a_server_shows_all_its_numbers_each_under_a_name_of_its_own() {
     let names: std::collections::HashSet<_> = shown.iter().map(|stat| (stat.group, stat.name)).collect();
     assert_eq!(names.len(), shown.len());
 }
+
+/// A server that says of its peers what is not so, and gives them ids that are not its own.
+#[derive(Debug)]
+struct Liar {
+    ids: Vec<PeerId>,
+    to_take: Vec<PacketPeerUdp>,
+    ended: Vec<(PeerId, CloseReason)>,
+    peer_count: usize,
+}
+
+impl PacketServer for Liar {
+    type Peer = PacketPeerUdp;
+
+    fn poll_at(&mut self, _now: Instant) -> Result<PollReport, PollError> {
+        Ok(PollReport::default())
+    }
+
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+
+    fn flush(&mut self) -> Result<FlushReport, PollError> {
+        Ok(FlushReport::default())
+    }
+
+    fn take_connection(&mut self) -> Option<Self::Peer> {
+        self.to_take.pop()
+    }
+
+    fn ready(&mut self, ids: &mut Vec<PeerId>) {
+        ids.extend(&self.ids);
+    }
+
+    fn take_ended(&mut self, ended: &mut Vec<(PeerId, CloseReason)>) {
+        ended.extend(&self.ended);
+    }
+
+    fn peer_count(&self) -> usize {
+        self.peer_count
+    }
+
+    fn pending_count(&self) -> usize {
+        self.to_take.len()
+    }
+
+    fn close(&mut self, id: PeerId) -> Result<(), UnknownPeer> {
+        Err(UnknownPeer(id))
+    }
+
+    fn drain(&mut self) {}
+
+    fn is_draining(&self) -> bool {
+        false
+    }
+
+    fn stop(&mut self) {}
+
+    fn is_listening(&self) -> bool {
+        true
+    }
+
+    fn local_addr(&self) -> Option<SocketAddr> {
+        None
+    }
+
+    fn visit_stats(&self, _visit: &mut dyn FnMut(Stat)) {}
+}
+
+#[test]
+fn what_a_server_says_wrongly_is_nobodys_harm() {
+    let (mut one, mut other, stranger) = (World::new(), World::new(), PeerId::stand_alone());
+    let here = [one.pair(1).1, other.pair(1).1, PacketPeerUdp::new()];
+    let ids = here.each_ref().map(PacketPeerUdp::id);
+    let listed = vec![stranger, ids[0], ids[0], ids[2], stranger, ids[1]];
+    let mut server = Liar { ids: listed, to_take: Vec::from(here), ended: Vec::new(), peer_count: usize::MAX };
+    let mut peers: Peers<Liar> = Peers::new();
+    for peer_count in [usize::MAX, 0] {
+        server.peer_count = peer_count;
+        peers.update(&mut server, |_, _| Some(()), |_, _, (), reason| panic!("nobody ends, and not by {reason}"));
+        let ready: Vec<_> = std::iter::from_fn(|| peers.next_ready().map(|(id, ..)| id)).collect();
+        assert_eq!(ready, [ids[0], ids[0], ids[2], ids[1]]);
+        assert!(peers.next_ready().is_none());
+    }
+    server.ended = vec![(stranger, CloseReason::Idle), (ids[1], CloseReason::Reset), (ids[1], CloseReason::Idle)];
+    let mut left = Vec::new();
+    for _ in 0..2 {
+        peers.update(&mut server, |_, _| None, |_, peer, (), reason| left.push((peer.id(), reason)));
+    }
+    assert_eq!(left, [(ids[1], CloseReason::Reset)]);
+    assert_eq!(peers.len(), 2);
+}

@@ -8,12 +8,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use packetpeer::error::PutError;
-use packetpeer::sim::Network;
+use packetpeer::identity::Switch;
+use packetpeer::sim::{Host, Network};
 use packetpeer::socket::{
     BindAddr, BindOptions, Clock, Interface, Interrupt, MAX_PAYLOAD_V4, MAX_PAYLOAD_V6, ReceiveBatch, SendBatch,
     SystemSockets, Transport, TransportFactory, TransportOption, send_one_by_one,
 };
-use packetpeer::{PacketPeerUdp, SendMode, ServerConfig, UdpServer, WaitOutcome};
+use packetpeer::{Limits, PacketPeerUdp, SendMode, ServerConfig, UdpServer, WaitOutcome};
 
 mod util;
 
@@ -240,10 +241,15 @@ impl Transport for TrailedTransport {
         if room.slot_len() != batch.slot_len() + TRAILER.len() {
             *room = ReceiveBatch::new(64, batch.slot_len() + TRAILER.len());
         }
-        // What has no trailer leaves room, and says nothing of whether more waits.
+        // What has no trailer leaves room, and says nothing of whether more waits. Of a flood of it no end is waited for.
+        let mut left = batch.room();
         while !batch.is_full() {
-            room.clear(batch.room());
+            if left == 0 {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            room.clear(batch.room().min(left));
             let result = self.inner.receive(&mut room);
+            left -= room.len();
             for mut datagram in room.iter() {
                 if let Some(bytes) = datagram.bytes.strip_suffix(&TRAILER) {
                     datagram.bytes = bytes;
@@ -622,4 +628,345 @@ fn a_server_lives_by_the_clock_of_its_factory_and_by_no_other() {
     *time.lock().unwrap() += millis(1);
     assert_eq!(server.poll().unwrap().idle, 1);
     assert_eq!(peer.now(), *time.lock().unwrap());
+}
+
+/// What a transport may get wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    /// It says that it has sent more than it was given.
+    SendsMore,
+    /// It makes itself room for more than it is asked for.
+    ReceivesMore,
+    /// It puts a batch without slots in the place of the one that it was given.
+    ReceivesNothing,
+    /// There is no end of what it receives.
+    ReceivesForEver,
+    /// Its kernel has dropped more than can be added up.
+    DropsAll,
+}
+
+/// A wrapper with a fault.
+#[derive(Debug, Clone)]
+struct Careless<T>(T, Fault);
+
+impl<T: TransportFactory> TransportFactory for Careless<T> {
+    fn bind(&self, options: &BindOptions) -> io::Result<Box<dyn Transport>> {
+        Ok(Box::new(Careless(self.0.bind(options)?, self.1)))
+    }
+
+    fn clock(&self) -> Clock {
+        self.0.clock()
+    }
+}
+
+impl Transport for Careless<Box<dyn Transport>> {
+    fn inner(&self) -> Option<&dyn Transport> {
+        Some(&*self.0)
+    }
+
+    fn receive(&self, batch: &mut ReceiveBatch) -> io::Result<()> {
+        match self.1 {
+            Fault::ReceivesMore => batch.clear(usize::MAX),
+            Fault::ReceivesNothing => *batch = ReceiveBatch::new(0, 0),
+            Fault::ReceivesForEver => {
+                while !batch.is_full() {
+                    batch.push(([10, 0, 9, 9], 9).into(), b"nothing that is wanted");
+                }
+            }
+            _ => {}
+        }
+        self.0.receive(batch)
+    }
+
+    fn send(&self, bytes: &[u8], to: SocketAddr, from: Option<IpAddr>) -> io::Result<()> {
+        self.0.send(bytes, to, from)
+    }
+
+    fn send_batch(&self, batch: &SendBatch<'_>) -> io::Result<usize> {
+        let sent = self.0.send_batch(batch)?;
+        Ok(if self.1 == Fault::SendsMore { usize::MAX } else { sent })
+    }
+
+    fn max_segments(&self) -> usize {
+        self.0.max_segments()
+    }
+
+    fn connect(&mut self, remote: SocketAddr) -> io::Result<SocketAddr> {
+        self.0.connect(remote)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+
+    fn wait(&self, timeout: Option<Duration>, interrupt: Option<&Interrupt>) -> io::Result<bool> {
+        self.0.wait(timeout, interrupt)
+    }
+
+    fn kernel_drops(&self) -> Option<u64> {
+        if self.1 == Fault::DropsAll { Some(u64::MAX) } else { self.0.kernel_drops() }
+    }
+}
+
+/// It panicked, at the number of the first that was left.
+#[test]
+fn a_transport_that_says_it_has_sent_more_than_it_was_given_has_sent_that() {
+    for mode in [SendMode::Now, SendMode::OnFlush] {
+        let network = Network::new();
+        let factory = Careless(network.host(SERVER.ip()), Fault::SendsMore);
+        let mut server = UdpServer::with_transport(ServerConfig::new().send_mode(mode), factory).unwrap();
+        server.listen(SERVER).unwrap();
+        let mut pairs: Vec<_> = (1..=3).map(|number| client_and_peer(&network, &mut server, number)).collect();
+        for (_, peer) in &mut pairs {
+            peer.put_packet(b"put").unwrap();
+        }
+        let at_once = server.broadcast(b"broadcast").unwrap();
+        let flushed = server.flush().unwrap();
+        assert_eq!(at_once.sent + flushed.sent, if mode == SendMode::Now { 3 } else { 6 });
+        let stats = server.stats();
+        assert_eq!((stats.put, stats.sent, stats.send_queued, stats.send_drops.total()), (6, 6, 0, 0));
+        for (client, _) in &mut pairs {
+            assert_eq!(util::poll_texts(client), ["put", "broadcast"]);
+        }
+    }
+}
+
+fn client_and_peer(network: &Network, server: &mut UdpServer, number: u8) -> (PacketPeerUdp, PacketPeerUdp) {
+    let mut client = PacketPeerUdp::with_transport(network.host(IpAddr::from([10, 0, 1, number])));
+    client.connect_to_host(SERVER).unwrap();
+    client.put_packet(b"hello").unwrap();
+    server.poll().unwrap();
+    let mut peer = server.take_connection().unwrap();
+    assert_eq!(util::texts(&mut peer), ["hello"]);
+    (client, peer)
+}
+
+/// The budget of a poll ran below zero, which was a panic, or no budget.
+#[test]
+fn a_transport_that_receives_more_than_it_is_asked_for_uses_up_the_budget() {
+    let network = Network::new();
+    let limits = Limits::new().max_known_per_poll(1).max_unknown_per_poll(1);
+    let careless = |ip| Careless(network.host(ip), Fault::ReceivesMore);
+    let mut server = UdpServer::with_transport(ServerConfig::new().limits(limits), careless(SERVER.ip())).unwrap();
+    server.listen(SERVER).unwrap();
+    let (mut client, mut peer) = client_and_peer(&network, &mut server, 1);
+    let mut other = PacketPeerUdp::with_transport(careless(IpAddr::from([10, 0, 1, 2])));
+    other.connect_to_host(SERVER).unwrap();
+    other.set_max_per_poll(1).unwrap();
+    other.put_packet(b"hello").unwrap();
+    for text in [&b"one"[..], b"two", b"three"] {
+        client.put_packet(text).unwrap();
+    }
+    let report = server.poll().unwrap();
+    assert_eq!((report.received, report.new_connections, report.more_waiting), (4, 1, false));
+    assert_eq!(util::texts(&mut peer), ["one", "two", "three"]);
+
+    let mut peer = server.take_connection().unwrap();
+    for text in [&b"one"[..], b"two", b"three"] {
+        peer.put_packet(text).unwrap();
+    }
+    let report = other.poll().unwrap();
+    assert_eq!((report.received, report.more_waiting), (3, false));
+    let own = server.dedicate_socket(&mut peer, Switch::AtOnce).unwrap();
+    other.close();
+    let mut other = PacketPeerUdp::with_transport(network.host(IpAddr::from([10, 0, 1, 2])));
+    other.bind(peer.remote_addr().unwrap()).unwrap();
+    other.connect_to_host(own).unwrap();
+    for text in [&b"one"[..], b"two"] {
+        other.put_packet(text).unwrap();
+    }
+    util::texts(&mut peer);
+    for _ in 0..2 {
+        server.poll().unwrap();
+    }
+    assert_eq!(util::texts(&mut peer), ["hello", "one", "two"][1..]);
+}
+
+/// The poll never came to its end.
+#[test]
+fn a_transport_that_leaves_no_room_to_receive_is_not_asked_for_ever() {
+    let network = Network::new();
+    let factory = Careless(network.host(SERVER.ip()), Fault::ReceivesNothing);
+    let mut server = UdpServer::with_transport(ServerConfig::new(), factory).unwrap();
+    server.listen(SERVER).unwrap();
+    assert_eq!(server.poll().unwrap().received, 0);
+}
+
+/// Nothing but the wrapper's own patience ended the poll.
+#[test]
+fn a_wrapper_that_drops_a_flood_comes_to_an_end_of_it() {
+    let network = Network::new();
+    let factory = Trailed(Careless(network.host(SERVER.ip()), Fault::ReceivesForEver));
+    let mut server = UdpServer::with_transport(ServerConfig::new(), factory.clone()).unwrap();
+    server.listen(SERVER).unwrap();
+    let mut peer = PacketPeerUdp::with_transport(factory);
+    peer.bind(0).unwrap();
+    for report in [server.poll().unwrap(), peer.poll().unwrap()] {
+        assert_eq!((report.received, report.noise, report.more_waiting), (0, 4096, true));
+    }
+}
+
+/// The sum of several sockets' was a panic.
+#[test]
+fn what_kernels_have_dropped_is_added_up_without_an_overflow() {
+    let network = Network::new();
+    let factory = |ip| Careless(network.host(ip), Fault::DropsAll);
+    let mut server = UdpServer::with_transport(ServerConfig::new(), factory(SERVER.ip())).unwrap();
+    let mut peer = PacketPeerUdp::with_transport(factory(IpAddr::from([10, 0, 1, 1])));
+    for _ in 0..2 {
+        server.listen(SERVER).unwrap();
+        let (_client, mut peer) = client_and_peer(&network, &mut server, 2);
+        server.dedicate_socket(&mut peer, Switch::AtOnce).unwrap();
+        assert_eq!(server.stats().kernel_drops, Some(u64::MAX));
+        server.stop();
+    }
+    for _ in 0..2 {
+        peer.bind(0).unwrap();
+        assert_eq!(peer.stats().kernel_drops, Some(u64::MAX));
+        peer.close();
+    }
+    assert_eq!((server.stats().kernel_drops, peer.stats().kernel_drops), (Some(u64::MAX), Some(u64::MAX)));
+}
+
+/// A wrapper that says what it carries.
+#[derive(Debug)]
+struct Carries<T>(T, usize);
+
+impl<T: TransportFactory> TransportFactory for Carries<T> {
+    fn bind(&self, options: &BindOptions) -> io::Result<Box<dyn Transport>> {
+        Ok(Box::new(Carries(self.0.bind(options)?, self.1)))
+    }
+
+    fn clock(&self) -> Clock {
+        self.0.clock()
+    }
+}
+
+impl Transport for Carries<Box<dyn Transport>> {
+    fn inner(&self) -> Option<&dyn Transport> {
+        Some(&*self.0)
+    }
+
+    fn receive(&self, batch: &mut ReceiveBatch) -> io::Result<()> {
+        self.0.receive(batch)
+    }
+
+    fn send(&self, bytes: &[u8], to: SocketAddr, from: Option<IpAddr>) -> io::Result<()> {
+        self.0.send(bytes, to, from)
+    }
+
+    fn send_batch(&self, batch: &SendBatch<'_>) -> io::Result<usize> {
+        self.0.send_batch(batch)
+    }
+
+    fn max_segments(&self) -> usize {
+        // As with the payload, both ends of what can be said.
+        if self.1 == 0 { 0 } else { usize::MAX }
+    }
+
+    fn connect(&mut self, remote: SocketAddr) -> io::Result<SocketAddr> {
+        self.0.connect(remote)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+
+    fn wait(&self, timeout: Option<Duration>, interrupt: Option<&Interrupt>) -> io::Result<bool> {
+        self.0.wait(timeout, interrupt)
+    }
+
+    fn max_payload(&self, _to: SocketAddr) -> usize {
+        self.1
+    }
+}
+
+#[test]
+fn a_transport_may_carry_nothing_but_empty_datagrams_or_any() {
+    for (mode, carries) in
+        [SendMode::Now, SendMode::OnFlush].into_iter().flat_map(|mode| [(mode, 0), (mode, usize::MAX)])
+    {
+        let network = Network::new();
+        let factory = Carries(network.host(SERVER.ip()), carries);
+        let mut server = UdpServer::with_transport(ServerConfig::new().send_mode(mode), factory).unwrap();
+        server.listen(SERVER).unwrap();
+        let (mut client, mut peer) = client_and_peer(&network, &mut server, 1);
+        assert_eq!((peer.max_packet_size(), peer.can_put(0), peer.can_put(1)), (carries, true, carries > 0));
+        // Longer than the receiver has room for, and than the pool keeps memory for.
+        assert!(!peer.can_put(usize::MAX) || (mode, carries) == (SendMode::Now, usize::MAX));
+        for len in [0, 1, 70_000] {
+            assert_eq!(peer.put_packet(&vec![7; len]).is_ok(), len <= carries, "{len} of {carries}");
+            assert_eq!(server.broadcast(&vec![7; len]).is_ok(), len <= carries, "{len} of {carries}");
+            // With something that waits: it was taken for what fits.
+            assert!(!peer.can_put(usize::MAX) || (mode, carries) == (SendMode::Now, usize::MAX));
+            let _ = server.flush().unwrap();
+        }
+        client.poll().unwrap();
+        assert_eq!(client.stats().received, if carries == 0 { 2 } else { 6 });
+        let stats = server.stats();
+        assert_eq!(stats.put, stats.sent + stats.send_queued + stats.send_drops.total(), "{stats:#?}");
+    }
+}
+
+/// Time stood still for as long as the one clock was ahead of the other.
+#[test]
+fn a_server_that_listens_again_goes_on_by_the_time_of_its_polls() {
+    let network = Network::new();
+    let limits = Limits::new().idle_timeout(Some(millis(100)));
+    let mut server = UdpServer::with_transport(ServerConfig::new().limits(limits), network.host(SERVER.ip())).unwrap();
+    server.listen(SERVER).unwrap();
+    // The game's clock stands still in a debugger, and the transport's does not.
+    let start = server.now();
+    server.poll_at(start + millis(1)).unwrap();
+    network.advance(Duration::from_secs(3600));
+    server.poll_at(start + millis(2)).unwrap();
+    server.stop();
+    server.listen(SERVER).unwrap();
+    let (_client, peer) = {
+        let mut client = PacketPeerUdp::with_transport(network.host(IpAddr::from([10, 0, 1, 1])));
+        client.connect_to_host(SERVER).unwrap();
+        client.put_packet(b"hello").unwrap();
+        server.poll_at(start + millis(3)).unwrap();
+        (client, server.take_connection().unwrap())
+    };
+    assert_eq!(server.poll_at(start + millis(102)).unwrap().idle, 0);
+    assert_eq!(server.poll_at(start + millis(103)).unwrap().idle, 1);
+    assert!(peer.close_reason().is_some());
+}
+
+/// Between two polls the time was counted twice for which the clock had gone back.
+#[test]
+fn a_clock_that_goes_back_stands_still_between_polls_too() {
+    #[derive(Debug)]
+    struct Timed(Host, Arc<Mutex<Instant>>);
+    impl TransportFactory for Timed {
+        fn bind(&self, options: &BindOptions) -> io::Result<Box<dyn Transport>> {
+            self.0.bind(options)
+        }
+        fn clock(&self) -> Clock {
+            let time = Arc::clone(&self.1);
+            Clock::new(move || *time.lock().unwrap())
+        }
+    }
+    let start = Instant::now();
+    let time = Arc::new(Mutex::new(start));
+    let set_time = |passed| *time.lock().unwrap() = start + passed;
+    let network = Network::new();
+    let limits = Limits::new().idle_timeout(Some(millis(100)));
+    let factory = Timed(network.host(SERVER.ip()), Arc::clone(&time));
+    let mut server = UdpServer::with_transport(ServerConfig::new().limits(limits), factory).unwrap();
+    server.listen(SERVER).unwrap();
+    set_time(millis(1000));
+    server.poll().unwrap();
+    set_time(millis(0));
+    let mut client = PacketPeerUdp::with_transport(network.host(IpAddr::from([10, 0, 1, 1])));
+    client.connect_to_host(SERVER).unwrap();
+    client.put_packet(b"hello").unwrap();
+    server.poll().unwrap();
+    set_time(millis(900));
+    let _peer = server.take_connection().unwrap();
+    set_time(millis(1099));
+    assert_eq!(server.poll().unwrap().idle, 0);
+    set_time(millis(1100));
+    assert_eq!(server.poll().unwrap().idle, 1);
 }

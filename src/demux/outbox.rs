@@ -65,6 +65,10 @@ impl Mailbox {
     }
 
     fn has_room_for(&self, size: usize, mode: SendMode) -> bool {
+        // No slice is longer, and no sum of sizes runs over.
+        if isize::try_from(size).is_err() {
+            return false;
+        }
         let mut contents = self.contents();
         let has_to_wait = match mode {
             SendMode::Now => false,

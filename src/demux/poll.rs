@@ -31,8 +31,9 @@ impl Budgets {
 
     fn charge(&mut self, whose: Whose) {
         match whose {
-            Whose::Known => self.known -= 1,
-            Whose::Unknown => self.unknown -= 1,
+            // A transport of somebody's own may push more than it was asked for.
+            Whose::Known => self.known = self.known.saturating_sub(1),
+            Whose::Unknown => self.unknown = self.unknown.saturating_sub(1),
         }
     }
 }
@@ -127,9 +128,12 @@ impl Demux {
     ) -> Whose {
         let (whose, has_reply) = self.meet(place, arrived, cut, outside.filter.as_deref_mut());
         if has_reply {
+            // A transport of the program's may panic too; what it was to answer has been counted.
+            self.looked_up.stake_from(place + 1);
             let (from, bytes) = (*arrived.local(), self.replies.bytes());
             let outcome = (outside.send)(&Reply { from, to: canonical(*arrived.sender()), bytes });
             self.count_send(outcome.map(|()| bytes.len()));
+            self.looked_up.unstake();
         }
         whose
     }

@@ -30,7 +30,7 @@ thread_local! {
 /// What has been received and not yet taken, and the counters.
 pub(super) struct Inbox {
     pub(super) queue: PacketQueue<Packet>,
-    pub(super) limits: QueueLimits,
+    limits: QueueLimits,
     pub(super) max_per_poll: usize,
     pub(super) stats: PeerStats,
     pool: PacketPool,
@@ -85,6 +85,11 @@ impl Inbox {
         Ok(report)
     }
 
+    pub(super) fn set_limits(&mut self, limits: QueueLimits) {
+        self.pool.set_max_idle_bytes(limits.bytes);
+        self.limits = limits;
+    }
+
     pub(super) fn take(&mut self) -> Option<Packet> {
         let packet = self.queue.pop()?;
         self.stats.delivered += 1;
@@ -116,7 +121,7 @@ impl Sink for Intake<'_> {
     }
 
     fn take(&mut self, batch: &ReceiveBatch) {
-        self.left -= batch.len();
+        self.left = self.left.saturating_sub(batch.len());
         for datagram in batch.iter() {
             self.sort(&datagram);
         }

@@ -286,7 +286,7 @@ impl Standalone {
     pub(super) fn set_queue_limits(&mut self, limits: QueueLimits) -> Result<(), OptionError> {
         check(limits.packets > 0, "queue_limits", "of at least 1 packet, or nothing is ever received")?;
         check(limits.bytes > 0, "queue_limits", "of at least 1 byte, or nothing but empty packets is ever received")?;
-        self.inbox.limits = limits;
+        self.inbox.set_limits(limits);
         Ok(())
     }
 
@@ -354,7 +354,7 @@ impl Standalone {
     fn kernel_drops(&self) -> Option<u64> {
         let before = self.inbox.stats.kernel_drops;
         let now = if let Socket::Open(open) = &self.socket { open.transport.kernel_drops() } else { None };
-        now.map_or(before, |now| Some(before.unwrap_or(0) + now))
+        now.map_or(before, |now| Some(before.unwrap_or(0).saturating_add(now)))
     }
 
     fn bind_options(&self, addr: BindAddr) -> BindOptions {

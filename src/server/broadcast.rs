@@ -7,7 +7,7 @@ use super::outgoing::Outgoing;
 use super::route::Route;
 use super::routes::Routes;
 use crate::demux::{Copied, Mailbox, Payload, Posted, SendMode};
-use crate::socket::{MAX_MESSAGES, SendBatch, reason};
+use crate::socket::{MAX_MESSAGES, SendBatch, reason, send_batch};
 use crate::stats::{FlushReport, SendDropReason};
 
 impl Routes<'_> {
@@ -124,7 +124,7 @@ impl Broadcast<'_> {
                 break; // the rest is not among those that are sent, and comes again
             }
         }
-        route.transport.io().send_batch(&batch)
+        send_batch(route.transport.io(), &batch)
     }
 
     fn count_sent(&mut self, mailboxes: &[&Arc<Mailbox>]) {

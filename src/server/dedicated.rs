@@ -122,7 +122,7 @@ impl DedicatedSockets {
         self.by_peer.remove(&dedicated.mailbox.id());
         self.lingering -= usize::from(dedicated.lingers);
         if let Some(drops) = dedicated.transport.get().io().kernel_drops() {
-            *self.kernel_drops.get_or_insert_default() += drops;
+            self.kernel_drops = Some(self.kernel_drops.unwrap_or(0).saturating_add(drops));
             let _ = dedicated.kernel_drops.set(drops);
         }
         dedicated.transport.close();
@@ -131,7 +131,7 @@ impl DedicatedSockets {
     /// What the kernel has dropped at all these sockets so far, also those closed since, where it tells.
     pub(super) fn kernel_drops(&self) -> Option<u64> {
         let open = self.sockets.iter().flatten().filter_map(|own| own.transport.get().io().kernel_drops());
-        open.fold(self.kernel_drops, |sum, drops| Some(sum.unwrap_or(0) + drops))
+        open.fold(self.kernel_drops, |sum, drops| Some(sum.unwrap_or(0).saturating_add(drops)))
     }
 
     /// How much of a poll's budget is for these sockets: half, so that neither they nor the shared one starve the other.
@@ -221,7 +221,7 @@ impl Sink for OwnSocketIntake<'_> {
     }
 
     fn take(&mut self, batch: &ReceiveBatch) {
-        self.budget -= batch.len();
+        self.budget = self.budget.saturating_sub(batch.len());
         self.demux.take_own_batch(self.peer, batch);
     }
 

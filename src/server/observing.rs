@@ -54,5 +54,5 @@ impl UdpServer {
 
 /// What is known of either.
 fn sum(one: Option<u64>, other: Option<u64>) -> Option<u64> {
-    one.into_iter().chain(other).reduce(|one, other| one + other)
+    one.into_iter().chain(other).reduce(u64::saturating_add)
 }

@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use super::route::Route;
 use crate::demux::{Common, Mailbox, Payload, Weigh};
 use crate::packet::Packet;
-use crate::socket::{MAX_MESSAGES, SendBatch, SharedTransport, is_blocked, reason};
+use crate::socket::{MAX_MESSAGES, SendBatch, SharedTransport, is_blocked, reason, send_batch};
 use crate::stats::{FlushReport, SendDropReason};
 
 /// Largest message that is cut into segments, in bytes: what a datagram could carry.
@@ -152,7 +152,7 @@ impl Outgoing {
                 // Filled where it stands: it is large.
                 let mut batch = SendBatch::default();
                 self.fill_batch(&mut batch, &mut ends, done, io.max_segments());
-                io.send_batch(&batch)
+                send_batch(io, &batch)
             };
             match result {
                 Ok(0) => break,

@@ -62,14 +62,14 @@ pub struct UdpServer {
     pub(super) notices: Notices,
     /// Of the sockets listened on before the present one; those of peers' own are counted with these.
     pub(super) kernel_drops: Option<u64>,
+    /// The transport's time when the core was told the time last: by a poll, or by `listen`.
+    told_time_at: Instant,
 }
 
 #[derive(Debug)]
 pub(super) struct Listening {
     pub(super) transport: TransportOwner,
     pub(super) batch: ReceiveBatch,
-    /// The transport's time at the last poll, or at `listen`.
-    pub(super) polled_at: Instant,
 }
 
 /// # Life cycle
@@ -103,6 +103,7 @@ impl UdpServer {
     fn made_of(config: ServerConfig, factory: Arc<dyn TransportFactory>) -> Self {
         let ServerConfig { limits, socket, send_mode, identity } = config;
         let clock = factory.clock();
+        let told_time_at = clock.now();
         Self {
             config: socket.clone(),
             next_config: socket,
@@ -115,6 +116,7 @@ impl UdpServer {
             dedicated: DedicatedSockets::default(),
             notices: Notices::new(),
             kernel_drops: None,
+            told_time_at,
         }
     }
 
@@ -155,12 +157,15 @@ impl UdpServer {
 
     fn listen_by(&mut self, transport: Box<dyn Transport>, pins_reply_address: bool) -> Result<(), BindError> {
         let transport = TransportOwner::new(transport, pins_reply_address).map_err(BindError::from)?;
-        let now = self.clock.now();
         self.config.clone_from(&self.next_config);
+        // By the time of the polls, which may be a caller's: told that of a clock before which it is, the core would let no
+        // time pass until the caller's has caught up.
+        let now = self.time_of_polls();
         self.demux.tell_time(now);
+        self.told_time_at = self.told_time_at.max(self.now());
         self.demux.shared().set_max_payload(transport.get().max_payload().to_all());
         let batch = ReceiveBatch::for_payloads(BATCH, self.config.max_packet_size);
-        self.listening = Some(Listening { transport, batch, polled_at: now });
+        self.listening = Some(Listening { transport, batch });
         self.warn_of_a_small_buffer();
         Ok(())
     }
@@ -318,8 +323,9 @@ impl UdpServer {
         filter: Option<&mut FilterFn<'_>>,
     ) -> Result<PollReport, PollError> {
         self.flush()?;
-        let Listening { transport, batch, polled_at } = self.listening.as_mut().ok_or(PollError::NotOpen)?;
-        *polled_at = by_transport;
+        let Listening { transport, batch } = self.listening.as_mut().ok_or(PollError::NotOpen)?;
+        // Of a clock that goes back, no time has passed until it is where it was.
+        self.told_time_at = self.told_time_at.max(by_transport);
         self.demux.begin(now, self.config.max_packet_size);
         self.dedicated.release_ended(&self.demux, &mut self.outgoing);
         let budget = self.demux.limits().max_known_per_poll;
@@ -357,9 +363,9 @@ impl UdpServer {
 
     /// What time it is between two polls: that of the last, and what has passed since by the transport's clock.
     pub(super) fn time_of_polls(&self) -> Instant {
-        let passed = self.listening.as_ref().map(|listening| self.now().saturating_duration_since(listening.polled_at));
+        let passed = self.now().saturating_duration_since(self.told_time_at);
         let last = self.demux.now();
-        last.checked_add(passed.unwrap_or_default()).unwrap_or(last)
+        last.checked_add(passed).unwrap_or(last)
     }
 }
 

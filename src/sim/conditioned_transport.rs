@@ -9,7 +9,7 @@ use super::link_state::nanos;
 use super::schedule::Taken;
 use crate::clock::Clock;
 use crate::datagram::{Datagram, ReceiveBatch};
-use crate::socket::{Interrupt, SendBatch, Transport, is_blocked, send_one_by_one};
+use crate::socket::{Interrupt, SendBatch, Transport, is_blocked, send_batch, send_one_by_one};
 
 /// Datagrams that one call of the inner transport takes, and room for the largest.
 const BATCH: usize = 8;
@@ -129,7 +129,7 @@ impl ConditionedTransport {
         let result = loop {
             room.clear(left);
             let result = self.inner.receive(&mut room);
-            left -= room.len();
+            left = left.saturating_sub(room.len());
             self.hold_incoming(&room);
             match result {
                 Ok(()) if room.is_full() && left > 0 => {}
@@ -195,7 +195,7 @@ impl Transport for ConditionedTransport {
         if trouble.is_none() && self.is_incoming_open() {
             let before = batch.len();
             let result = self.inner.receive(batch);
-            lock(&self.links.incoming).stats.pass((batch.len() - before) as u64);
+            lock(&self.links.incoming).stats.pass(batch.len().saturating_sub(before) as u64);
             return result;
         }
         let result = trouble.map_or_else(|| self.take_in(), Err);
@@ -222,7 +222,7 @@ impl Transport for ConditionedTransport {
         if !self.is_outgoing_open() {
             return send_one_by_one(self, batch);
         }
-        let result = self.inner.send_batch(batch);
+        let result = send_batch(&*self.inner, batch);
         lock(&self.links.outgoing).stats.pass(*result.as_ref().unwrap_or(&0) as u64);
         result
     }

@@ -151,7 +151,7 @@ impl LinkState {
 
     /// One of `len` bytes is under way, until it has arrived.
     pub(super) fn depart(&mut self, len: usize) {
-        self.under_way += cost(len);
+        self.under_way = self.under_way.saturating_add(cost(len));
     }
 
     /// One of `len` bytes is no longer under way.
@@ -166,7 +166,7 @@ impl LinkState {
         if self.link.max_payload.is_some_and(|max| len > max) {
             return Err(LinkDrop::TooLarge);
         }
-        if self.under_way + cost(len) > MAX_UNDER_WAY {
+        if self.under_way.saturating_add(cost(len)) > MAX_UNDER_WAY {
             return Err(LinkDrop::QueueFull);
         }
         let sent = self.send_at_rate(now, len).ok_or(LinkDrop::QueueFull)?;
@@ -242,7 +242,7 @@ impl LinkState {
 }
 
 fn cost(len: usize) -> usize {
-    len + OVERHEAD
+    len.saturating_add(OVERHEAD)
 }
 
 /// Nanoseconds, for 584 years; what is longer counts as that.

@@ -45,8 +45,9 @@ pub(crate) fn receive_all(
         let result = transport.receive(batch);
         sink.take(batch);
         match result.as_ref().map_err(classify) {
-            // A batch that is not full has already seen the socket empty.
-            Ok(()) if !batch.is_full() => return Ok(Left::Nothing),
+            // A batch that is not full has already seen the socket empty. One that is full of nothing, since a transport
+            // has put another in its place, would be asked for ever.
+            Ok(()) if !batch.is_full() || batch.is_empty() => return Ok(Left::Nothing),
             Ok(()) => {}
             Err(Trouble::Empty) => return Ok(Left::Nothing),
             Err(Trouble::Truncated) => {

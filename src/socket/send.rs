@@ -4,6 +4,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::noise;
+use super::send_batch::SendBatch;
 use super::transport::{MAX_PAYLOAD_V4, MAX_PAYLOAD_V6, Transport};
 use crate::error::PutError;
 use crate::stats::SendDropReason;
@@ -89,6 +90,12 @@ fn explain(transport: &dyn Transport, error: io::Error, size: usize, to: SocketA
         Kind::PermissionDenied => PutError::PermissionDenied(error),
         _ => PutError::Io(error),
     }
+}
+
+/// Sends the messages of `batch`; returns how many of their datagrams were accepted. That is no more than there are,
+/// whatever a transport of somebody's own says: by this number the caller finds the first that is left.
+pub(crate) fn send_batch(transport: &dyn Transport, batch: &SendBatch<'_>) -> io::Result<usize> {
+    transport.send_batch(batch).map(|accepted| accepted.min(batch.datagrams_in(batch.len())))
 }
 
 /// Under which reason a datagram is counted that was part of a larger send.

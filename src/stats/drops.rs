@@ -57,7 +57,7 @@ reason_counters! {
         /// itself](crate::UdpServer::dedicate_socket).
         stranger = Stranger: "stranger",
         /// Datagrams lost because a function of the caller's panicked when it was asked about them.
-        /// Or about one before them in the same batch.
+        /// Or about one before them in the same batch; or a transport of the caller's, when it was to send the answer to that.
         panicked = Panicked: "callback panicked",
         /// Datagrams that a layer above could not decode: a bad seal, frame or compression.
         /// Counted only by layers, in the stats that they give of themselves: a [`UdpServer`](crate::UdpServer) or

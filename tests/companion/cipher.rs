@@ -88,7 +88,7 @@ impl<P: PacketPeer> PacketPeer for Sealed<P> {
     }
 
     fn can_put(&self, len: usize) -> bool {
-        self.inner.can_put(len + HEADER + TRAILER)
+        self.inner.can_put(len.saturating_add(HEADER + TRAILER))
     }
 
     fn available_packet_count(&self) -> usize {
@@ -96,7 +96,7 @@ impl<P: PacketPeer> PacketPeer for Sealed<P> {
     }
 
     fn max_packet_size(&self) -> usize {
-        self.inner.max_packet_size() - HEADER - TRAILER
+        self.inner.max_packet_size().saturating_sub(HEADER + TRAILER)
     }
 
     fn state(&self) -> PeerState {
