@@ -135,7 +135,7 @@ pub struct BindOptions {
     pub send_buffer: Option<usize>,
     /// Find out which address of this host a datagram was sent to, and let answers leave from there.
     pub pin_reply_address: bool,
-    /// Forbid fragments on the way.
+    /// Forbid fragments along the path.
     pub dont_fragment: bool,
     /// Let other sockets that ask for it bind the same port, and the system choose who receives what.
     pub share_port: bool,
@@ -189,13 +189,14 @@ impl fmt::Display for RefusedOption {
 impl Error for RefusedOption {}
 
 impl From<io::Error> for BindError {
-    /// What an answer of the system to `bind` and the like means, by its [kind](io::Error::kind): `AddrInUse`,
-    /// `PermissionDenied`, `AddrNotAvailable` and `Unsupported` become the variants of these names, everything else
-    /// [`Io`](BindError::Io). Where the system's own sockets name the option that was refused, it is
-    /// [`OptionRefused`](BindError::OptionRefused). The error itself is kept in each.
+    /// Converts an error of `bind` and the like by its [kind](io::Error::kind): `AddrInUse` becomes
+    /// [`AddressInUse`](BindError::AddressInUse), `AddrNotAvailable` [`AddressNotAvailable`](BindError::AddressNotAvailable),
+    /// `PermissionDenied` and `Unsupported` the variants of the same names, everything else [`Io`](BindError::Io). Where
+    /// [`SystemSockets`](crate::socket::SystemSockets) name the option that was refused, it is
+    /// [`OptionRefused`](BindError::OptionRefused). Each keeps the error itself.
     ///
-    /// So does `listen` with what a [`TransportFactory`](crate::socket::TransportFactory) of your own returns, and so can a
-    /// server of your own that opens its sockets itself.
+    /// `listen` converts the errors of a custom [`TransportFactory`](crate::socket::TransportFactory) like this, and a custom
+    /// server that opens its own sockets can do the same.
     fn from(error: io::Error) -> Self {
         let error = match error.downcast::<RefusedOption>() {
             Ok(RefusedOption { option, error }) => return Self::OptionRefused { option, error },
