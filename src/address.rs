@@ -1,4 +1,4 @@
-//! The one form of an address, by which senders are told apart.
+//! The canonical form of an address, by which senders are told apart.
 
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 

@@ -1,15 +1,15 @@
-//! What time it is: the system's clock, or one that somebody moves.
+//! [`Clock`]: the system's, or a virtual one that the program moves.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// The clock of a [`TransportFactory`](crate::socket::TransportFactory): what time it is for the servers and peers whose
-/// sockets it makes. Clones are the same clock.
+/// The clock of a [`TransportFactory`](crate::socket::TransportFactory): it gives the time to the servers and peers whose
+/// sockets the factory makes. Clones are the same clock.
 ///
-/// They ask for it once, when they are made, and then read it once per poll and wherever something is timed between two
-/// polls; `now` of servers and peers tells what it shows. Layers above should take their time from there,
-/// or from the `now` that they are polled with, and not from [`Instant::now`]: then they run in virtual time as well.
+/// They ask the factory for it once, when they are made, and then read it once per poll and wherever something is timed
+/// between two polls; `now` of servers and peers returns its time. Layers above should take the time from there, or from
+/// the `now` that they are polled with, and not from [`Instant::now`]: then they run in virtual time as well.
 ///
 /// ```
 /// use std::sync::{Arc, Mutex};
@@ -36,17 +36,17 @@ impl Clock {
         Self { hand: None }
     }
 
-    /// A virtual clock, which shows what `now` returns. It stands still until somebody moves it, so nobody waits for a
-    /// time of it: the `wait` of a server or a peer returns as soon as its transport says that nothing has come, which
-    /// one in virtual time says at once.
+    /// A virtual clock, whose time is what `now` returns. It stands still until the program moves it, so nothing waits for
+    /// a time on it: the `wait` of a server or a peer returns as soon as its transport reports that nothing has arrived,
+    /// which a transport in virtual time does at once.
     ///
-    /// `now` is called from any thread, within polls: it should be quick and must not panic. It should never go back;
-    /// where it does, servers count it as standing still.
+    /// `now` is called from any thread, within polls: it should be quick and must not panic. It should never go back; if it
+    /// does, servers and peers take it to stand still.
     pub fn new(now: impl Fn() -> Instant + Send + Sync + 'static) -> Self {
         Self { hand: Some(Arc::new(now)) }
     }
 
-    /// What time it is.
+    /// The time now.
     #[inline]
     pub fn now(&self) -> Instant {
         match &self.hand {
@@ -55,7 +55,7 @@ impl Clock {
         }
     }
 
-    /// Whether it stands still until somebody moves it.
+    /// Whether it stands still until the program moves it.
     #[inline]
     pub fn is_virtual(&self) -> bool {
         self.hand.is_some()

@@ -1,12 +1,12 @@
-//! Structs of numbers, each field declared once: from its one line come the field, its documentation, what
-//! [`Stat`] tells of it, the difference of two copies and their sum.
+//! Structs of numbers, each field declared once: one declaration makes the field, its documentation, its [`Stat`], the
+//! difference of two copies and their sum.
 //!
-//! The first line of a field's documentation is its [`Stat::help`], so it is one plain sentence on one line; whatever
-//! else there is to say follows on lines of its own.
+//! The first line of a field's documentation is its [`Stat::help`], so it is one plain sentence on one line; anything else
+//! follows on further lines.
 
 use std::fmt;
 
-/// One number of a struct of counters, as a field list gives it: for exporters, dashboards and other languages.
+/// One number of a struct of counters, with its name and meaning: for exporters, dashboards and other languages.
 ///
 /// ```
 /// # use packetpeer::UdpServer;
@@ -19,12 +19,11 @@ use std::fmt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stat {
-    /// What it is a number of, such as `server` or `receive_drops`: lower-case letters and underscores. It stays what it
-    /// is.
+    /// The struct it belongs to, such as `server` or `receive_drops`: lower-case letters and underscores. It is stable.
     pub group: &'static str,
-    /// The name of the field, unique within its group. It stays what it is; names may be added.
+    /// The name of the field, unique within its group. It is stable; names may be added.
     pub name: &'static str,
-    /// What it counts: one plain sentence without markup, for people.
+    /// What it counts: one plain sentence without markup.
     pub help: &'static str,
     /// The number; 0 or 1 for a `bool`.
     pub value: u64,
@@ -38,24 +37,24 @@ pub struct Stat {
 pub enum StatKind {
     /// It only grows.
     Counter,
-    /// It is what it is at the moment, and may go down.
+    /// It is the value at the moment, and may go down.
     Gauge,
 }
 
 impl Stat {
-    /// A number that only grows; for the counters of a server or peer of one's own.
+    /// A number that only grows; for the counters of a custom server or peer.
     pub const fn counter(group: &'static str, name: &'static str, help: &'static str, value: u64) -> Self {
         Self { group, name, help, value, kind: StatKind::Counter }
     }
 
-    /// A number that is what it is at the moment.
+    /// A number that is the value at the moment.
     pub const fn gauge(group: &'static str, name: &'static str, help: &'static str, value: u64) -> Self {
         Self { group, name, help, value, kind: StatKind::Gauge }
     }
 }
 
 impl StatKind {
-    /// What of a field has been added since `earlier`; a gauge has no earlier.
+    /// What was added to a field since `earlier`; a gauge stays as it is.
     pub(crate) fn since<C: Count>(self, now: C, earlier: C) -> C {
         match self {
             Self::Counter => now.minus(earlier),
@@ -64,12 +63,12 @@ impl StatKind {
     }
 }
 
-/// What a field can be.
+/// The type of a field.
 pub(crate) trait Count: Copy {
     /// Its number, if it is one and there is one.
     fn value(self) -> Option<u64>;
 
-    /// What it is more than `earlier`.
+    /// How much more it is than `earlier`.
     fn minus(self, earlier: Self) -> Self;
 
     fn plus(self, other: Self) -> Self;
@@ -164,8 +163,8 @@ macro_rules! field_list {
         }
 
         impl $name {
-            /// Each number with its group, name and meaning; nothing is allocated. In the order of declaration, first
-            /// those of the struct itself. What the system does not tell is left out.
+            /// Each number with its group, name and meaning, in the order of declaration, those of the struct itself
+            /// first. Numbers that the system does not tell are left out. Allocates nothing.
             pub fn iter(&self) -> impl Iterator<Item = $crate::counters::Stat> + use<> {
                 use $crate::counters::{Count, Stat, StatKind};
 
@@ -190,7 +189,7 @@ macro_rules! field_list {
     };
 }
 
-/// A [`field_list!`] of what is so at the moment.
+/// A [`field_list!`] of values at the moment.
 macro_rules! gauges {
     (
         $(#[$about:meta])* $name:ident in $group:literal {
@@ -205,7 +204,7 @@ macro_rules! gauges {
     };
 }
 
-/// A [`field_list!`] of what has been counted since the beginning.
+/// A [`field_list!`] of counts since the beginning.
 macro_rules! counters {
     (
         $(#[$about:meta])* $name:ident in $group:literal {
@@ -222,8 +221,8 @@ macro_rules! counters {
         }
 
         impl $name {
-            /// What has been added since `earlier`, a copy from before: for figures per second. What only is so at the
-            /// moment, such as what waits, stays as it is now.
+            /// What was added since `earlier`, an older copy: for figures per second. Gauges, such as what waits, keep
+            /// their present value.
             #[must_use]
             pub fn since(&self, earlier: &Self) -> Self {
                 Self { $($field: $crate::counters::StatKind::$kind.since(self.$field, earlier.$field),)* }
@@ -248,7 +247,7 @@ macro_rules! counters {
     };
 }
 
-/// [`counters!`] that are numbers all, each with a label to print.
+/// [`counters!`] that are all numbers, each with a label to print.
 macro_rules! labelled_counters {
     (
         $(#[$about:meta])* $name:ident in $group:literal {
@@ -270,7 +269,7 @@ macro_rules! labelled_counters {
     };
 }
 
-/// [`labelled_counters!`] that are one per reason, with an enum of the reasons.
+/// [`labelled_counters!`], one per reason, with an enum of the reasons.
 macro_rules! reason_counters {
     (
         $(#[$about:meta])* $name:ident in $group:literal by $(#[$reason_about:meta])* $reason:ident {

@@ -5,8 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 
 /// Room for the datagrams of one [`Transport::receive`](crate::socket::Transport::receive).
 ///
-/// Servers and peers bring it. A transport that wraps another makes one to receive into, and pushes what it lets
-/// pass into the one it was given.
+/// Servers and peers supply it. A transport that wraps another may receive into one of its own, and push what it lets pass
+/// into the one it was given.
 ///
 /// The memory is one zeroed block, so the system hands out real pages only for slots that were really written.
 pub struct ReceiveBatch {
@@ -80,8 +80,8 @@ impl ReceiveBatch {
         }
     }
 
-    /// Room for `slots` datagrams with payloads of up to `longest` bytes each. A slot has one byte more: a system that does
-    /// not say that it has cut a datagram fills the slot, so one that is full was too long.
+    /// Room for `slots` datagrams with payloads of up to `longest` bytes each. A slot has one byte more, for systems that do
+    /// not report that they have cut a datagram: one that fills the slot was too long.
     pub(crate) fn for_payloads(slots: usize, longest: usize) -> Self {
         Self::new(slots, longest + 1)
     }
@@ -99,8 +99,8 @@ impl ReceiveBatch {
         self.commit(datagram.sender, len, datagram.cut || datagram.bytes.len() > len, datagram.local);
     }
 
-    /// Bytes that there are for each datagram. A transport that takes something off those it hands on receives into a
-    /// batch with so much more.
+    /// The room for each datagram, in bytes. A transport that removes something from each datagram receives into a batch
+    /// with slots longer by that.
     pub fn slot_len(&self) -> usize {
         self.slot_len
     }

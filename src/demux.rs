@@ -1,19 +1,19 @@
 //! The core: who is a peer, who is pending, what waits where, who went idle.
 //!
-//! It has no socket, no clock and no `unsafe`: datagrams and times are given to it, so that everything it decides can
-//! be tested exactly. One poll is [`Demux::begin`], [`Demux::take_batch`] for each batch of datagrams,
+//! It has no socket, no clock and no `unsafe`: datagrams and times are passed to it, so that all its decisions can be
+//! tested exactly. One poll is [`Demux::begin`], [`Demux::take_batch`] for each batch of datagrams,
 //! [`Demux::finish`].
 //!
-//! The server's thread owns the [`Demux`]. What it shares with the handles of its peers, which may be on other threads,
-//! is one [`Mailbox`] per peer and one [`Common`] per server.
+//! The server's thread owns the [`Demux`]. It shares one [`Mailbox`] per peer and one [`Common`] per server with the
+//! handles of its peers, which may be on other threads.
 //!
 //! # What is inlined
 //!
 //! Nearly every datagram comes from a peer that is known by its address and has room in its queue. What that takes is
-//! marked `#[inline]`, so that the loop over a batch has it in one piece and asks for nothing twice. What few datagrams
-//! meet is marked `#[inline(never)]`, or `#[cold]` where hardly any does: inlined, its variables would have to be saved
-//! and its branches jumped over for each of the others. `benches/callgrind` counts the instructions of a datagram; take
-//! a mark away, or add one, only with its figures.
+//! marked `#[inline]`, so that the loop over a batch is one piece of code and computes nothing twice. What few datagrams
+//! need is marked `#[inline(never)]`, or `#[cold]` if hardly any do: inlined, its variables would have to be saved and its
+//! branches jumped over for each of the others. `benches/callgrind` counts the instructions per datagram; remove or add
+//! such an attribute only with its figures.
 
 mod admit;
 mod common;

@@ -1,8 +1,8 @@
 //! One small enum per kind of operation. Each variant says what to do about it.
 //!
-//! Misuse and refusals of the system are errors; noise from the network is not: it is counted (see
-//! [`ServerStats`](crate::stats::ServerStats)) and the call goes on. None of these is printed or logged by the crate; the caller
-//! decides.
+//! Misuse and refusals by the system are errors. Noise from the network is not: it is counted (see
+//! [`ServerStats`](crate::stats::ServerStats)) and the call goes on. The crate neither prints nor logs errors; that is for
+//! the caller to decide.
 //!
 //! # From Godot's codes
 //!
@@ -15,7 +15,7 @@
 //! | `ERR_UNAVAILABLE` | `listen`, `bind`: not permitted | [`BindError::PermissionDenied`] |
 //! | `ERR_UNAVAILABLE` | `listen`, `bind`: no such interface | [`BindError::AddressNotAvailable`] |
 //! | `ERR_CANT_CREATE` | `listen`, `bind` | [`BindError::Unsupported`], [`BindError::Io`] |
-//! | `ERR_UNCONFIGURED` | `poll` when not listening | [`PollError::NotOpen`]; of a peer that has ended, [`PollError::Ended`] |
+//! | `ERR_UNCONFIGURED` | `poll` when not listening | [`PollError::NotOpen`]; for a peer that has ended, [`PollError::Ended`] |
 //! | `FAILED` | `poll`: any receive error | counted as noise, or [`PollError::SocketFailed`] where the socket is unusable |
 //! | `ERR_LOCKED` | `connect_to_host`, multicast on a server's peer | [`ConnectError::ServersPeer`], [`OptionError::ServersPeer`] |
 //! | `OK` (ignored) | `set_dest_address`, `set_broadcast_enabled` on a server's peer | the same two |

@@ -2,7 +2,7 @@
 //!
 //! A non-blocking [`UdpServer`] sorts datagrams by sender into [`PacketPeerUdp`] handles, with a capped queue of
 //! pending connections; a client is a [`PacketPeerUdp`] with a socket of its own. Everything advances in one explicit
-//! `poll()` that the game calls once a frame. There is no thread, no async runtime and no wire format in it.
+//! `poll()` that the game calls once per frame. There is no thread, no async runtime and no wire format in it.
 //!
 //! # A server
 //!
@@ -61,10 +61,10 @@
 //! [`put_packet`](PacketPeerUdp::put_packet).
 //!
 //! - Only `poll` receives. Getters do no input or output, so nothing changes under the game's hands within a frame.
-//! - Take *all* packets each frame. One packet a frame falls behind whoever sends faster than the game draws.
-//! - `put_packet` sends at once. Poll more often than you draw where a round trip should not last a frame; each packet
+//! - Take *all* packets each frame. One packet per frame falls behind a client that sends faster than the game draws.
+//! - `put_packet` sends at once. Poll more often than you draw where a round trip must not take a frame; each packet
 //!   tells [when it was received](Packet::received_at).
-//! - With thousands of peers ask [`UdpServer::ready`] who has something to say, instead of asking each.
+//! - With thousands of peers, ask [`UdpServer::ready`] which have packets waiting, instead of asking each.
 //!
 //! # The life of a peer
 //!
@@ -81,31 +81,33 @@
 //! # Addresses
 //!
 //! A bare port opens one IPv6 socket that serves IPv4 too (dual stack), or an IPv4 socket where the system has no IPv6.
-//! Who somebody is, is decided by one form of an address, the one you see everywhere: IPv4 is IPv4, also where the
-//! socket reports it mapped into IPv6; the IPv6 flow label is left out; the scope of a link-local address stays, so
-//! that it can be answered. As a destination an unspecified address means this host, on every system: a client on the same
-//! host connects to what [`local_addr`](UdpServer::local_addr) says of a server on a bare port. A port is exclusive: a
-//! second server on it gets [`BindError::AddressInUse`](error::BindError::AddressInUse), on every system. Members of a multicast group on one host share
-//! theirs, by [`PacketPeerUdp::bind_shared`].
+//! Senders are told apart by one form of their address, the one you see everywhere: IPv4 is IPv4, also where the socket
+//! reports it mapped into IPv6; the IPv6 flow label is left out; the scope of a link-local address stays, so that it can
+//! be answered. As a destination, an unspecified address means this host, on every system: a client on the same host
+//! connects to the [`local_addr`](UdpServer::local_addr) of a server on a bare port. A port is exclusive: a second server
+//! on it gets [`BindError::AddressInUse`](error::BindError::AddressInUse), on every system. Members of a multicast group on
+//! one host share theirs, by [`PacketPeerUdp::bind_shared`].
 //!
 //! # How large a packet may be
 //!
-//! A datagram carries up to 65 507 bytes over IPv4 and 65 527 over IPv6, and the crate takes all of them; one byte more
-//! is [`PutError::TooLarge`](error::PutError::TooLarge). What is larger than some 1 200 bytes travels in fragments on many ways, is lost if one of
-//! them is, and does not pass every router. An empty datagram is a datagram: it is sent, received, and makes a
+//! A datagram carries up to 65,507 bytes over IPv4 and 65,527 over IPv6, and the crate takes all of them; one byte more
+//! is [`PutError::TooLarge`](error::PutError::TooLarge). A datagram larger than some 1,200 bytes travels in fragments on
+//! many paths, is lost if one of them is, and does not pass every router. An empty datagram is a datagram: it is sent, received, and makes a
 //! connection.
 //!
 //! # What is dropped, and where it is counted
 //!
 //! Nothing here grows without bound, and nothing is lost in silence. Each datagram that nobody gets is counted under
-//! one reason in [`ServerStats::drops`](stats::ServerStats::drops) and, where there is a peer, in [`PeerStats::drops`](stats::PeerStats::drops); see [`ReceiveDrops`](stats::ReceiveDrops) for
-//! the reasons and [`Limits`] for what sets them. [`ServerStats::send_drops`](stats::ServerStats::send_drops) has what was not sent. Two equations hold,
-//! for a server and for each peer, whenever no other thread is inside a call: *received = delivered + queued + consumed +
-//! Σ drops*, and *put = sent + waiting + Σ send drops*. What the kernel drops because its own buffer is full between two
-//! polls was never received, and is in neither; Linux tells how many these were ([`ServerStats::kernel_drops`](stats::ServerStats::kernel_drops)). Poll
-//! often enough for [`UdpServer::receive_buffer_size`], and read that after `listen`. A limit that is reached is also
-//! logged, by one line per kind and minute at most (`log::warn!`), for each server and each stand-alone peer; what
-//! handles could not put is told by the server's next poll.
+//! one reason in [`ServerStats::drops`](stats::ServerStats::drops) and, where there is a peer, in
+//! [`PeerStats::drops`](stats::PeerStats::drops); see [`ReceiveDrops`](stats::ReceiveDrops) for the reasons and [`Limits`]
+//! for what sets them. [`ServerStats::send_drops`](stats::ServerStats::send_drops) counts what was not sent. Two equations
+//! hold, for a server and for each peer, whenever no other thread is inside a call: *received = delivered + queued +
+//! consumed + Σ drops*, and *put = sent + waiting + Σ send drops*. What the kernel drops because its own buffer is full
+//! between two polls was never received, and is in neither; Linux tells how many these were
+//! ([`ServerStats::kernel_drops`](stats::ServerStats::kernel_drops)). Poll often enough for
+//! [`UdpServer::receive_buffer_size`], and read that after `listen`. A limit that is reached is also logged, by one line per
+//! kind and minute at most (`log::warn!`), for each server and each stand-alone peer; the server's next poll logs what
+//! handles could not put.
 //!
 //! ICMP answers to something sent earlier, resets, interrupted calls: counted as
 //! [noise](stats::ServerStats#structfield.noise), and the poll goes on to the next datagram.
@@ -142,13 +144,12 @@
 //! [`connect_to_host`](PacketPeerUdp::connect_to_host) again", which says more. With connection ids the server then goes on
 //! with the same connection; by address it is a new one.
 //!
-//! An id is all that tells its client from somebody else: draw it from the system's source of randomness and do not log
-//! it, as the example `connection_id_client` does. It is no encryption. Sockets of their own buy isolation and not
-//! speed.
+//! An id is all that tells its client from others: draw it from the system's source of randomness and do not log it, as
+//! in the example `connection_id_client`. It is not encryption. Sockets of their own buy isolation, not speed.
 //!
 //! # When to send
 //!
-//! [`put_packet`](PacketPeerUdp::put_packet) sends at once. [`SendMode`] has two more ways: what the system will not
+//! [`put_packet`](PacketPeerUdp::put_packet) sends at once. [`SendMode`] has two more: what the system will not
 //! take waits, or everything waits for [`UdpServer::flush`] at the end of the frame, which costs less where several
 //! packets go to one peer. [`UdpServer::wait`] sends first what waits. [`UdpServer::broadcast`] sends to all.
 //!
@@ -210,7 +211,7 @@
 //!
 //! - Not a protocol: no reliability, no ordering, no fragmentation, no handshake. ENet-, renet- or home-made protocols
 //!   go on top, through [`PacketPeer`].
-//! - Not encryption: whoever can send from an address *is* that address. Put DTLS or another layer above.
+//! - Not encryption: any host that can send from an address *is* that address. Put DTLS or another layer above.
 //! - Not TCP, not WebSocket, not QUIC; and not async: a runtime's own sockets serve it better.
 //!
 //! # Coming from Godot
@@ -266,15 +267,15 @@
 //!   KiB are taken at once.
 //! - Finding the sender's peer is a hash look-up. In Godot it walks a list.
 //!
-//! # The rooms of the house
+//! # Modules
 //!
-//! Each uses those below it in this table; `CONTRIBUTING.md` in the repository has the whole order.
+//! Each uses only those below it in this table; `CONTRIBUTING.md` in the repository has the whole order.
 //!
 //! | module | what is in it |
 //! |---|---|
 //! | `server` | [`UdpServer`], [`ServerConfig`] |
 //! | `peer` | [`PacketPeerUdp`], [`Waker`] |
-//! | [`sim`] | the in-memory network, and bad links for it and for real sockets, behind the same seam as these |
+//! | [`sim`] | the in-memory network, and bad links for it and for real sockets, behind the same seam |
 //! | `notices` | the lines that the crate logs about limits: one per kind and minute |
 //! | `demux` | the core: who is a peer, who is pending, what waits where; [`Limits`], [`limits`], [`identity`] |
 //! | [`socket`] | the seam to the system: [`Transport`](socket::Transport), and the real sockets |
@@ -285,10 +286,10 @@
 //!
 //! # Crates beside this one
 //!
-//! Another transport, a cipher, an engine's plug-in needs nothing but what is public here. A peer of any kind is a
-//! [`PacketPeer`], a server a [`PacketServer`], and a container for its handles is [`Peers`]. [`PacketPool`] makes packets,
-//! [`identity::PeerIds`] names peers, a [`Clock`](socket::Clock) is the one that all go by, and [`sim`] lends its virtual time. The
-//! repository's `tests/companion` has a stream server and a cipher made of these.
+//! Another transport, a cipher or an engine's plug-in needs nothing but this public API. Every peer is a [`PacketPeer`],
+//! every server a [`PacketServer`], and [`Peers`] holds a server's handles. [`PacketPool`] makes packets,
+//! [`identity::PeerIds`] issues peer ids, a [`Clock`](socket::Clock) gives all of them one time, and [`sim`] lends its virtual
+//! time. The repository's `tests/companion` builds a stream server and a cipher from these.
 
 /// The README's snippets, compiled as tests.
 #[cfg(doctest)]
@@ -327,16 +328,16 @@ pub use peer_state::{CloseReason, PeerState};
 pub use peers::Peers;
 pub use server::{ServerConfig, SocketOptions, UdpServer};
 
-/// By what a server knows a sender again, and what it does when one moves: [`ServerConfig::identity`].
+/// How a server recognises a sender, and what it does when one moves: [`ServerConfig::identity`].
 ///
-/// [`Identity`](identity::Identity) is where to begin.
+/// Start with [`Identity`](identity::Identity).
 pub mod identity {
     pub use crate::demux::{ConnectionId, ConnectionIds, Identity, MoveAttempt, MoveVerdict, Moved, OnMove, WithoutId};
     pub use crate::peer::Switch;
     pub use crate::peer_id::PeerIds;
 }
 
-/// What [`Limits`] consist of, beside numbers.
+/// The types of [`Limits`] that are not plain numbers.
 pub mod limits {
     pub use crate::demux::{AfterClose, QueueLimits, WhenFull};
     pub use crate::prefix::IpPrefix;

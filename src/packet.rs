@@ -1,4 +1,4 @@
-//! [`Packet`], and [`PacketPool`], where its memory comes from and goes back to.
+//! [`Packet`], and [`PacketPool`], which its memory comes from and returns to.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -12,26 +12,26 @@ use crate::address::canonical;
 /// One received datagram: its bytes, its sender, and when it was received.
 ///
 /// It derefs to its bytes, mutably too. An empty packet is a datagram of no bytes, not the absence of one. When it is
-/// dropped, on whatever thread, its memory goes back to the [`PacketPool`] that it came from; keep packets for a frame,
-/// not for minutes, or copy what you keep.
+/// dropped, on any thread, its memory returns to the [`PacketPool`] that it came from; keep packets for a frame, not for
+/// minutes, or copy what you keep.
 ///
 /// # For layers
 ///
-/// What stands between a game and a transport (a cipher, a compressor, a protocol with headers) hands on the packet that
-/// it was given, and so allocates nothing:
+/// A layer between a game and a transport (a cipher, a compressor, a protocol with headers) passes on the packet that it
+/// was given, and so allocates nothing:
 ///
 /// - it changes the bytes in place, as a cipher does;
-/// - it takes away its header and its trailer by [`strip_front`](Self::strip_front) and
-///   [`strip_back`](Self::strip_back), which move no byte of the payload, however many layers are stacked;
-/// - where the payload is another one than what was received, because it was compressed or there are several in one
-///   datagram, it makes a packet of the same sender and time, in memory of the same pool, by [`derive`](Self::derive) or
-///   [`derive_zeroed`](Self::derive_zeroed).
+/// - it removes its header and its trailer by [`strip_front`](Self::strip_front) and [`strip_back`](Self::strip_back), which
+///   move no byte of the payload, however many layers are stacked;
+/// - where the payload is not a part of the received bytes, because it was compressed, or where there are several payloads
+///   in one datagram, it makes a packet with the same sender and time, in memory of the same pool, by
+///   [`derive`](Self::derive) or [`derive_zeroed`](Self::derive_zeroed).
 ///
 /// ```
 /// use packetpeer::Packet;
 ///
-/// /// Undoes what the layer did at the other end: a number in front, a sum of the payload behind, all else inverted.
-/// /// `None` for what cannot have come from there.
+/// /// Undoes what the layer did at the other end: a number in front, a sum of the payload at the end, all else inverted.
+/// /// `None` for a packet that cannot have come from there.
 /// fn open(mut packet: Packet) -> Option<(u32, Packet)> {
 ///     let number = u32::from_be_bytes(packet.strip_front(4)?.try_into().ok()?);
 ///     let sum = packet.strip_back(1)?[0];
@@ -44,9 +44,9 @@ use crate::address::canonical;
 /// assert_eq!((number, &*payload), (7, &[1, 2][..]));
 /// ```
 ///
-/// On the way out a layer is given `&[u8]` and needs a buffer of its own, kept from put to put, for what it adds: there
-/// is no room for a header in front of what is put. The copy was measured at 15 ns per packet, where receiving one costs
-/// 750: too little for a rule that every game, layer and transport would have to keep.
+/// When sending, a layer is given `&[u8]` and copies it, with what it adds, into a buffer that it keeps from put to put:
+/// there is no head room in front of the bytes. The copy was measured at 15 ns per packet, where receiving one costs 750:
+/// too little to justify a rule that every game, layer and transport would have to keep.
 pub struct Packet {
     // `None` only while the packet is being taken apart.
     body: Option<Box<Body>>,
@@ -54,8 +54,8 @@ pub struct Packet {
 
 pub(crate) struct Body {
     bytes: Vec<u8>,
-    /// How many of `bytes` layers have taken away, at the front and at the back. They stay where they are, so that
-    /// nothing is moved, and what was taken away can be read.
+    /// How many of `bytes` layers have removed, at the front and at the back. They stay where they are, so that nothing is
+    /// moved, and what was removed can be read.
     stripped: [u32; 2],
     sender: SocketAddr,
     received_at: Instant,
@@ -71,18 +71,18 @@ impl Packet {
     /// A packet in the vector's memory, which belongs to no pool; for implementations of
     /// [`PacketPeer`](crate::PacketPeer) outside this crate.
     ///
-    /// It takes one small allocation beside the vector's. [`PacketPool::packet`] and [`derive`](Self::derive) take none
-    /// in a steady state. `sender` is brought to the form described at [`sender`](Self::sender).
+    /// It makes one small allocation beside the vector's; [`PacketPool::packet`] and [`derive`](Self::derive) make none in
+    /// a steady state. `sender` is converted to the form described at [`sender`](Self::sender).
     pub fn new(bytes: Vec<u8>, sender: SocketAddr, received_at: Instant) -> Self {
         let body = Body { bytes, stripped: [0, 0], sender: canonical(sender), received_at, home: None };
         Self { body: Some(Box::new(body)) }
     }
 
-    /// A packet with a copy of `bytes`, of the same sender and time as this one, in memory of the pool that this one's
-    /// came from: what a layer hands on that made its own bytes of what it received.
+    /// A packet with a copy of `bytes` and with the sender and time of this one, in memory of this one's pool: for a layer
+    /// that makes new bytes from what it received.
     ///
-    /// In a steady state it allocates nothing. Where this packet belongs to no pool, as those of [`Packet::new`], it
-    /// takes two allocations. A miss of a server's pool counts in its
+    /// In a steady state it allocates nothing. If this packet belongs to no pool, like those from [`Packet::new`], it makes
+    /// two allocations. A miss of a server's pool counts in its
     /// [`pool_misses`](crate::stats::ServerStats::pool_misses).
     #[must_use]
     pub fn derive(&self, bytes: &[u8]) -> Self {
@@ -93,19 +93,19 @@ impl Packet {
         }
     }
 
-    /// As [`derive`](Self::derive), but `len` bytes of zero, to be written over: a decompressor needs no buffer of its
-    /// own. Ask for the most that may come out, and [`truncate`](Self::truncate) to what did.
+    /// As [`derive`](Self::derive), but with `len` bytes of zero, to be overwritten: a decompressor needs no buffer of its
+    /// own. Ask for the most that may come out, then [`truncate`](Self::truncate) to what did.
     ///
-    /// The layer is to bound `len`: where a remote chooses it, it chooses how much is allocated.
+    /// Bound `len`: a remote that chooses it chooses how much is allocated.
     ///
     /// ```
     /// # use packetpeer::Packet;
-    /// # /// Each byte so many times as the one before it says.
+    /// # /// Each byte as many times as the one before it says.
     /// # fn decompress(bytes: &[u8], out: &mut [u8]) -> Option<usize> {
     /// #     let runs = bytes.chunks_exact(2).flat_map(|run| std::iter::repeat_n(run[1], run[0].into()));
     /// #     runs.enumerate().try_fold(0, |_, (at, byte)| { *out.get_mut(at)? = byte; Some(at + 1) })
     /// # }
-    /// /// `None` where that is no compressed payload, or one larger than the game sends.
+    /// /// `None` if that is not a compressed payload, or is larger than any that the game sends.
     /// fn decompressed(packet: &Packet) -> Option<Packet> {
     ///     let mut payload = packet.derive_zeroed(4096);
     ///     let len = decompress(packet, &mut payload)?;
@@ -137,11 +137,11 @@ impl Packet {
         self.body().received_at
     }
 
-    /// Takes the first `len` bytes away, as a layer does that reads its header, and returns them. `None` where the
-    /// packet is shorter, and then it stays as it is.
+    /// Removes the first `len` bytes and returns them, for a layer that reads its header. `None` if the packet is shorter,
+    /// which then stays as it is.
     ///
-    /// No byte is moved: those taken away stay in the packet's memory, out of sight, and go back to the pool with it. At
-    /// either end that can be 4 GiB less one byte in all, which is more than any datagram has; beyond, it is `None` too.
+    /// No byte is moved: those removed stay in the packet's memory, hidden, and return to the pool with it. At either end
+    /// they can be 4 GiB less one byte in all, which is more than any datagram has; beyond that, it is `None` too.
     #[must_use = "a packet that is shorter is left as it is"]
     pub fn strip_front(&mut self, len: usize) -> Option<&[u8]> {
         let body = self.body_mut();
@@ -151,8 +151,8 @@ impl Packet {
         Some(&body.bytes[start..front])
     }
 
-    /// Takes the last `len` bytes away, as a layer does that checks its trailer, and returns them. `None` where the
-    /// packet is shorter, and then it stays as it is. See [`strip_front`](Self::strip_front).
+    /// Removes the last `len` bytes and returns them, for a layer that checks its trailer. `None` if the packet is shorter,
+    /// which then stays as it is. See [`strip_front`](Self::strip_front).
     #[must_use = "a packet that is shorter is left as it is"]
     pub fn strip_back(&mut self, len: usize) -> Option<&[u8]> {
         let body = self.body_mut();
@@ -173,8 +173,8 @@ impl Packet {
         }
     }
 
-    /// The bytes as a vector of the caller's own. The memory leaves the pool for good. Where bytes were taken away in
-    /// front, those behind them move up.
+    /// The bytes as a vector, which the caller owns. The memory leaves the pool for good. If bytes were removed in front,
+    /// the others move up.
     pub fn into_vec(mut self) -> Vec<u8> {
         let body = self.body_mut();
         let Range { start, end } = body.visible();
@@ -185,8 +185,7 @@ impl Packet {
         bytes
     }
 
-    /// The bytes of a packet from which no layer has taken anything away, as it is with all that wait in the queues of
-    /// this crate.
+    /// The bytes of a packet from which no layer has removed anything, as with all that wait in the queues of this crate.
     #[inline]
     pub(crate) fn whole(&self) -> &[u8] {
         let body = self.body();
@@ -256,15 +255,15 @@ const SMALLEST: usize = 128;
 const SIZES: usize = 10;
 const LARGEST: usize = SMALLEST << (SIZES - 1);
 
-/// Memory for packets, used again and again: for transports of one's own, which make packets of what they receive.
+/// Memory for packets, used again and again: for custom transports, which make packets from what they receive.
 ///
-/// A packet's memory goes back to its pool when the packet is dropped, on whatever thread, and is the first to be used
-/// again, being warm. What lies idle is capped; how much is out at a time is for those who make packets to bound. A pool
-/// is cheap to clone, its clones are the same pool, and packets keep it alive.
+/// A packet's memory returns to its pool when the packet is dropped, on any thread, and is the first to be reused, while
+/// it is warm in the cache. The idle memory is capped; the maker of the packets has to bound how much is in use at a time.
+/// A pool is cheap to clone, its clones are the same pool, and packets keep it alive.
 ///
-/// The memory comes in ten sizes, the powers of two from 128 bytes to 64 KiB. A larger packet takes its own from the
-/// allocator, and gives it back there. Servers and peers of this crate have a pool of their own each, which
-/// [`Packet::derive`] takes from.
+/// The memory comes in ten sizes, the powers of two from 128 bytes to 64 KiB. A larger packet takes its memory from the
+/// allocator, and returns it there. Each server and each stand-alone peer of this crate has its own pool, from which
+/// [`Packet::derive`] takes.
 ///
 /// ```
 /// use std::time::Instant;
@@ -300,7 +299,7 @@ struct Idle {
 type Stacks = [Vec<Box<Body>>; SIZES];
 
 impl PacketPool {
-    /// An empty pool, in which up to `max_idle_bytes` of memory may lie ready. It takes none before the first packet.
+    /// An empty pool that keeps up to `max_idle_bytes` of idle memory. It takes none before the first packet.
     pub fn new(max_idle_bytes: usize) -> Self {
         let idle = Idle { max_bytes: max_idle_bytes, ..Idle::default() };
         Self { pool: Arc::new(Pool { idle: Mutex::new(idle), misses: AtomicU64::new(0) }) }
@@ -315,7 +314,7 @@ impl PacketPool {
             let excess = idle.bytes.saturating_sub(max).div_ceil(cost(size)).min(idle.by_size[size].len());
             let stack = &mut idle.by_size[size];
             beyond[size] = stack.split_off(stack.len() - excess);
-            // Also one that is empty now, since all its packets are out: it may have been long.
+            // Also a list that is empty now because all its packets are out: it may have been long.
             stack.shrink_to_fit();
             idle.bytes -= excess * cost(size);
         }
@@ -324,20 +323,20 @@ impl PacketPool {
         drop(beyond);
     }
 
-    /// A packet with a copy of `bytes`. `sender` is brought to the form described at [`Packet::sender`].
+    /// A packet with a copy of `bytes`. `sender` is converted to the form described at [`Packet::sender`].
     #[must_use]
     pub fn packet(&self, bytes: &[u8], sender: SocketAddr, received_at: Instant) -> Packet {
         self.copy(bytes, &canonical(sender), received_at)
     }
 
-    /// As [`packet`](Self::packet), but `len` bytes of zero, to be written over by what reads a stream; see
-    /// [`Packet::derive_zeroed`].
+    /// As [`packet`](Self::packet), but with `len` bytes of zero, to be overwritten, for instance by a read from a stream;
+    /// see [`Packet::derive_zeroed`].
     #[must_use]
     pub fn zeroed(&self, len: usize, sender: SocketAddr, received_at: Instant) -> Packet {
         self.zeros(len, &canonical(sender), received_at)
     }
 
-    /// As [`packet`](Self::packet), of a sender in canonical form.
+    /// As [`packet`](Self::packet), for a sender in canonical form.
     pub(crate) fn copy(&self, bytes: &[u8], sender: &SocketAddr, received_at: Instant) -> Packet {
         self.take(bytes.len(), sender, received_at).fill(bytes, sender, received_at)
     }
@@ -365,7 +364,7 @@ impl PacketPool {
         Box::new(Body { bytes, stripped: [0, 0], sender: *sender, received_at, home: None })
     }
 
-    /// Packets whose memory came from the allocator because none lay idle. In a steady state this stands still.
+    /// How many packets took their memory from the allocator because none lay idle. In a steady state this stands still.
     pub fn misses(&self) -> u64 {
         self.pool.misses.load(Ordering::Relaxed)
     }

@@ -1,4 +1,4 @@
-//! The trait that code above any transport is written against.
+//! [`PacketPeer`]: the trait for code that runs over any transport.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -12,8 +12,8 @@ use crate::stats::{PeerStats, PollReport};
 
 /// One end of a packet connection: whole packets in, whole packets out.
 ///
-/// What Godot calls `PacketPeer`. [`PacketPeerUdp`](crate::PacketPeerUdp) implements it, and so can encryption, a simulated link or another
-/// transport; code written against `dyn PacketPeer` or `impl PacketPeer` runs on each.
+/// Godot's `PacketPeer`. [`PacketPeerUdp`](crate::PacketPeerUdp) implements it, and so can encryption, a simulated link or
+/// another transport; code written against `dyn PacketPeer` or `impl PacketPeer` runs on each.
 ///
 /// ```
 /// use packetpeer::error::GetError;
@@ -22,10 +22,10 @@ use crate::stats::{PeerStats, PollReport};
 /// /// No packet of this protocol is longer.
 /// const LONGEST: usize = 1200;
 ///
-/// /// Answers what has arrived; returns how much that was. What could not be answered now is left to the next frame.
+/// /// Answers what has arrived; returns how many packets that was. What cannot be answered now is left to the next frame.
 /// fn echo(peer: &mut dyn PacketPeer) -> Result<usize, GetError> {
 ///     let mut answered = 0;
-///     // One that has ended takes nothing more, and is read until it says why.
+///     // A peer that has ended takes no more puts; read it until `get_packet` returns the reason.
 ///     while peer.can_put(LONGEST) || peer.close_reason().is_some() {
 ///         let Some(packet) = peer.get_packet()? else { break };
 ///         answered += usize::from(peer.put_packet(&packet).is_ok());
@@ -38,7 +38,7 @@ use crate::stats::{PeerStats, PollReport};
 /// # Writing a layer
 ///
 /// A layer is a peer over a peer: it owns a `P: PacketPeer`, or a `Box<dyn PacketPeer>`, which is a peer as well, and does
-/// something to what passes. Nearly all of its methods ask the peer beneath. What it has to get right:
+/// something to the packets that pass. Nearly all of its methods call the peer beneath. What it has to get right:
 ///
 /// - **Time.** Its clock is [`now`](Self::now), which it takes from the peer beneath, and in [`poll_at`](Self::poll_at)
 ///   the time given. A layer that asks `Instant::now()` mixes real time with virtual time, and its timers never ring in
@@ -62,27 +62,27 @@ use crate::stats::{PeerStats, PollReport};
 ///   that, and any length may be asked. Header and trailer come off in place:
 ///   [`strip_front`](Packet::strip_front), [`strip_back`](Packet::strip_back).
 ///
-/// What a layer receives and cannot make sense of, it drops and counts as
+/// A layer drops what it cannot decode, counts it as
 /// [`undecodable`](crate::stats::ReceiveDrops#structfield.undecodable), and goes on: a remote must not be able to cause an
-/// error in `get_packet`, but by what ends the connection for good.
+/// error in `get_packet`, except by something that ends the connection for good.
 ///
-/// `Debug`, `Send` and `Sync` are required because a peer is a component or a resource of an engine, is logged, and
-/// moves between threads, also as a `Box<dyn PacketPeer>`.
+/// `Debug`, `Send` and `Sync` are required because a peer is a component or a resource in an engine, is logged, and moves
+/// between threads, also as a `Box<dyn PacketPeer>`.
 pub trait PacketPeer: fmt::Debug + Send + Sync {
-    /// Names this peer among those of its server; that of the peer beneath, for a layer.
+    /// Names this peer among those of its server. A layer has the id of the peer beneath.
     fn id(&self) -> PeerId;
 
-    /// Does this peer's own input and output, and takes `now` for the time. A peer that a server polls has nothing to do,
-    /// and its report is empty.
+    /// Does this peer's own input and output, at the time `now`. A peer that a server polls has nothing to do, and its
+    /// report is empty.
     ///
-    /// Time never runs backwards: a peer takes a time that is earlier than one it was given before for that one.
+    /// Time never runs backwards: a time earlier than one given before counts as that one.
     ///
     /// # Errors
     ///
     /// Nothing more is received; see [`PollError`]. What had been received before can still be taken.
     fn poll_at(&mut self, now: Instant) -> Result<PollReport, PollError>;
 
-    /// [`poll_at`](Self::poll_at) the present time. Call it once per frame, or more often.
+    /// [`poll_at`](Self::poll_at) the current time. Call it once per frame, or more often.
     ///
     /// # Errors
     ///
@@ -91,16 +91,16 @@ pub trait PacketPeer: fmt::Debug + Send + Sync {
         self.poll_at(self.now())
     }
 
-    /// What time it is by the clock of the transport beneath everything: real time for real sockets, virtual time on
-    /// the in-memory [network](crate::sim::Network). It stays the same clock when the peer has ended.
+    /// The time by the clock of the lowest transport: real time for real sockets, virtual time on the in-memory
+    /// [network](crate::sim::Network). The clock stays the same when the peer has ended.
     fn now(&self) -> Instant;
 
-    /// Takes the packet that has waited longest. `Ok(None)` = nothing now, also while the connection is still
-    /// [being made](PeerState::Connecting).
+    /// Takes the packet that has waited longest. `Ok(None)` = nothing now, also while the peer is still
+    /// [connecting](PeerState::Connecting).
     ///
     /// # Errors
     ///
-    /// Nothing ever again, and why: see [`GetError`].
+    /// There is nothing now and will be nothing later; see [`GetError`].
     fn get_packet(&mut self) -> Result<Option<Packet>, GetError>;
 
     /// Sends one packet, possibly an empty one.
@@ -110,19 +110,20 @@ pub trait PacketPeer: fmt::Debug + Send + Sync {
     /// The packet was not sent; see [`PutError`].
     fn put_packet(&mut self, bytes: &[u8]) -> Result<(), PutError>;
 
-    /// Whether a packet of `len` bytes would be taken now, as far as this peer can tell without trying.
+    /// Whether [`put_packet`](Self::put_packet) would take a packet of `len` bytes now, as far as this peer can tell
+    /// without trying.
     ///
-    /// For transports that push back, such as streams, and for queues: ask before taking a packet that has to be
-    /// answered, and leave the packet where it is if there is no room for the answer. `false` says that
-    /// [`put_packet`](Self::put_packet) would fail, or would drop another packet that waits. `true` is a promise of a
-    /// stream; of datagrams it is not, since the system does not tell whether its own queue is full.
+    /// For transports with back-pressure, such as streams, and for queues: ask before taking a packet that has to be
+    /// answered, and leave the packet where it is if there is no room for the answer. `false` means that the put would
+    /// fail, or would drop another packet that waits. `true` is a promise from a stream, but not from a datagram
+    /// transport, since the system does not tell whether its own queue is full.
     ///
-    /// `false` also for what can never be put: a peer that has ended, or more bytes than
-    /// [`max_packet_size`](Self::max_packet_size). So do not wait for room without looking at the [`state`](Self::state).
+    /// It is `false`, too, for what can never be put: when the peer has ended, or for more bytes than
+    /// [`max_packet_size`](Self::max_packet_size). So do not wait for room without checking the [`state`](Self::state).
     fn can_put(&self, len: usize) -> bool;
 
-    /// Packets that wait to be taken by [`get_packet`](Self::get_packet) without a further poll: at most, since a layer may
-    /// yet refuse some of them, or make one of several.
+    /// How many packets [`get_packet`](Self::get_packet) can return without another poll: at most, since a layer may yet
+    /// drop some of them, or join several into one.
     #[doc(alias = "get_available_packet_count")]
     fn available_packet_count(&self) -> usize;
 
@@ -130,7 +131,7 @@ pub trait PacketPeer: fmt::Debug + Send + Sync {
     #[doc(alias = "get_max_packet_size")]
     fn max_packet_size(&self) -> usize;
 
-    /// Whether packets come and go, and if not, why. A peer that has ended may still have packets to be taken.
+    /// Whether the peer can send and receive, and if not, why. A peer that has ended may still have packets to be taken.
     fn state(&self) -> PeerState;
 
     /// Why the peer has ended; `None` as long as it has not.
@@ -138,11 +139,10 @@ pub trait PacketPeer: fmt::Debug + Send + Sync {
         if let PeerState::Ended(reason) = self.state() { Some(reason) } else { None }
     }
 
-    /// Ends the peer. What had been received can still be taken. Never blocks and never fails; a second call does nothing.
+    /// Ends the peer. What it had received can still be taken. Never blocks and never fails; a second call does nothing.
     fn close(&mut self);
 
-    /// Where packets go, as far as that is known and is an address. With this and [`state`](Self::state) it can be told
-    /// whose peer it is.
+    /// Where packets go, if that is known and is an address.
     fn remote_addr(&self) -> Option<SocketAddr>;
 
     /// What this peer has seen so far. A layer gives the counters of the peer beneath; what it was handed from there and has
@@ -151,7 +151,7 @@ pub trait PacketPeer: fmt::Debug + Send + Sync {
     fn stats(&self) -> PeerStats;
 }
 
-/// Every method asks the peer that is pointed to, those with a body of their own too: it may have another.
+/// Every method calls the peer pointed to, the provided ones too: it may override them.
 macro_rules! impl_by_pointer {
     ($($pointer:ty),*) => {$(
         impl<P: PacketPeer + ?Sized> PacketPeer for $pointer {

@@ -1,4 +1,4 @@
-//! The trait that code above any server is written against.
+//! [`PacketServer`]: the trait for code that runs over any server.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -12,15 +12,15 @@ use crate::stats::{FlushReport, PollReport, Stat};
 
 /// A server of packet connections: one handle per peer, all advanced by one poll per frame.
 ///
-/// [`UdpServer`](crate::UdpServer) is one, and so can be a server over streams, one whose peers are encrypted, or one that
-/// plays back what was recorded. A game, a metrics page or an engine's plug-in that is written against this trait runs on
-/// each. [`Peers`](crate::Peers) keeps the handles of any.
+/// [`UdpServer`](crate::UdpServer) implements it, and so can a server over streams, one with encrypted peers, or one that
+/// plays back a recording. A game, a metrics page or an engine's plug-in written against this trait runs on each.
+/// [`Peers`](crate::Peers) keeps the handles of any of them.
 ///
 /// ```
 /// use packetpeer::error::PollError;
 /// use packetpeer::{PacketPeer, PacketServer, Peers};
 ///
-/// /// One frame of a server that sends back what comes.
+/// /// One frame of a server that sends back what it receives.
 /// fn echo<S: PacketServer>(server: &mut S, peers: &mut Peers<S>) -> Result<(), PollError> {
 ///     let polled = server.poll();
 ///     // Also where that failed: then all have left.
@@ -39,11 +39,12 @@ use crate::stats::{FlushReport, PollReport, Stat};
 ///
 /// # The life of a server
 ///
-/// How it is made, configured and told to listen is each type's own. Then, in each frame: [`poll`](Self::poll) →
+/// Each type has its own calls to make it, configure it and listen. Then, in each frame: [`poll`](Self::poll) →
 /// [`take_connection`](Self::take_connection) until `None` → [`take_ended`](Self::take_ended) →
-/// [`ready`](Self::ready), and read from those → step the game, which puts → [`flush`](Self::flush).
-/// [`drain`](Self::drain) lets those in play to the end and nobody else in; [`stop`](Self::stop) ends all, and the server
-/// may listen again. When a poll fails because the socket did, the server has stopped, and says so of each peer.
+/// [`ready`](Self::ready), and read from those peers → step the game, which puts → [`flush`](Self::flush).
+/// [`drain`](Self::drain) admits no new connections and lets the peers play to the end; [`stop`](Self::stop) ends all of
+/// them, and the server may listen again. When a poll fails because the socket did, the server has stopped, and every peer
+/// has ended.
 ///
 /// # Writing one
 ///
@@ -72,16 +73,16 @@ pub trait PacketServer: fmt::Debug + Send + Sync {
     /// The handle of one peer.
     type Peer: PacketPeer;
 
-    /// Receives what has come, sends what has waited, and ends whoever has gone silent; `now` is the time. See
-    /// [`UdpServer::poll`](crate::UdpServer::poll) for the order in which it is done there.
+    /// Receives what has arrived, sends what waits, and ends peers that have gone silent, at the time `now`.
+    /// [`UdpServer::poll`](crate::UdpServer::poll) gives the order in which it does so.
     ///
     /// # Errors
     ///
-    /// [`PollError::NotOpen`] when not listening; otherwise nothing more can be received, and all peers have ended. What
-    /// single peers do is never an error here.
+    /// [`PollError::NotOpen`] when not listening; otherwise nothing more can be received, and all peers have ended. What a
+    /// single peer does is never an error here.
     fn poll_at(&mut self, now: Instant) -> Result<PollReport, PollError>;
 
-    /// [`poll_at`](Self::poll_at) the present time. Call it once per frame, or more often.
+    /// [`poll_at`](Self::poll_at) the current time. Call it once per frame, or more often.
     ///
     /// # Errors
     ///
@@ -90,50 +91,50 @@ pub trait PacketServer: fmt::Debug + Send + Sync {
         self.poll_at(self.now())
     }
 
-    /// What time it is by the clock of the transport beneath: real time for real sockets, virtual time on the in-memory
-    /// [network](crate::sim::Network). It tells when the server does not listen too.
+    /// The time by the clock of the transport beneath: real time for real sockets, virtual time on the in-memory
+    /// [network](crate::sim::Network). It works when the server is not listening, too.
     fn now(&self) -> Instant;
 
-    /// Sends what waits to be sent, as far as it is taken without blocking; the rest waits for the next flush or poll. Call
-    /// it at the end of a frame.
+    /// Sends what waits, as far as that does not block; the rest waits for the next flush or poll. Call it at the end of a
+    /// frame.
     ///
     /// # Errors
     ///
-    /// [`PollError::NotOpen`] when not listening. That something was not sent is in the report.
+    /// [`PollError::NotOpen`] when not listening. What was not sent is in the report, and is not an error.
     fn flush(&mut self) -> Result<FlushReport, PollError>;
 
-    /// The connection that has been pending longest, as a peer that may have received already. `None` where none is
-    /// pending.
+    /// Takes the connection that has been pending longest, as a peer that may already have packets waiting. `None` if
+    /// none is pending.
     ///
-    /// Where a remote can end a connection, as of a stream, one that has ended while it was pending may be handed out all
-    /// the same, with what it had sent: [`take_ended`](Self::take_ended) tells of its end after the next poll.
+    /// Where a remote can end a connection, as with streams, one that ended while pending may still be handed out, with
+    /// what it had sent: [`take_ended`](Self::take_ended) lists it after the next poll.
     #[must_use = "dropping the handle ends the connection"]
     fn take_connection(&mut self) -> Option<Self::Peer>;
 
-    /// Whether [`take_connection`](Self::take_connection) has one.
+    /// Whether [`take_connection`](Self::take_connection) would return one.
     fn is_connection_available(&self) -> bool {
         self.pending_count() > 0
     }
 
-    /// Appends the peers that have packets waiting, each once. A peer is listed as long as it has some; one that is taken
-    /// with packets waiting is listed at once, and one that has ended until its packets are taken or its handle is gone.
+    /// Appends the peers that have packets waiting, each once. A peer is listed for as long as it has some: from the moment
+    /// it is taken and, if it has ended, until its packets are taken or its handle is gone.
     fn ready(&mut self, ids: &mut Vec<PeerId>);
 
-    /// Appends the peers that have ended since this was asked last, and why, and forgets them. Ask after each poll: what
-    /// one poll has found may be forgotten by the next. What has ended between two polls is told after the second at the
+    /// Appends the peers that have ended since the last call, with the reason, and forgets them. Call it after each poll:
+    /// the next poll may forget what this one found. A peer that ends between two polls is listed after the second at the
     /// latest.
     ///
-    /// Peers are listed that the caller has let go of itself, by dropping the handle.
+    /// Peers that the caller ended itself, by dropping the handle, are listed too.
     fn take_ended(&mut self, ended: &mut Vec<(PeerId, CloseReason)>);
 
-    /// Peers: connections taken and not ended. One that has ended since the last poll may still count, so that this is
-    /// never less than there are handles of open peers.
+    /// How many peers there are: connections taken and not ended. One that has ended since the last poll may still count,
+    /// so this is never less than the number of open handles.
     fn peer_count(&self) -> usize;
 
-    /// Connections that wait to be taken.
+    /// How many connections wait to be taken.
     fn pending_count(&self) -> usize;
 
-    /// Ends a peer from the server's side, with the reason [`CloseReason::Closed`]. Its handle can still take what had been
+    /// Ends a peer from the server's side, with the reason [`CloseReason::Closed`]. Its handle can still take what it had
     /// received.
     ///
     /// # Errors
@@ -141,8 +142,8 @@ pub trait PacketServer: fmt::Debug + Send + Sync {
     /// [`UnknownPeer`] where it has ended already, its handle is gone, or it is another server's.
     fn close(&mut self, id: PeerId) -> Result<(), UnknownPeer>;
 
-    /// Admits nobody new from now on, and forgets connections that have not been taken; peers go on as before. Until
-    /// [`stop`](Self::stop).
+    /// From now on, until [`stop`](Self::stop), admits no new connections. Those not taken yet are forgotten; peers go on
+    /// as before.
     fn drain(&mut self);
 
     /// Whether [`drain`](Self::drain) was called.
@@ -153,19 +154,19 @@ pub trait PacketServer: fmt::Debug + Send + Sync {
         self.is_draining() && self.peer_count() == 0
     }
 
-    /// Ends all peers, forgets pending connections and stops listening; what had been put is sent as far as it is taken
-    /// at once. A second call does nothing.
+    /// Ends all peers, forgets pending connections and stops listening. What had been put is sent, as far as that does not
+    /// block. A second call does nothing.
     fn stop(&mut self);
 
     /// Whether the server listens.
     fn is_listening(&self) -> bool;
 
-    /// The address listened on; `None` when not listening, or where it is no such address.
+    /// The address listened on; `None` when not listening, or where the transport has no such address.
     fn local_addr(&self) -> Option<SocketAddr>;
 
-    /// Shows each number that the server keeps about itself, for a live view or an exporter: what it has seen so far, and
-    /// what it remembers at the moment. Their order and names stay the same for as long as the program runs; a number
-    /// that the system does not tell is left out.
+    /// Calls `visit` with each of the server's statistics, for a live view or an exporter: what it has counted so far, and
+    /// what it remembers at the moment. Their order and names stay the same for as long as the program runs; numbers that
+    /// the system does not tell are left out.
     ///
     /// ```
     /// use packetpeer::stats::Stat;
@@ -181,7 +182,7 @@ pub trait PacketServer: fmt::Debug + Send + Sync {
     fn visit_stats(&self, visit: &mut dyn FnMut(Stat));
 }
 
-/// Every method asks the server that is pointed to, those with a body of their own too: it may have another.
+/// Every method calls the server pointed to, the provided ones too: it may override them.
 macro_rules! impl_by_pointer {
     ($($pointer:ty),*) => {$(
         impl<S: PacketServer + ?Sized> PacketServer for $pointer {

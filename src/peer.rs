@@ -1,4 +1,4 @@
-//! The handles: [`PacketPeerUdp`], which is a server's peer or a socket of its own, and what one waits by.
+//! The handles: [`PacketPeerUdp`], which is a server's peer or a stand-alone socket, and waiting.
 
 mod inbox;
 mod resolve;

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 /// of the program it names nobody. A stand-alone [`PacketPeerUdp`](crate::PacketPeerUdp) has an id too, unequal to
 /// every id of a server.
 ///
-/// Servers and peers of your own get theirs from [`PeerIds`](crate::identity::PeerIds) and from
-/// [`stand_alone`](Self::stand_alone), so that a program that speaks several protocols can tell all its peers apart.
+/// Custom servers and peers get theirs from [`PeerIds`](crate::identity::PeerIds) and from
+/// [`stand_alone`](Self::stand_alone), so that a program with several protocols can tell all its peers apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PeerId {
     server: u32,
@@ -39,16 +39,16 @@ impl PeerId {
         }
     }
 
-    /// The id of one more peer that belongs to no server. Unequal to every id of a server, and unique among the
+    /// A new id for a peer that belongs to no server. It differs from every id of a server, and is unique among the
     /// stand-alone peers of the process until four billion of them have been made.
     pub fn stand_alone() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         Self { server: 0, index: NEXT.fetch_add(1, Ordering::Relaxed), generation: 0 }
     }
 
-    /// A small number for tables of the caller's own: below the largest number of peers the server ever had at a time,
-    /// pending ones included. Peers of different servers may have the same. A stand-alone peer's is how many of those
-    /// were made before it.
+    /// A small number to index the caller's own tables: less than the most peers that the server ever had at a time, pending
+    /// ones included. Peers of different servers may have the same. A stand-alone peer's is the number of stand-alone peers
+    /// made before it.
     pub fn index(self) -> usize {
         self.index as usize
     }
@@ -69,13 +69,12 @@ impl LocalId {
     }
 }
 
-/// Issues the ids of one server's peers: for servers of your own, so that their peers are named as those of a
-/// [`UdpServer`](crate::UdpServer) are.
+/// Issues the peer ids of one custom server, like those of a [`UdpServer`](crate::UdpServer).
 ///
-/// Each `PeerIds` stands for a server of its own: its ids are unequal to those of every other, of each `UdpServer` and of
-/// each stand-alone peer. An [`index`](PeerId::index) is used again once its peer's id was [released](Self::release), the
-/// one released last first; an id never is. It takes 8 bytes for each of the most peers that there ever were at a time,
-/// and allocates when there are more than ever before.
+/// Each `PeerIds` stands for one server: its ids differ from those of every other, of each `UdpServer` and of each
+/// stand-alone peer. An [`index`](PeerId::index) is reused once its peer's id was [released](Self::release), the one
+/// released last first; an id is never reused. It takes 8 bytes per index, of which there are as many as there ever were
+/// peers at a time, and allocates when there are more peers than ever before.
 ///
 /// ```
 /// use packetpeer::identity::PeerIds;
@@ -93,38 +92,37 @@ impl LocalId {
 ///
 /// # Limits
 ///
-/// There may be four billion ids at a time. An index that has been used four billion times is left out from then on
-/// instead of beginning again. After four billion servers in one process, `UdpServer`s included, their numbers begin
-/// again.
+/// There may be four billion ids at a time. An index that has been used four billion times is retired instead of starting
+/// over. After four billion servers in one process, `UdpServer`s included, their numbers start over.
 #[derive(Debug)]
 pub struct PeerIds {
     server: u32,
-    /// Of each index, the generation of the id that is issued, or that is to be issued next.
+    /// For each index, the generation of the id that is issued, or is to be issued next.
     generations: Vec<u32>,
-    /// Indices to be used again, last in, first out.
+    /// Indices to be reused, last in, first out.
     free: Vec<u32>,
     issued: usize,
 }
 
 impl PeerIds {
-    /// The ids of one more server; none is issued yet.
+    /// The ids of a new server; none is issued yet.
     pub fn new() -> Self {
         Self { server: PeerId::next_server(), generations: Vec::new(), free: Vec::new(), issued: 0 }
     }
 
-    /// An id that nobody has or ever had.
+    /// An id that no peer has or ever had.
     ///
     /// # Panics
     ///
-    /// Where four billion ids are issued and none of them was released. A server limits its peers long before that.
+    /// If four billion ids are issued and not released. A server limits its peers long before that.
     pub fn issue(&mut self) -> PeerId {
         let index = self.free.pop().unwrap_or_else(|| self.next_index());
         self.issued += 1;
         self.id(index)
     }
 
-    /// Takes an id back when its peer has ended: it names nobody from now on. `false`, and nothing is changed, where it
-    /// was released before or is another server's.
+    /// Takes an id back when its peer has ended: it names no peer from now on. `false`, with nothing changed, if it was
+    /// released before or is another server's.
     pub fn release(&mut self, id: PeerId) -> bool {
         if !self.contains(id) {
             return false;
@@ -141,7 +139,7 @@ impl PeerIds {
         true
     }
 
-    /// Whether the id was issued here and not released since.
+    /// Whether the id was issued here and is not released.
     pub fn contains(&self, id: PeerId) -> bool {
         id.server == self.server && self.generations.get(id.index()).is_some_and(|&issued| issued == id.generation)
     }
@@ -173,7 +171,7 @@ impl Default for PeerIds {
     }
 }
 
-/// The generation of an index that is not used any more: no server's id has it.
+/// The generation of a retired index: no server's id has it.
 const RETIRED: u32 = 0;
 
 impl fmt::Display for PeerId {

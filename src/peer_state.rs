@@ -6,11 +6,11 @@ use std::fmt;
 pub enum PeerState {
     /// A stand-alone peer that has no socket yet.
     Unbound,
-    /// The connection is being made: the remote has not answered, or the handshake goes on. It becomes
-    /// [`Open`](Self::Open) or [`Ended`](Self::Ended) by a poll. A UDP peer is never in this state, since UDP asks
-    /// nobody; streams and layers with a handshake are.
+    /// The connection is being made: the remote has not answered yet, or the handshake is in progress. A poll changes this
+    /// to [`Open`](Self::Open) or [`Ended`](Self::Ended). Only streams and layers with a handshake have this state: UDP has
+    /// no connection to make.
     Connecting,
-    /// Packets come and go.
+    /// Packets can be sent and received.
     Open,
     /// Nothing is sent or received any more. What had been received can still be taken.
     Ended(CloseReason),
@@ -54,8 +54,8 @@ macro_rules! close_reasons {
 close_reasons! {
     /// Why a peer ended.
     ///
-    /// A UDP peer ends for one of the first four only: UDP says no goodbye and shakes no hands. The others are for peers
-    /// over streams and for layers, so that code above any transport knows one set of words.
+    /// A UDP peer ends only for one of the first four: UDP has no goodbye and no handshake. The others are for peers over
+    /// streams and for layers, so that code over any transport has one set of reasons.
     #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
     #[non_exhaustive]
     CloseReason {
@@ -67,18 +67,18 @@ close_reasons! {
         ServerStopped: "the server stopped",
         /// The system took the socket away or reported it unusable.
         SocketFailed: "the socket failed",
-        /// The remote closed it in order: it said goodbye, or ended its stream.
+        /// The remote closed it in an orderly manner: it said goodbye, or ended its stream.
         ClosedByRemote: "closed by the remote",
-        /// There never was a connection: nobody listens there, or the remote turned it down.
+        /// There never was a connection: nothing listens there, or the remote refused it.
         Refused: "refused by the remote",
-        /// The remote, or something in between, broke the connection off without a goodbye.
+        /// The remote, or something in between, broke the connection without a goodbye.
         Reset: "reset by the remote",
-        /// The two sides did not come to terms: version, certificate, token or key.
+        /// The two sides did not agree: on a version, certificate, token or key.
         HandshakeFailed: "the handshake failed",
-        /// No connection came about, or no answer came, in the time that the protocol gives.
+        /// The connection was not made, or an answer did not arrive, within the time that the protocol allows.
         TimedOut: "timed out",
-        /// The remote broke the protocol's rules in a way after which nothing can be made of what follows, such as a
-        /// frame of a forbidden length.
+        /// The remote broke the protocol so that nothing after it can be decoded, for instance by a frame of a forbidden
+        /// length.
         Malformed: "the remote broke the protocol",
     }
 }
@@ -89,7 +89,7 @@ impl CloseReason {
         self as u8 + 1
     }
 
-    /// The reason of a [code](Self::code); `None` for every other byte.
+    /// The reason with this [code](Self::code); `None` for any other byte.
     pub(crate) fn of_code(code: u8) -> Option<Self> {
         Self::ALL.get(usize::from(code).checked_sub(1)?).copied()
     }

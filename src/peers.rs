@@ -1,4 +1,4 @@
-//! The container of a server's handles.
+//! [`Peers`]: the container of a server's handles.
 
 use std::fmt;
 
@@ -9,13 +9,12 @@ use crate::packet_server::PacketServer;
 use crate::peer_id::PeerId;
 use crate::peer_state::CloseReason;
 
-/// The handles of a server's peers, each with what the program knows of it, a `T`: who joined, who has something to say
-/// and who left, in one call per frame.
+/// The handles of a server's peers, each with a `T` of the program's: which peers joined, which left and which have packets
+/// waiting, in one call per frame.
 ///
-/// It keeps the handles of one server, of any [kind](PacketServer). [`update`](Self::update) once after each poll, then
-/// [`next_ready`](Self::next_ready) until it says `None`: the work follows the traffic and not the number of peers, and
-/// nothing is allocated as long as there are no more peers than ever before. Dropping the container ends all peers that are
-/// in it.
+/// It keeps the handles of one server, of any [kind](PacketServer). Call [`update`](Self::update) once after each poll, then
+/// [`next_ready`](Self::next_ready) until it returns `None`: the work follows the traffic and not the number of peers, and
+/// nothing is allocated unless there are more peers than ever before. Dropping the container ends all peers in it.
 ///
 /// ```
 /// use packetpeer::{Peers, UdpServer};
@@ -41,7 +40,7 @@ use crate::peer_state::CloseReason;
 /// ```
 pub struct Peers<S: PacketServer + ?Sized, T = ()> {
     seats: IndexMap<PeerId, (S::Peer, T)>,
-    /// As the server listed them at the last update; those before `next` have been handed out.
+    /// In the order of the server's list at the last update; those before `next` have been handed out.
     ready: Vec<PeerId>,
     next: usize,
     /// Empty between two updates; kept for its memory.
@@ -49,28 +48,27 @@ pub struct Peers<S: PacketServer + ?Sized, T = ()> {
 }
 
 impl<S: PacketServer + ?Sized, T> Peers<S, T> {
-    /// Nobody yet.
+    /// An empty container.
     pub fn new() -> Self {
         Self { seats: IndexMap::new(), ready: Vec::new(), next: 0, ended: Vec::new() }
     }
 
     /// Takes from the server, in this order:
     ///
-    /// 1. all connections, the one pending longest first. `joined` says what to keep of each, and may read what the peer
-    ///    has received and answer. `None` refuses it: its handle is dropped, which ends it, and it is in no list from then
-    ///    on;
-    /// 2. those that have ended. `left` is given each, once, with what was kept of it and the reason: what it still holds
-    ///    can be read from its handle;
-    /// 3. the list of those that have packets waiting, for [`next_ready`](Self::next_ready). What is left of an earlier
-    ///    list goes.
+    /// 1. all connections, the one pending longest first. `joined` returns what to keep with each peer; it may already read
+    ///    what the peer has received, and answer. `None` refuses the connection: its handle is dropped, which ends it, and
+    ///    it is never listed;
+    /// 2. the peers that have ended. `left` gets each of them once, with what was kept with it and the reason; packets that
+    ///    still wait can be read from the handle;
+    /// 3. the list of the peers that have packets waiting, for [`next_ready`](Self::next_ready). It replaces an earlier list.
     ///
     /// Call it after each poll, also after one that failed and after a [`stop`](PacketServer::stop): then it is told that
     /// all have left. `server` has to be the same each time; both functions are lent it, to give the peer a socket of its
     /// own or to tell the others.
     ///
-    /// A peer that the game closes by its handle, or the server by its id, stays here until the next poll has taken that
-    /// up, and is then given to `left`; one that was [removed](Self::remove) is not. Where a frame was left out and with it
-    /// the server's word that somebody ended, those are found when the server counts fewer peers than are here.
+    /// A peer that is closed by its handle, or through the server, stays here until the next poll, and is then given to
+    /// `left`; one that was [removed](Self::remove) is not. If a frame skips this call, and so misses that a peer ended, that
+    /// peer is found when the server counts fewer peers than are here.
     pub fn update(
         &mut self,
         server: &mut S,
@@ -105,7 +103,7 @@ impl<S: PacketServer + ?Sized, T> Peers<S, T> {
                 index += 1;
                 continue;
             };
-            // The last one takes this place, and is asked next.
+            // The last one moves to this place, and is asked next.
             if let Some((peer, kept)) = self.seats.swap_remove(&id) {
                 left(server, peer, kept, reason);
             }
@@ -113,7 +111,7 @@ impl<S: PacketServer + ?Sized, T> Peers<S, T> {
     }
 
     /// The next peer that has packets waiting, as of the last [`update`](Self::update), in the server's order; each once.
-    /// Take as many of its packets as you like: one that is not drained is ready again at the next update.
+    /// Take as many of its packets as you like: if some are left, it is ready again after the next update.
     ///
     /// ```
     /// # use packetpeer::{Peers, UdpServer};
@@ -133,20 +131,20 @@ impl<S: PacketServer + ?Sized, T> Peers<S, T> {
         self.seats.get_index_mut(index).map(|(&id, (peer, kept))| (id, peer, kept))
     }
 
-    /// Puts in a peer that did not come by [`take_connection`](PacketServer::take_connection), such as one of
+    /// Adds a peer that did not come from [`take_connection`](PacketServer::take_connection), such as one from
     /// [`UdpServer::connect`](crate::UdpServer::connect); it has to be the same server's. Returns what was kept under the
-    /// same id, which is nothing, as ids are never used again.
+    /// same id, which is `None`, since ids are never reused.
     pub fn insert(&mut self, peer: S::Peer, kept: T) -> Option<(S::Peer, T)> {
         self.seats.insert(peer.id(), (peer, kept))
     }
 
-    /// Lets go of a peer. Dropping the handle ends it; `left` is not told.
+    /// Removes a peer. Dropping its handle ends it; `left` does not get it.
     #[must_use = "dropping the handle ends the connection: write `drop(...)` where that is meant"]
     pub fn remove(&mut self, id: PeerId) -> Option<(S::Peer, T)> {
         self.seats.swap_remove(&id)
     }
 
-    /// This peer and what is kept of it; `None` where it is not here, or not any more.
+    /// This peer and what is kept with it; `None` if it is not here, or no longer.
     pub fn get(&self, id: PeerId) -> Option<(&S::Peer, &T)> {
         self.seats.get(&id).map(|(peer, kept)| (peer, kept))
     }
@@ -161,8 +159,8 @@ impl<S: PacketServer + ?Sized, T> Peers<S, T> {
         self.seats.contains_key(&id)
     }
 
-    /// All of them: in the order in which they joined as long as nobody leaves, and then the last in the place of the one
-    /// that has left. The same calls make the same order.
+    /// All peers, in the order in which they joined until one leaves; then the last one moves to its place. The same calls
+    /// give the same order.
     pub fn iter(&self) -> impl Iterator<Item = (PeerId, &S::Peer, &T)> {
         self.seats.iter().map(|(&id, (peer, kept))| (id, peer, kept))
     }
@@ -172,7 +170,7 @@ impl<S: PacketServer + ?Sized, T> Peers<S, T> {
         self.seats.iter_mut().map(|(&id, (peer, kept))| (id, peer, kept))
     }
 
-    /// How many are here.
+    /// How many peers are here.
     pub fn len(&self) -> usize {
         self.seats.len()
     }

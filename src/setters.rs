@@ -1,4 +1,4 @@
-//! Setters that chain, for the structs of settings: one a field, of the same name.
+//! Chained setters for the structs of settings: one per field, of the same name.
 
 macro_rules! setters {
     ($($field:ident: $type:ty,)*) => {$(

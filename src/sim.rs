@@ -180,13 +180,13 @@
 //!
 //! # Other transports in the same time
 //!
-//! A stream, a relay or whatever else a game has beside its datagrams can live on the same network: a [`Network`] lends
-//! its [`clock`](Network::clock), says which [`link`](Network::link) holds between two addresses, also when that has been
-//! changed, and derives a [`seed`](Network::seed) for each purpose. An [`InFlight`] queue then treats what is sent as
-//! the network treats its datagrams.
+//! A stream, a relay or anything else that a game uses beside its datagrams can run on the same network: a [`Network`]
+//! lends its [`clock`](Network::clock), gives the current [`link`](Network::link) between two addresses, and derives a
+//! [`seed`](Network::seed) for each purpose. An [`InFlight`] queue then treats what is sent as the network treats its
+//! datagrams.
 //!
-//! Nobody has to be told that the clock has moved: such a transport is polled like everything else, looks at the clock
-//! (or at the `now` it is handed), and takes what has become [due](InFlight::due). Where answers matter, step to whatever
+//! Nothing has to be notified when the clock moves: such a transport is polled like everything else, reads the clock (or
+//! the `now` it is given), and takes what is [due](InFlight::due). Where the time of answers matters, step to whichever
 //! comes first, the network's [`next_arrival`](Network::next_arrival) or the queue's [`next_due`](InFlight::next_due).
 //!
 //! ```
@@ -204,14 +204,14 @@
 //! assert_eq!(clock.now() - start, Duration::from_millis(30));
 //! ```
 //!
-//! In the repository `tests/lent.rs` has a small stream that loses nothing, beside a server and a client by UDP.
+//! The repository's `tests/lent.rs` has a small reliable stream beside a UDP server and client.
 //!
 //! # Real sockets
 //!
 //! Between real programs, [`Conditioned`] puts the same link around the sockets of any other
-//! [`TransportFactory`](crate::socket::TransportFactory). It is ordinary public code, there in release builds too, so
-//! that a game can offer it to its testers; the tool `bad_network` in the repository's `crates/lab` puts it between any
-//! client and any server.
+//! [`TransportFactory`](crate::socket::TransportFactory). It is ordinary public code, available in release builds too, so
+//! that a game can offer it to its testers; the tool `bad_network` in the repository's `crates/lab` puts such a link
+//! between any client and any server.
 
 mod buffers;
 mod conditioned;

@@ -5,40 +5,40 @@
 //! [`sim`](crate::sim). A program that wants to count, delay, encrypt or record what crosses the wire wraps one
 //! transport in another.
 //!
-//! # A transport of one's own
+//! # A custom transport
 //!
 //! A [`TransportFactory`] opens transports by [`bind`](TransportFactory::bind), or says by a [`RefusedOption`] which option
 //! it cannot grant, and says by which [`Clock`](TransportFactory::clock) its servers and peers live. A [`Transport`] then
 //! has to
 //!
-//! - [`receive`](Transport::receive) what waits, and say so where nothing does;
-//! - [`send`](Transport::send) one datagram; [`send_batch`](Transport::send_batch) many, by [`send_one_by_one`] where it
-//!   has no better way, and [`max_segments`](Transport::max_segments) is then 1;
-//! - [`connect`](Transport::connect) to one remote, or answer [`Unsupported`](std::io::ErrorKind::Unsupported): then
-//!   [`connect_to_host`](crate::PacketPeerUdp::connect_to_host) fails and no peer gets a socket of its own, and servers do
-//!   without;
+//! - [`receive`](Transport::receive) what waits, or report that nothing does;
+//! - [`send`](Transport::send) one datagram, and [`send_batch`](Transport::send_batch) many: if it has no better means, by
+//!   [`send_one_by_one`], with 1 as [`max_segments`](Transport::max_segments);
+//! - [`connect`](Transport::connect) to one remote, or return [`Unsupported`](std::io::ErrorKind::Unsupported): then
+//!   [`connect_to_host`](crate::PacketPeerUdp::connect_to_host) fails and no peer gets a socket of its own, but servers
+//!   work;
 //! - know its [`local_addr`](Transport::local_addr);
-//! - [`wait`](Transport::wait) until something has come. **This alone may block**: everything else is called within a
-//!   frame, `receive` and the sends from whatever thread, several at once.
+//! - [`wait`](Transport::wait) until something has arrived. **Only this may block**: everything else is called within a
+//!   frame, `receive` and the sends from any thread, several at once.
 //!
-//! The other methods tell something of a transport, and have defaults for one that knows nothing of it: options,
-//! kernel counters, buffers, the real socket.
+//! The other methods are properties of a transport, with defaults for one that does not know them: options, kernel
+//! counters, buffers, the real socket.
 //!
 //! A remote must not be able to end a server: an error that it can cause is noise, see
-//! [`receive`](Transport::receive). A wait honours the [`Interrupt`] it is given, by which a
-//! [`Waker`](crate::Waker) ends it.
+//! [`receive`](Transport::receive). A wait ends when the [`Interrupt`] it is given is raised, which is what a
+//! [`Waker`](crate::Waker) does.
 //!
 //! # The clock
 //!
-//! With [`Clock::system`] time passes by itself. A virtual clock stands still until the program moves it: polls are
-//! timed by it, idle peers end by it, and nobody waits. A factory that wraps another hands on the inner one's clock,
-//! whatever it is; with one of its own the server's time-outs and the inner transport's delays would go apart.
+//! With [`Clock::system`], time passes by itself. A virtual clock stands still until the program moves it: it times polls
+//! and idle peers, and nothing waits for it. A factory that wraps another returns the inner one's clock, whatever it is:
+//! with another, the server's time-outs and the inner transport's delays would drift apart.
 //!
 //! # Wrapping
 //!
-//! A wrapper names the transport it wraps by [`inner`](Transport::inner). What tells something of a transport is then
-//! asked of that one, unless the wrapper says otherwise; what moves datagrams has to be handed on by hand, so that
-//! nothing is lost because it was forgotten. Here is one that counts what is sent and received, and changes nothing:
+//! A wrapper returns the transport it wraps from [`inner`](Transport::inner). Properties are then those of the inner
+//! transport, unless the wrapper overrides them; the methods that move datagrams have to be forwarded explicitly, so that
+//! none is lost because it was forgotten. This one counts what is sent and received, and changes nothing:
 //!
 //! ```
 //! use std::io;
@@ -112,9 +112,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! What a wrapper does to datagrams, it also has to tell:
+//! The properties of a wrapper have to fit what it does to datagrams:
 //!
-//! | it | so it |
+//! | a wrapper that | has to |
 //! |---|---|
 //! | adds something to each datagram | lowers [`max_payload`](Transport::max_payload) and [`path_payload`](Transport::path_payload), and receives into a [`ReceiveBatch`] of its own whose [slots](ReceiveBatch::slot_len) are longer by that |
 //! | changes or judges each datagram that is sent | fills a [`SendBatch`] of its own, or leaves `send_batch` to [`send_one_by_one`], with 1 as `max_segments` |

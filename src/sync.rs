@@ -1,4 +1,4 @@
-//! The locks and atomics of what threads share: the standard library's, or loom's, which tries every interleaving.
+//! The locks and atomics for what threads share: the standard library's, or those of loom, which tries every interleaving.
 //!
 //! `RUSTFLAGS="--cfg loom" cargo test --lib --target-dir target/loom` runs the models at the end of `demux/mailbox.rs`
 //! and `peer/waker.rs`.

@@ -12,7 +12,7 @@ use super::replies::Replies;
 use super::table::Table;
 use crate::stats::DropReason;
 
-/// Who is let in: the refused are not, the filter is asked, and then there has to be room.
+/// Decides which unknown senders are let in: not refused ones, then as the filter says, and then only if there is room.
 #[derive(Debug, Default)]
 pub(super) struct Admission {
     pub(super) pending: Pending,
@@ -31,8 +31,8 @@ pub(super) struct Rules<'a> {
 }
 
 impl Admission {
-    /// What becomes of the datagram of somebody unknown. The filter comes before the caps, so that it works when they
-    /// are reached, and is told whether they are. One of the program's for this poll is asked instead of the one set.
+    /// What becomes of the datagram of an unknown sender. The filter comes before the caps, so that it works when they are
+    /// reached, and is told whether they are. A filter given for this poll is asked instead of the one that is set.
     pub(super) fn decide(
         &self,
         key: &Key,
@@ -66,7 +66,7 @@ impl Admission {
         }
     }
 
-    /// What stands in the way of a connection with this sender.
+    /// The obstacle to a connection with this sender, if there is one.
     fn obstacle(&self, first: &FirstDatagram<'_>, rules: Rules<'_>) -> Option<DropReason> {
         if first.id.is_none() && !rules.identity.knows_by_address() {
             return Some(DropReason::NoId);
@@ -90,7 +90,7 @@ impl Admission {
         is_full.then_some(DropReason::PeersPerIpFull)
     }
 
-    /// Begins anew, with nobody refused and nobody pending.
+    /// Begins anew, with no sender refused and none pending.
     pub(super) fn reset(&mut self) {
         self.refused.shrink_to(0);
         self.draining = false;

@@ -16,8 +16,8 @@ use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use crate::sync::mpsc::{Receiver, Sender, channel};
 use crate::sync::{Mutex, MutexGuard};
 
-/// What a server shares with all its peers' handles: counters that handles add to, and the lists by which they tell it
-/// something. `M` is what a peer and its handle share, of which nothing is known here.
+/// What a server shares with all its peers' handles: counters that handles add to, and the lists by which they notify it.
+/// `M` is what a peer and its handle share, of which nothing is known here.
 #[derive(Debug)]
 pub(crate) struct Common<M> {
     /// The number of the server, which is a part of all its peers' ids.
@@ -126,7 +126,7 @@ impl<M> Common<M> {
         Room::left(self.send_limits.max_queued_bytes.load(Relaxed), self.sends.waiting().0.bytes)
     }
 
-    /// Tells what every remote can be sent in one datagram, in bytes, by the transport that the server now has.
+    /// Sets what every remote can be sent in one datagram, in bytes, by the transport that the server now has.
     pub(crate) fn set_max_payload(&self, bytes: usize) {
         self.send_limits.max_payload.store(bytes, Relaxed);
     }

@@ -19,7 +19,7 @@ pub struct FirstDatagram<'a> {
     pub bytes: &'a [u8],
     /// The time of the poll that received it: what to judge an expiry by.
     pub received_at: Instant,
-    /// The connection id in it, where the server's [identity](crate::identity::Identity) is one and there is one.
+    /// The connection id in it, if the server's [identity](crate::identity::Identity) is a connection id and it has one.
     pub id: Option<ConnectionId>,
     /// Whether to accept it makes a connection: no limit stands in the way, the server is not
     /// [draining](crate::UdpServer::drain), and the datagram has an id where it needs one. Where this is `false`, an
@@ -30,7 +30,8 @@ pub struct FirstDatagram<'a> {
 }
 
 impl<'a> FirstDatagram<'a> {
-    /// One as a server with room for it would show it, without an id: to test a filter by. Its fields can be changed.
+    /// A datagram as a server with room for it would show it, without an id: for testing a filter. Its fields can be
+    /// changed.
     ///
     /// ```
     /// use packetpeer::{FirstDatagram, Verdict};
@@ -52,21 +53,21 @@ impl<'a> FirstDatagram<'a> {
 
 /// What a filter decides on the datagram of an unknown sender.
 ///
-/// What it has written is sent by [`Reply`](Self::Reply) and [`AcceptAndReply`](Self::AcceptAndReply) alone, and is
-/// thrown away with each of the others. It may be no more bytes than were received, so that nobody can use the server to
-/// flood somebody else: with a longer one nothing is sent and nobody let in, and the datagram is counted as
-/// [`reply_too_long`](crate::stats::ReceiveDrops#structfield.reply_too_long). The same holds for one that is more than
+/// Only [`Reply`](Self::Reply) and [`AcceptAndReply`](Self::AcceptAndReply) send what the filter has written; the others
+/// discard it. A reply must not be longer than the datagram, so that the server cannot be used to flood a victim: if it is,
+/// nothing is sent, the sender is not let in, and the datagram is counted as
+/// [`reply_too_long`](crate::stats::ReceiveDrops#structfield.reply_too_long). The same holds beyond
 /// [`max_replies_per_poll`](crate::Limits#structfield.max_replies_per_poll), counted as
 /// [`reply_budget`](crate::stats::ReceiveDrops#structfield.reply_budget). An empty reply is an empty datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Verdict {
-    /// It becomes a pending connection, as far as the limits allow; else it is dropped, and counted under what stands in
-    /// the way, as [`has_room`](FirstDatagram#structfield.has_room) tells. What happens without a filter.
+    /// It becomes a pending connection if it [has room](FirstDatagram#structfield.has_room); otherwise it is dropped, and
+    /// counted under the obstacle. What happens without a filter.
     Accept,
-    /// As [`Accept`](Self::Accept), but the filter has taken what it wanted: the connection begins without a packet. Right
-    /// where the datagram is the last of a handshake, and means nothing to the game. It counts as
-    /// [`consumed`](crate::stats::ServerStats#structfield.consumed) by the server, and not at all by the peer.
+    /// As [`Accept`](Self::Accept), but the filter has taken what it needs: the connection begins without a packet. Right
+    /// where the datagram is the last of a handshake, and means nothing to the game. The server counts it as
+    /// [`consumed`](crate::stats::ServerStats#structfield.consumed), the peer does not count it.
     AcceptAndConsume,
     /// As [`AcceptAndConsume`](Self::AcceptAndConsume), and the reply is sent if, and only if, the sender is let in. It
     /// leaves at once, before anything that the peer puts. If the system does not take it, it is lost as any datagram may
@@ -84,10 +85,10 @@ pub enum Verdict {
     Reply,
 }
 
-/// A filter that is lent for a poll.
+/// A filter that is borrowed for one poll.
 pub(crate) type FilterFn<'a> = dyn FnMut(&FirstDatagram<'_>, &mut Vec<u8>) -> Verdict + 'a;
 
-/// A filter that is set until another is.
+/// The filter that is set on a server.
 pub(crate) struct Filter(Box<Decide>);
 
 type Decide = dyn Fn(&FirstDatagram<'_>, &mut Vec<u8>) -> Verdict + Send + Sync;

@@ -16,7 +16,7 @@ pub enum Identity {
     ConnectionId(ConnectionIds),
 }
 
-/// Names a connection inside its datagrams. Draw it from 64 random bits: whoever guesses it can speak for its owner.
+/// Names a connection inside its datagrams. Draw it from 64 random bits: anyone guessing it can speak for its owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionId(pub u64);
 
@@ -28,10 +28,10 @@ impl fmt::Display for ConnectionId {
 
 /// How connection ids are read and what follows from them.
 ///
-/// From one address there may be any number of connections, each by an id of its own. So a single port can take all
-/// places, and after [`AfterClose::Refuse`](crate::limits::AfterClose::Refuse) it is the id that is refused, and a new one from
-/// the same port is heard at once: keep strangers out by the [filter](crate::UdpServer::set_filter), by something that
-/// they cannot draw themselves.
+/// From one address there may be any number of connections, each with its own id. So a single port can take all places, and
+/// [`AfterClose::Refuse`](crate::limits::AfterClose::Refuse) refuses the id, while a new id from the same port is heard at
+/// once: keep strangers out by the [filter](crate::UdpServer::set_filter), with something that they cannot make up
+/// themselves.
 ///
 /// ```
 /// use packetpeer::identity::{ConnectionId, ConnectionIds, Identity, OnMove};
@@ -71,14 +71,13 @@ pub enum WithoutId {
 /// What becomes of a datagram with the id of a known connection, from another address than before: after a NAT has
 /// forgotten it, from Wi-Fi to mobile, or from an attacker.
 ///
-/// The attacker may be somebody who was let in: with their own id and the forged address of a victim, they tell the
-/// server to send there. No token at the door keeps that out, since it has proved another address. Therefore a new
-/// address gets, by whatever way out, no more than three times the bytes that came from it since the move (RFC 9000,
-/// 8.1; payloads are counted, and an empty one as a byte), until the game calls
-/// [`UdpServer::confirm_move`](crate::UdpServer::confirm_move) or the connection is back where it was known to receive
-/// last. What is over that is not sent, and is counted as
-/// [`unconfirmed`](crate::stats::SendDrops#structfield.unconfirmed); what the system would not send is not counted against it.
-/// What has no peer, such as [`send_to`](crate::UdpServer::send_to), is the game's own affair.
+/// The attacker may be a client that was let in: with its own id and the forged address of a victim, it tells the server
+/// to send there. No token at the door prevents that, since the token proved another address. Therefore a new address gets,
+/// by every call, no more than three times the bytes that came from it since the move (RFC 9000, 8.1; payloads are counted,
+/// an empty one as a byte), until the game calls [`UdpServer::confirm_move`](crate::UdpServer::confirm_move) or the
+/// connection returns to the last address where it was known to receive. What exceeds that is not sent, and is counted as
+/// [`unconfirmed`](crate::stats::SendDrops#structfield.unconfirmed); what the system refuses to send does not count against
+/// it. Datagrams without a peer, as from [`send_to`](crate::UdpServer::send_to), are not limited.
 #[derive(Clone, Default)]
 pub struct OnMove(Rule);
 
@@ -91,13 +90,13 @@ enum Rule {
 }
 
 impl OnMove {
-    /// The connection goes on at the new address, which gets three times what came from there until it is confirmed.
-    /// The default: right where ids are 64 random bits and nobody listens in.
+    /// The connection goes on at the new address, which gets up to three times what came from there until it is confirmed.
+    /// The default: right where ids are 64 random bits and nobody eavesdrops.
     pub fn follow() -> Self {
         Self(Rule::Follow)
     }
 
-    /// Dropped, and counted as [`move_refused`](crate::stats::ReceiveDrops#structfield.move_refused).
+    /// The datagram is dropped, and counted as [`move_refused`](crate::stats::ReceiveDrops#structfield.move_refused).
     pub fn refuse() -> Self {
         Self(Rule::Refuse)
     }
@@ -137,8 +136,8 @@ pub struct MoveAttempt<'a> {
 #[non_exhaustive]
 pub enum MoveVerdict {
     /// The connection goes on at the new address, and the datagram is delivered. The address is not confirmed, so what
-    /// may go there is limited, as by [`OnMove::follow`]. That holds for a datagram with a MAC too: it proves that a
-    /// client has made it, but not where that client is, and somebody who was let in may be the one that attacks.
+    /// may go there is limited, as by [`OnMove::follow`]. That holds for a datagram with a MAC too: the MAC proves which
+    /// client made it, but not where that client is, and a client that was let in may be the attacker.
     Follow,
     /// The same, and the datagram proves that its sender receives at the new address, by what has been sent to nowhere
     /// else: the answer to a [`Challenge`](Self::Challenge). The address is confirmed.
@@ -149,7 +148,7 @@ pub enum MoveVerdict {
     Challenge,
 }
 
-/// A connection that goes on at a new address; handed over by [`UdpServer::take_moved`](crate::UdpServer::take_moved).
+/// A connection that has moved to a new address; listed by [`UdpServer::take_moved`](crate::UdpServer::take_moved).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Moved {
@@ -235,7 +234,7 @@ impl Identity {
         }
     }
 
-    /// Whether datagrams without an id may be somebody's.
+    /// Whether datagrams without an id may belong to a peer.
     pub(super) fn knows_by_address(&self) -> bool {
         self.ids().is_none_or(|ids| ids.without_id == WithoutId::ByAddress)
     }

@@ -16,9 +16,9 @@ impl Mailbox {
     /// Queues a received packet, where all the server's queues together have `room` for its bytes; says what was
     /// dropped instead, which may be the packet itself. The caller counts for the server.
     ///
-    /// It stands in the caller's loop over the batch, and so knows only what nearly all packets need: there is room, and
-    /// nothing beside the packet is to be remembered. `local` is by reference, since of most it is only asked whether
-    /// there is one.
+    /// It is inlined into the caller's loop over the batch, and so handles only what nearly all packets need: there is room,
+    /// and nothing beside the packet is to be remembered. `local` is a reference, since for most packets it is only asked
+    /// whether there is one.
     #[inline]
     pub(super) fn push(
         &self,

@@ -1,4 +1,4 @@
-//! Who somebody is: one key, made here and nowhere else.
+//! The key by which a sender is known, made here and nowhere else.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV6};
 use super::identity::ConnectionId;
 use crate::address::scope_of;
 
-/// Who somebody is, in three words that are cheap to hash and to compare: an address, or a connection id.
+/// A sender's identity in three words that are cheap to hash and to compare: an address, or a connection id.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Key {
     /// Address and port of IPv4; the upper half of an IPv6 address; the connection id.

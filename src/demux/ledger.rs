@@ -86,7 +86,7 @@ impl Ledger {
         self.report.moved += 1;
     }
 
-    /// Counts a datagram that a function of the program's has taken, or that was answered.
+    /// Counts a datagram that a function of the program has consumed, or that was answered.
     pub(super) fn count_consumed(&mut self) {
         self.stats.consumed += 1;
         self.report.consumed += 1;

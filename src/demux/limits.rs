@@ -120,7 +120,7 @@ pub struct Limits {
     /// [function that decides on moves](crate::identity::OnMove::ask). Default 2,048. What they would have answered beyond that is
     /// dropped.
     ///
-    /// An answer costs four times what a drop does, and whoever asks may be forged: without it, a flood of questions
+    /// An answer costs four times what a drop does, and the sender may be forged: without this limit, a flood of questions
     /// would make polls that much longer.
     pub max_replies_per_poll: usize,
     /// Datagrams of one peer that one poll takes for its queue, whether they find room or not; what is more is dropped.

@@ -4,8 +4,8 @@ use super::table::Table;
 use crate::datagram::ReceiveBatch;
 use crate::peer_id::{LocalId, PeerId};
 
-/// Whose the datagrams are of the batch that is being sorted: looked up all at once, so that the processor fetches what
-/// it needs for one while it waits for another.
+/// The peers to which the datagrams of a batch belong: looked up all at once, so that the processor fetches what it needs
+/// for one while it waits for another.
 #[derive(Debug, Default)]
 pub(super) struct LookedUp {
     senders: Vec<Sender>,
@@ -13,8 +13,8 @@ pub(super) struct LookedUp {
     found: Vec<Found>,
     as_of: u64,
     datagrams: usize,
-    /// From which place on the datagrams are lost if the function of the program's that is being asked does not return:
-    /// its number and 1, or 0 where none is asked.
+    /// From which place on the datagrams are lost if the program's function that is being asked does not return: its index
+    /// plus 1, or 0 if none is being asked.
     at_stake: usize,
 }
 
@@ -41,7 +41,7 @@ impl LookedUp {
         self.datagrams = datagrams;
     }
 
-    /// Looks up whose the datagrams of `batch` are; returns how many bytes they have.
+    /// Looks up the peers of the datagrams of `batch`; returns how many bytes the datagrams have.
     pub(super) fn look_up(&mut self, batch: &ReceiveBatch, identity: &Identity, table: &Table) -> usize {
         let Self { senders, found, as_of, .. } = self;
         let mut bytes = 0;
@@ -61,8 +61,8 @@ impl LookedUp {
         bytes
     }
 
-    /// The peer to which the datagram at `place` belongs for no more than the address it came from, where nobody has
-    /// come or gone since that was looked up.
+    /// The peer to which the datagram at `place` belongs by its address alone, if no peer has come or gone since the
+    /// look-up.
     #[inline]
     pub(super) fn by_address(&self, place: usize, table: &Table) -> Option<LocalId> {
         match self.found.get(place) {
@@ -86,18 +86,18 @@ impl LookedUp {
         }
     }
 
-    /// Asks a function of the program's about the datagram at `place`: it may panic, and then that one and those behind
+    /// A function of the program is about to be asked about the datagram at `place`: if it panics, that one and those after
     /// it are lost.
     pub(super) fn stake_from(&mut self, place: usize) {
         self.at_stake = place + 1;
     }
 
-    /// That function has returned.
+    /// The function has returned.
     pub(super) fn unstake(&mut self) {
         self.at_stake = 0;
     }
 
-    /// How many datagrams were received and lost because a function of the program's panicked.
+    /// How many datagrams were received and lost because a function of the program panicked.
     pub(super) fn lost_by_panic(&self) -> u64 {
         self.at_stake.checked_sub(1).map_or(0, |first| (self.datagrams - first) as u64)
     }

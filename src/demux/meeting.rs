@@ -8,13 +8,13 @@ pub(super) enum Meeting {
     Known(PeerId),
     /// It makes a connection, which receives it.
     Admit,
-    /// It makes a connection, and a function of the program's has taken it.
+    /// It makes a connection, and a function of the program has consumed it.
     AdmitAndConsume,
     /// The same, and the reply that was written is to be sent.
     AdmitAndAnswer,
     Drop(DropReason),
-    /// A function of the program's has taken it.
+    /// A function of the program has consumed it.
     Consume,
-    /// A function of the program's has taken it, and the reply that was written is to be sent.
+    /// A function of the program has consumed it, and the reply that was written is to be sent.
     Answer,
 }

@@ -1,4 +1,4 @@
-//! What comes with the id of a known connection from another address than before.
+//! Datagrams with the id of a known connection, from another address than before.
 
 use std::net::SocketAddr;
 use std::time::Instant;

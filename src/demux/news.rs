@@ -1,4 +1,4 @@
-//! What has happened to peers, kept until the program has had the time between two polls to ask.
+//! What has happened to peers, kept so that the program can ask between two polls.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -12,7 +12,7 @@ use crate::peer_state::CloseReason;
 /// Moves that there is memory for all the time, so that a few of them allocate nothing.
 const FEW_MOVES: usize = 64;
 
-/// Peers that have ended and peers that have moved. What was there at the end of a poll goes with the next.
+/// Peers that have ended and peers that have moved. What was there at the end of a poll is forgotten by the next.
 #[derive(Debug, Default)]
 pub(super) struct News {
     /// Those before `ended_seen` have been there since the last poll.
@@ -29,7 +29,7 @@ impl News {
     pub(super) fn begin_poll(&mut self) {
         self.ended.drain(..self.ended_seen);
         self.moved.drain(..self.moved_seen);
-        // A poll need not come to its end.
+        // A poll may not have come to its end.
         self.end_poll();
         if self.moved.is_empty() && self.moved.capacity() > 2 * FEW_MOVES {
             self.moved.shrink_to(FEW_MOVES);

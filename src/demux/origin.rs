@@ -1,4 +1,4 @@
-//! Whom a sender is counted with for the limits per IP address.
+//! The group in which a sender is counted for the limits per IP address.
 
 use std::collections::{HashMap, hash_map};
 use std::hash::Hash;

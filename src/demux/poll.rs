@@ -43,11 +43,11 @@ impl Budgets {
 enum Whose {
     /// A peer's, or a pending connection's.
     Known,
-    /// Somebody's who did not become one.
+    /// An unknown sender's, and it has not become a peer.
     Unknown,
 }
 
-/// What a function of the program's has written, to be sent back.
+/// What a function of the program has written, to be sent back.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Reply<'a> {
     /// The address of this host that was spoken to, where the transport tells.
@@ -60,13 +60,13 @@ pub(crate) struct Reply<'a> {
 pub(crate) struct Outside<'a, 'f> {
     /// Asked about the datagrams of unknown senders, instead of the filter that is set.
     pub(crate) filter: Option<&'a mut FilterFn<'f>>,
-    /// Sends a reply, or says under which reason it is to be counted that it was not sent.
+    /// Sends a reply, or returns the reason under which to count that it was not sent.
     pub(crate) send: &'a dyn Fn(&Reply<'_>) -> Result<(), SendDropReason>,
 }
 
 impl Demux {
-    /// Starts a poll, which takes datagrams of up to `max_packet_size` bytes: takes up what handles closed, and lets
-    /// pending connections and refused addresses expire.
+    /// Starts a poll, which takes datagrams of up to `max_packet_size` bytes: processes what handles closed, and lets pending
+    /// connections and refused addresses expire.
     pub(crate) fn begin(&mut self, now: Instant, max_packet_size: usize) {
         self.settle_panic();
         self.ledger.begin_poll();
@@ -82,7 +82,7 @@ impl Demux {
         self.expire_pending();
     }
 
-    /// Counts what was lost where a function of the program's has panicked since the last poll began.
+    /// Counts what was lost if a function of the program has panicked since the last poll began.
     fn settle_panic(&mut self) {
         let lost = self.looked_up.lost_by_panic();
         self.looked_up.unstake();
@@ -117,7 +117,7 @@ impl Demux {
         }
     }
 
-    /// The rest of [`Demux::take_batch`] for a datagram that may be anybody's. Returns whose it was.
+    /// The rest of [`Demux::take_batch`] for a datagram of any sender. Returns whose it was.
     #[inline(never)]
     fn meet_and_answer(
         &mut self,
@@ -138,8 +138,8 @@ impl Demux {
         whose
     }
 
-    /// Gives each datagram from a socket of the peer's own to that peer. Somebody else's, from before the socket was
-    /// connected, is dropped.
+    /// Gives each datagram from a peer's own socket to that peer. Datagrams of others, from before the socket was connected,
+    /// are dropped.
     pub(crate) fn take_own_batch(&mut self, peer: PeerId, batch: &ReceiveBatch) {
         self.measure_room();
         for arrived in batch.arrived() {
@@ -167,7 +167,7 @@ impl Demux {
         self.looked_up.begin_batch(batch.len());
         let asks = !self.goes_by_address();
         if asks {
-            // The program's function comes next. If it panics, what was taken from the socket is in the counters.
+            // The program's function comes next. If it panics, what was taken from the socket is already counted.
             self.looked_up.stake_from(0);
             self.ledger.count_received(batch.len(), batch.arrived().map(|arrived| arrived.bytes.len()).sum());
         }
@@ -182,7 +182,7 @@ impl Demux {
         self.ledger.measure_room(self.limits.max_queued_bytes, self.shared.gone());
     }
 
-    /// Sees what becomes of a datagram that may be anybody's. Returns whose it was, and whether there is a reply to it.
+    /// Decides what becomes of a datagram of any sender. Returns whose it was, and whether there is a reply to it.
     #[inline(never)]
     fn meet(
         &mut self,
@@ -195,7 +195,7 @@ impl Demux {
         let connection = key.connection();
         let (sender, bytes) = (canonical(*arrived.sender()), arrived.bytes);
         let known = self.looked_up.found(place, &self.table).and_then(|id| self.still_open(id));
-        // What is decided may be asked of a function of the program's, which may panic.
+        // A function of the program may be asked to decide, and may panic.
         self.looked_up.stake_from(place);
         let meeting = match (known, connection) {
             _ if !is_answerable(sender) => Meeting::Drop(DropReason::Unanswerable),
@@ -264,7 +264,7 @@ impl Demux {
         true
     }
 
-    /// As [`Demux::deliver`]; what comes for somebody who has just ended, on another thread, is left unread.
+    /// As [`Demux::deliver`]; what comes for a peer that has just ended, on another thread, is left unread.
     fn deliver_or_lose(&mut self, id: PeerId, sender: SocketAddr, arrived: &Arrived<'_>, cut: bool) {
         if !self.deliver(id.local(), Some(&sender), arrived, cut) {
             self.ledger.count_drops(DropReason::Unread, 1);

@@ -1,4 +1,4 @@
-//! What can be asked of the core, and what it hands over.
+//! Queries to the core, and what it hands over.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::peer_state::CloseReason;
 use crate::stats::{DropReason, ReceiveDrops, SendDropReason, ServerStats, TableSizes};
 
 impl Demux {
-    /// The latest time anybody told.
+    /// The latest time that was given.
     pub(crate) fn now(&self) -> Instant {
         self.time.now()
     }
@@ -45,7 +45,7 @@ impl Demux {
         self.identity.ids().is_some()
     }
 
-    /// Whether datagrams without an id may be somebody's.
+    /// Whether datagrams without an id may belong to a peer.
     pub(crate) fn knows_by_address(&self) -> bool {
         self.identity.knows_by_address()
     }
@@ -85,7 +85,7 @@ impl Demux {
         self.table.mailbox(id).filter(|mailbox| self.table.is_peer(id) && mailbox.is_open())
     }
 
-    /// Whether a peer has not ended, or its handle's end has not been taken up.
+    /// Whether a peer has not ended, or the end of its handle has not been processed.
     pub(crate) fn has(&self, peer: PeerId) -> bool {
         self.table.mailbox(peer).is_some()
     }
@@ -108,7 +108,7 @@ impl Demux {
         &self.shared
     }
 
-    /// What a flush needs: what is shared with the handles, and who takes the memory of what has been sent.
+    /// What a flush needs: what is shared with the handles, and what takes the memory of what has been sent.
     pub(crate) fn for_flush(&mut self) -> (&Arc<Common>, impl FnMut(Packet)) {
         (&self.shared, |packet| self.stash.recycle(packet))
     }

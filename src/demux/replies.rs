@@ -2,7 +2,7 @@ use std::fmt;
 
 use crate::stats::DropReason;
 
-/// What functions of the program's write to be sent back, and how many such replies this poll may still send.
+/// What functions of the program write to be sent back, and how many such replies this poll may still send.
 ///
 /// There is one buffer for all, so that a flood of questions allocates nothing.
 #[derive(Default)]
@@ -12,7 +12,7 @@ pub(super) struct Replies {
 }
 
 impl Replies {
-    /// Lets the poll that begins send so many.
+    /// Lets the poll that begins send `max` replies.
     pub(super) fn begin(&mut self, max: usize) {
         self.left = max;
     }

@@ -1,4 +1,4 @@
-//! Who is here: how peers come to be, and how they end.
+//! The peers: how they come to be, and how they end.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
@@ -31,7 +31,7 @@ use crate::sync::mpsc::Receiver;
 
 /// Sorts the datagrams of one server by sender.
 ///
-/// Here is who its peers are; one poll is in `poll.rs`, what comes from a new address in `moves.rs`, and what can be asked
+/// Its peers are here; one poll is in `poll.rs`, what comes from a new address in `moves.rs`, and what can be asked
 /// of it in `queries.rs`.
 #[derive(Debug)]
 pub(crate) struct Demux {
@@ -91,7 +91,7 @@ impl Demux {
         }
     }
 
-    /// Says what time it is.
+    /// Sets the time.
     pub(crate) fn tell_time(&mut self, now: Instant) {
         self.time.tell(now);
     }
@@ -105,7 +105,7 @@ impl Demux {
         Some(mailbox)
     }
 
-    /// Makes a peer of somebody who has not spoken, or not been taken. `now` as for [`Demux::take`].
+    /// Makes a peer of a remote that has not spoken, or not been taken. `now` as for [`Demux::take`].
     pub(crate) fn connect(
         &mut self,
         addr: SocketAddr,
@@ -130,7 +130,7 @@ impl Demux {
         Ok(mailbox)
     }
 
-    /// Makes a peer of one that is pending no more.
+    /// Makes a peer of a connection that is no longer pending.
     fn accept(&mut self, id: PeerId, now: Instant) -> Option<Arc<Mailbox>> {
         let mailbox = Arc::clone(self.table.accept(id, self.time.tick_at(now))?);
         if let Some(member) = self.table.member_mut(id) {

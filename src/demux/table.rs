@@ -32,7 +32,7 @@ pub(super) struct Table {
     /// Where connections were that have moved: few ever do. Boxed, since a hash table has up to twice the room it needs.
     moved: HashMap<PeerId, Box<Trail>>,
     peers: usize,
-    /// Counts changes of who is who: as long as it stands still, what was found still holds.
+    /// Counts changes of the table: as long as it stands still, what was found still holds.
     changes: u64,
 }
 

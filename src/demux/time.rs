@@ -1,8 +1,8 @@
-//! What time it is, as the core has been told: it reads no clock.
+//! The time, as it was given to the core, which reads no clock.
 
 use std::time::{Duration, Instant};
 
-/// The latest time that anybody told. Time never runs backwards, whatever the caller's clock does.
+/// The latest time that was given. Time never runs backwards, whatever the caller's clock does.
 #[derive(Debug)]
 pub(super) struct Time {
     now: Instant,

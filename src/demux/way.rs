@@ -1,4 +1,4 @@
-//! Where the remote of a mailbox is, and which way its datagrams go.
+//! Where the remote of a mailbox is, and by which route its datagrams go.
 
 use std::net::{IpAddr, SocketAddr};
 

@@ -96,9 +96,9 @@ impl Whereabouts {
         }
     }
 
-    /// Whether so many bytes may go there when what `waits`, in bytes and as many packets, has gone.
+    /// Whether `bytes` may go there after what `waits`: that many bytes, in that many packets.
     pub(super) fn has_room(&self, bytes: usize, waits: (usize, usize)) -> bool {
-        // An empty packet that waits is charged as a byte: to take each for one more is on the safe side.
+        // An empty packet that waits is charged as a byte: to count one more for each packet is on the safe side.
         let ahead = waits.0 as u64 + waits.1 as u64;
         self.is_confirmed() || ahead.saturating_add(cost(bytes)) <= self.budget
     }

@@ -8,8 +8,8 @@ pub struct InvalidAddress {
 }
 
 impl InvalidAddress {
-    /// That `text` is not one. For a [`ToBindAddr`](crate::socket::ToBindAddr) of your own, and for options of a program
-    /// that are addresses.
+    /// The error for `text`: for a custom [`ToBindAddr`](crate::socket::ToBindAddr), and for a program's own address
+    /// options.
     pub fn new(text: &str) -> Self {
         Self { text: text.to_owned() }
     }
@@ -30,8 +30,8 @@ impl Error for InvalidAddress {}
 
 /// A value of [`Limits`](crate::Limits), of [`SocketOptions`](crate::SocketOptions) or of a setter that makes no sense.
 ///
-/// It is refused where it is given: by [`UdpServer::with_config`](crate::UdpServer::with_config) and by the setters, so
-/// that opening a socket has nothing left to say about it.
+/// It is refused where it is given, by [`UdpServer::with_config`](crate::UdpServer::with_config) and by the setters, so that
+/// opening a socket never fails for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
     name: &'static str,
@@ -39,8 +39,8 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    /// That the value `name` has to be what `needs` says: the end of a sentence, with what is allowed and its unit. For
-    /// the configuration of a server or layer of your own.
+    /// The error for the value `name`, which has to be `needs`: the end of a sentence, with what is allowed and its unit. For
+    /// the configuration of a custom server or layer.
     ///
     /// ```
     /// use packetpeer::error::ConfigError;

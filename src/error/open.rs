@@ -113,7 +113,7 @@ pub enum ConnectError {
     /// The server knows its peers by address, so an id would never be read: use
     /// [`UdpServer::connect`](crate::UdpServer::connect).
     NoConnectionIds,
-    /// The server knows its peers by connection id, so what comes from the address would be somebody else's: use
+    /// The server knows its peers by connection id, so what comes from the address would belong to another peer: use
     /// [`UdpServer::connect_as`](crate::UdpServer::connect_as), or [`WithoutId::ByAddress`](crate::identity::WithoutId::ByAddress).
     NeedsId,
 }
@@ -161,7 +161,7 @@ pub enum OptionError {
     ServersPeer,
     /// The peer has no socket yet: bind or connect first.
     NotOpen,
-    /// The address is no multicast group.
+    /// The address is not a multicast group.
     NotMulticast(std::net::IpAddr),
     /// A value that makes no sense.
     InvalidConfig(ConfigError),

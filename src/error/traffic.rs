@@ -12,7 +12,7 @@ use crate::peer_state::CloseReason;
 pub enum PollError {
     /// The server is not listening, or the stand-alone peer has no socket.
     NotOpen,
-    /// The peer has ended, and polling it does nothing any more. What it received before can still be taken.
+    /// The peer has ended, and there is nothing left to poll. What it received before can still be taken.
     Ended(CloseReason),
     /// The socket is of no further use; it was closed, and all peers have ended with
     /// [`CloseReason::SocketFailed`]. `listen` or `bind` again.
@@ -107,8 +107,9 @@ impl Error for GetIntoError {
 pub enum PutError {
     /// No destination: `connect_to_host` or `set_dest_address` first.
     NoDestination,
-    /// The connection is still being made, and nothing can be sent before: put it again when the
-    /// [`state`](crate::PacketPeer::state) is no longer [`Connecting`](crate::PeerState::Connecting). Never said by UDP.
+    /// The connection is still being made, and nothing can be sent yet: put the packet again when the
+    /// [`state`](crate::PacketPeer::state) is no longer [`Connecting`](crate::PeerState::Connecting). UDP peers never return
+    /// this.
     NotReady,
     /// The peer has ended.
     Ended(CloseReason),
@@ -125,7 +126,7 @@ pub enum PutError {
         /// Bytes that would have been accepted.
         limit: usize,
     },
-    /// Larger than the network on the way carries, or the system's limits allow, in one piece. Send less at a time;
+    /// Larger than the network path carries, or the system's limits allow, in one piece. Send less at a time;
     /// 1,200 bytes pass nearly everywhere.
     ///
     /// A connected socket may say it of an earlier datagram, which a router has reported since. Then `size` does not
@@ -159,11 +160,11 @@ pub enum PutError {
         /// Where it was to go.
         destination: SocketAddr,
     },
-    /// No route, or no network; or, said of an earlier datagram on a connected socket, a firewall on the way has
-    /// answered so. A host that is silent is no error: what is sent there is lost.
+    /// No route, or no network; or, said of an earlier datagram on a connected socket, a firewall on the path has
+    /// answered so. A silent host is not an error: what is sent there is lost.
     Unreachable(io::Error),
     /// A firewall or a route of this machine forbids it, or the destination is a broadcast address and the sender a
-    /// server; or, said of an earlier datagram on a connected socket, a firewall on the way has answered that it does
+    /// server; or, said of an earlier datagram on a connected socket, a firewall on the path has answered that it does
     /// (IPv6).
     PermissionDenied(io::Error),
     /// Something else that the system said.

@@ -24,7 +24,7 @@ pub enum Switch {
     WithClient,
 }
 
-/// The handle of a peer that was taken from a server: its mailbox, and the way to the server's socket.
+/// The handle of a peer that was taken from a server: its mailbox, and access to the server's socket.
 #[derive(Debug)]
 pub(super) struct Served {
     mailbox: Arc<Mailbox>,
@@ -166,7 +166,7 @@ impl Served {
         self.mailbox.is_open() && self.mailbox.can_put(len)
     }
 
-    /// How much the socket carries by which packets leave now.
+    /// How much is carried by the socket through which packets leave now.
     fn max_payload(&self) -> MaxPayload {
         self.route().map_or_else(MaxPayload::of_udp, |transport| transport.max_payload())
     }
@@ -175,7 +175,7 @@ impl Served {
         self.max_payload().to(self.mailbox.remote())
     }
 
-    /// What time it is for this peer's server, also when that has stopped or is gone.
+    /// The time by the clock of this peer's server, also when the server has stopped or is gone.
     pub(super) fn clock_now(&self) -> Instant {
         self.mailbox.shared().clock().now()
     }

@@ -160,7 +160,7 @@ impl Standalone {
         })
     }
 
-    /// What time it is for this peer, whether it has a socket or not.
+    /// The time by this peer's clock, whether it has a socket or not.
     pub(super) fn clock_now(&self) -> Instant {
         self.clock.now()
     }
@@ -180,7 +180,7 @@ impl Standalone {
         result
     }
 
-    /// Whether there is somewhere to send to, by a socket that is there or that the next put opens.
+    /// Whether there is a destination, and a socket, or one that the next put opens.
     pub(super) fn can_put(&self) -> bool {
         let Some(destination) = self.destination else { return false };
         match &self.socket {
@@ -320,7 +320,7 @@ impl Standalone {
         self.destination
     }
 
-    /// To the destination; without a socket or a destination, what is certain.
+    /// For the destination; without a socket or a destination, the size that is certain.
     pub(super) fn max_packet_size(&self) -> usize {
         let max = if let Socket::Open(open) = &self.socket { open.max_payload } else { MaxPayload::of_udp() };
         self.destination.map_or(max.to_all(), |to| max.to(to))

@@ -19,8 +19,8 @@ use crate::stats::{PeerStats, PollReport};
 ///
 /// # Stand-alone
 ///
-/// A client makes one by [`new`](Self::new), says whom to talk to by [`connect_to_host`](Self::connect_to_host), calls
-/// [`poll`](Self::poll) once per frame, and takes what has come:
+/// A client makes one by [`new`](Self::new), connects it by [`connect_to_host`](Self::connect_to_host), calls
+/// [`poll`](Self::poll) once per frame, and takes what has arrived:
 ///
 /// ```
 /// use packetpeer::PacketPeerUdp;
@@ -92,10 +92,10 @@ impl Default for PacketPeerUdp {
 
 /// # Every peer
 impl PacketPeerUdp {
-    /// Takes what has arrived from the socket, at most [`max_per_poll`](Self::max_per_poll) datagrams, and says how many that
-    /// were and what became of them. Call it once per frame, or more often.
+    /// Takes what has arrived from the socket, at most [`max_per_poll`](Self::max_per_poll) datagrams, and reports how many
+    /// there were and what became of them. Call it once per frame, or more often.
     ///
-    /// The report is a server's; of connections, which a stand-alone peer has none of, it says 0. Where
+    /// The report is of the same type as a server's; its counts of connections are 0. If
     /// [`more_waiting`](PollReport#structfield.more_waiting) is set, the budget was used up: poll again, or leave the rest to
     /// the next frame.
     ///
@@ -104,8 +104,8 @@ impl PacketPeerUdp {
     /// # Errors
     ///
     /// See [`PollError`]: [`NotOpen`](PollError::NotOpen) before there is a socket, [`SocketFailed`](PollError::SocketFailed)
-    /// by the poll that finds it unusable, [`Ended`](PollError::Ended) from then on, and after [`close`](Self::close). Noise
-    /// of the network, such as an answer that nobody listens, is counted and is not an error.
+    /// from the poll that finds it unusable, [`Ended`](PollError::Ended) from then on, and after [`close`](Self::close).
+    /// Network noise, such as an ICMP answer that the port is closed, is counted and is not an error.
     pub fn poll(&mut self) -> Result<PollReport, PollError> {
         match &mut self.kind {
             Kind::Served(_) => Ok(PollReport::default()),
@@ -113,11 +113,11 @@ impl PacketPeerUdp {
         }
     }
 
-    /// As [`poll`](Self::poll), at a time of the caller's, which becomes the [`received_at`](Packet::received_at) of what it
+    /// As [`poll`](Self::poll), at the time `now`, which becomes the [`received_at`](Packet::received_at) of the packets it
     /// takes.
     ///
-    /// Time never runs backwards: one that is earlier than that of a poll before is taken for that one. So have all polls of
-    /// a peer by the same clock.
+    /// Time never runs backwards: a time earlier than that of a former poll counts as that one. So poll a peer by one clock
+    /// only.
     ///
     /// # Errors
     ///
@@ -129,9 +129,8 @@ impl PacketPeerUdp {
         }
     }
 
-    /// What time it is where this peer's packets come from: that of the system for real sockets, and the virtual one on the
-    /// in-memory [network](crate::sim::Network). For layers above, so that their timers go by the clock by which the peer is
-    /// polled.
+    /// The time by the clock of this peer's transport: the system's for real sockets, virtual on the in-memory
+    /// [network](crate::sim::Network). For layers above, so that their timers go by the same clock as the polls.
     ///
     /// A server's peer has the server's clock, also after the server has stopped.
     pub fn now(&self) -> Instant {
@@ -156,21 +155,21 @@ impl PacketPeerUdp {
         }
     }
 
-    /// Whether a packet of `len` bytes would be taken by [`put_packet`](Self::put_packet) now, as far as can be told without
-    /// asking the system: `true`, unless
+    /// Whether [`put_packet`](Self::put_packet) would take a packet of `len` bytes now, as far as can be told without asking
+    /// the system: `true`, unless
     ///
-    /// - the peer has ended, or has nowhere to send to;
+    /// - the peer has ended, or has no destination;
     /// - the packet is larger than [`max_packet_size`](Self::max_packet_size);
-    /// - it would have to wait, as the server's [`SendMode`](crate::SendMode) says, and the
+    /// - it would have to wait, by the server's [`SendMode`](crate::SendMode), and the
     ///   [`send_queue`](crate::Limits#structfield.send_queue) or
-    ///   [`max_queued_bytes`](crate::Limits#structfield.max_queued_bytes) have no room for it, also where older packets would
-    ///   be dropped to make some. What can be put again after the next flush is `false` until then;
-    /// - the peer has moved to an address that is not [confirmed](Self::is_address_confirmed), and it is more than may go
-    ///   there, what waits counted in (an empty packet as a byte or two).
+    ///   [`max_queued_bytes`](crate::Limits#structfield.max_queued_bytes) has no room for it, even if older packets would be
+    ///   dropped to make room. It is `true` again after the flush that makes room;
+    /// - the peer has moved to an address that is not [confirmed](Self::is_address_confirmed), and the packet exceeds what
+    ///   may go there, after all that waits (an empty packet counts as a byte or two).
     ///
-    /// Whether the system's own queue is full is not known before something is put:
-    /// [`WouldBlock`](PutError::WouldBlock) may come all the same, or [`QueueFull`](PutError::QueueFull) for a packet larger
-    /// than the whole send queue in the mode [`QueueWhenBlocked`](crate::SendMode::QueueWhenBlocked). Does no input or output.
+    /// Only a put shows whether the system's own queue is full: [`WouldBlock`](PutError::WouldBlock) may come all the same, or
+    /// [`QueueFull`](PutError::QueueFull) for a packet larger than the whole send queue in the mode
+    /// [`QueueWhenBlocked`](crate::SendMode::QueueWhenBlocked). Does no input or output.
     pub fn can_put(&self, len: usize) -> bool {
         if len > self.max_packet_size() {
             return false;
@@ -343,10 +342,10 @@ impl PacketPeerUdp {
         }
     }
 
-    /// Whether the remote is known to receive where it is. Of a server's peer that is so until it moves, which one known
-    /// by a [connection id](crate::identity::Identity::ConnectionId) does, and again from
-    /// [`UdpServer::confirm_move`](crate::UdpServer::confirm_move) on, or when it is back where it was so last; until
-    /// then no more than three times what came from there is sent. Of a stand-alone peer it is always so.
+    /// Whether the remote is known to receive at its address. For a server's peer this is true until it moves, which only a
+    /// peer known by a [connection id](crate::identity::Identity::ConnectionId) can. It is true again after
+    /// [`UdpServer::confirm_move`](crate::UdpServer::confirm_move), or when the peer returns to the last confirmed address;
+    /// until then no more than three times what came from the new address is sent there. Always true for a stand-alone peer.
     pub fn is_address_confirmed(&self) -> bool {
         match &self.kind {
             Kind::Served(peer) => peer.mailbox().is_confirmed(),
@@ -379,8 +378,8 @@ impl PacketPeerUdp {
     }
 
     /// Largest packet that can be sent to the remote, in bytes: 65,507 over IPv4, 65,527 over IPv6, or what the socket's
-    /// [transport](crate::socket::Transport::max_payload) says. Above some 1,200 the network may have to cut it in
-    /// pieces, and loses all where it loses one.
+    /// [transport](crate::socket::Transport::max_payload) says. The network may have to cut a packet above some 1,200 bytes
+    /// into pieces, and if one of them is lost, the packet is.
     pub fn max_packet_size(&self) -> usize {
         match &self.kind {
             Kind::Served(peer) => peer.max_packet_size(),

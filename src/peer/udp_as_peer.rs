@@ -9,7 +9,7 @@ use crate::peer_id::PeerId;
 use crate::peer_state::{CloseReason, PeerState};
 use crate::stats::{PeerStats, PollReport};
 
-/// All of it are methods of the same names.
+/// Each method calls the inherent one of the same name.
 impl PacketPeer for PacketPeerUdp {
     fn id(&self) -> PeerId {
         self.id()

@@ -6,7 +6,7 @@ use crate::socket::{Interface, TransportOption};
 
 /// # Multicast
 ///
-/// Stand-alone only, too.
+/// For stand-alone peers only, too.
 impl PacketPeerUdp {
     /// Receives what is sent to a multicast group on this peer's port, from now until it is left or closed.
     ///

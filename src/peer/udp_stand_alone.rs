@@ -7,8 +7,8 @@ use crate::socket::{SocketRef, ToBindAddr};
 
 /// # Stand-alone only
 ///
-/// A server's peer uses the server's socket and follows the server's limits. What would change them is an error there, which
-/// says so: `ServersPeer`.
+/// A server's peer uses the server's socket and follows the server's limits. Calls that would change them return
+/// `ServersPeer` there.
 impl PacketPeerUdp {
     /// Opens a socket on an address of this machine; see [`ToBindAddr`] for what an address may be. The port is also
     /// the one that sends leave from.
@@ -97,13 +97,14 @@ impl PacketPeerUdp {
     /// address. [`remote_addr`](Self::remote_addr) shows whom the peer is connected to. From a broadcast address or a
     /// group nobody answers, so these are errors: have them as a [destination](Self::set_dest_address).
     ///
-    /// **A peer stays at the address of this host from which it was connected.** When a telephone goes from Wi-Fi to
-    /// mobile, or a laptop wakes up in another network, puts are [`PutError::Unreachable`](crate::error::PutError::Unreachable) with IPv4, for ever, and the
-    /// [`state`](Self::state) is still [`Open`](crate::PeerState::Open); with IPv6 they may go on to succeed, and no answer
-    /// comes. So have a rule in the client: where nothing has come for a time in which something should have, such as two
-    /// seconds in a game whose server sends all the time, call this again with the same address, and again after the next
-    /// two seconds. The socket keeps its port, and gets the address that the routing table now says. To the server that is
-    /// a new address: a new connection, or, where it goes by [connection ids](crate::identity::Identity), the same one.
+    /// **A peer stays at the address of this host from which it was connected.** When a phone goes from Wi-Fi to mobile, or
+    /// a laptop wakes up in another network, puts fail with [`PutError::Unreachable`](crate::error::PutError::Unreachable)
+    /// over IPv4, for ever, while the [`state`](Self::state) is still [`Open`](crate::PeerState::Open); over IPv6 they may
+    /// go on to succeed, but no answer comes. So have a rule in the client: if nothing has arrived for a time in which
+    /// something should have, such as two seconds in a game whose server sends all the time, call this again with the same
+    /// address, and again after the next two seconds. The socket keeps its port, and gets the address that the routing table
+    /// now gives. To the server that is a new address: a new connection, or, if it goes by
+    /// [connection ids](crate::identity::Identity), the same one.
     ///
     /// # Errors
     ///
@@ -148,9 +149,10 @@ impl PacketPeerUdp {
 
     /// Lets the next [`connect_to_host`](Self::connect_to_host) take the server's first answer from another port of the
     /// same host, and go on with that port: for servers that give each client a socket of its own
-    /// ([`Switch::AtOnce`](crate::identity::Switch::AtOnce)). [`remote_addr`](Self::remote_addr) then shows the new port. Off by default.
+    /// ([`Switch::AtOnce`](crate::identity::Switch::AtOnce)). [`remote_addr`](Self::remote_addr) then shows the new port. Off
+    /// by default.
     ///
-    /// Only the host connected to is heard, its first port and the one that it answered from first. Whoever can forge
+    /// Only the host connected to is heard, its first port and the one that it answered from first. Anyone forging
     /// that host's address can choose the port. A peer that was connected without this has to be closed first. Of a
     /// host name's several addresses the first is taken, without asking for a way to it.
     ///
@@ -191,27 +193,27 @@ impl PacketPeerUdp {
     ///
     /// # Errors
     ///
-    /// [`OptionError::ServersPeer`]; [`OptionError::InvalidConfig`] for 0 packets or 0 bytes, by which nothing would ever
-    /// arrive, and the limits stay as they were.
+    /// [`OptionError::ServersPeer`]; [`OptionError::InvalidConfig`] for 0 packets or 0 bytes, with which nothing could ever
+    /// arrive. The limits then stay as they were.
     pub fn set_queue_limits(&mut self, limits: QueueLimits) -> Result<(), OptionError> {
         self.stand_alone_mut()?.set_queue_limits(limits)
     }
 
-    /// How many datagrams one [`poll`](Self::poll) of a stand-alone peer takes from its socket at most, whatever becomes of
-    /// them. Default 4,096; at least 1.
+    /// Sets how many datagrams one [`poll`](Self::poll) of a stand-alone peer takes from its socket at most, whatever becomes
+    /// of them. Default 4,096; at least 1.
     ///
-    /// It bounds the length of a poll: what is left waits in the system for the next, and
-    /// [`more_waiting`](crate::stats::PollReport#structfield.more_waiting) says that something may be left. A server
-    /// has [`Limits::max_known_per_poll`](crate::Limits#structfield.max_known_per_poll) for it.
+    /// This bounds the length of a poll: the rest waits in the system for the next, and
+    /// [`more_waiting`](crate::stats::PollReport#structfield.more_waiting) is set. A server has
+    /// [`Limits::max_known_per_poll`](crate::Limits#structfield.max_known_per_poll) instead.
     ///
     /// # Errors
     ///
-    /// [`OptionError::ServersPeer`]; [`OptionError::InvalidConfig`] for 0, and the budget stays as it was.
+    /// [`OptionError::ServersPeer`]; [`OptionError::InvalidConfig`] for 0. The budget then stays as it was.
     pub fn set_max_per_poll(&mut self, datagrams: usize) -> Result<(), OptionError> {
         self.stand_alone_mut()?.set_max_per_poll(datagrams)
     }
 
-    /// How many datagrams one poll takes at most; `None` for a server's peer, which the server's poll receives for.
+    /// How many datagrams one poll takes at most; `None` for a server's peer, for which the server's poll receives.
     pub fn max_per_poll(&self) -> Option<usize> {
         match &self.kind {
             Kind::Served(_) => None,

@@ -21,8 +21,8 @@ pub enum WaitOutcome {
 
 /// Ends a `wait` from another thread. Cheap to clone.
 ///
-/// A wake is remembered: where nobody waits, the next wait returns at once. A peer or server of one's own gives out wakers
-/// [of its own](Self::new).
+/// A wake is remembered: if nothing waits, the next wait returns at once. A custom peer or server can make
+/// [its own wakers](Self::new).
 ///
 /// ```
 /// use packetpeer::{PacketPeerUdp, WaitOutcome};
@@ -48,17 +48,17 @@ enum Imp {
 }
 
 impl Waker {
-    /// A waker that calls `wake`, for peers and servers of one's own.
+    /// A waker that calls `wake`, for custom peers and servers.
     ///
-    /// `wake` runs on whatever thread the waker is used on, any number of times, also when nobody waits. It should be
-    /// quick and must not block; what it leaves behind has to end the wait that is going on, or else the next one.
+    /// `wake` runs on the thread that uses the waker, any number of times, also when nothing waits. It should be quick and
+    /// must not block; it has to end the wait that is in progress or, if there is none, the next one.
     ///
     /// ```
     /// use std::sync::mpsc::sync_channel;
     /// use packetpeer::Waker;
     ///
     /// let (bell, rings) = sync_channel(1);
-    /// // A ring that nobody has heard yet is enough.
+    /// // One ring that was not heard yet is enough.
     /// let waker = Waker::new(move || _ = bell.try_send(()));
     /// waker.clone().wake();
     /// waker.wake();
@@ -92,14 +92,14 @@ impl fmt::Debug for Waker {
     }
 }
 
-/// Waits on a socket, for those who own it.
+/// Waits on a socket, for its owner.
 #[derive(Debug, Default)]
 pub(crate) struct SocketWait {
     interrupt: Option<Arc<Interrupt>>,
 }
 
 impl SocketWait {
-    /// Only who has asked for a waker pays for one.
+    /// Made when a waker is asked for, and not before.
     pub(crate) fn waker(&mut self) -> io::Result<Waker> {
         let interrupt = match &self.interrupt {
             Some(interrupt) => interrupt,

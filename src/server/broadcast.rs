@@ -55,7 +55,7 @@ impl Routes<'_> {
 struct Broadcast<'a> {
     routes: Routes<'a>,
     bytes: &'a [u8],
-    /// For the peers for which it has to wait, made for the first of them.
+    /// For the peers that have to wait for it; made for the first of them.
     copy: Option<Arc<Copied>>,
     report: FlushReport,
 }
@@ -84,7 +84,7 @@ impl Broadcast<'_> {
         }
     }
 
-    // Cold: hardly anybody is refused, and what is done then stays out of the loop over all others.
+    // Cold: hardly any peer is refused, and this code stays out of the loop over all others.
     #[cold]
     fn refuse(&mut self, mailbox: &Mailbox, reason: SendDropReason) {
         self.routes.shared.sends().count_other_puts(1);

@@ -6,7 +6,7 @@ use crate::error::{ConnectError, UnknownPeer};
 use crate::peer::PacketPeerUdp;
 use crate::peer_id::PeerId;
 
-/// # Peers known by an id
+/// # Peers known by a connection id
 ///
 /// For servers whose [identity](crate::identity::Identity) is a connection id.
 impl UdpServer {
@@ -30,13 +30,13 @@ impl UdpServer {
         self.demux.find_connection(id)
     }
 
-    /// Appends to `moved` the connections that have gone on at another address since this was asked last, where the
-    /// server's [identity](crate::identity::Identity) is a connection id. Their handles send there already, but no more
-    /// than three times what came from there until it is [confirmed](Self::confirm_move). Ask after each poll: what one
-    /// poll has found, the next forgets.
+    /// Appends to `moved` the connections that have moved to another address since the last call, where the server's
+    /// [identity](crate::identity::Identity) is a connection id. Their handles send there already, but no more than three
+    /// times what came from there until it is [confirmed](Self::confirm_move). Call it after each poll: the next poll forgets
+    /// what this one found.
     ///
-    /// However often a connection has moved within a poll, it is told once, with where it was first and where it is
-    /// now. One that moves while it is pending is not told, since nobody knows its id; whether it is confirmed,
+    /// However often a connection has moved within a poll, it is listed once, with where it was first and where it is now.
+    /// One that moves while pending is not listed, since the program does not know its id yet; whether it is confirmed,
     /// [`is_address_confirmed`](PacketPeerUdp::is_address_confirmed) says when it has been taken.
     pub fn take_moved(&mut self, moved: &mut Vec<Moved>) {
         self.demux.moved(moved);
@@ -47,7 +47,7 @@ impl UdpServer {
     /// The first address of a connection counts as confirmed: admission is up to the [filter](Self::set_filter).
     ///
     /// What confirms an address is something random that was sent there, and to nowhere else, and has come back. So draw
-    /// something new for each move [told](Self::take_moved), and take no answer to an older one. The example
+    /// something new for each move [listed](Self::take_moved), and take no answer to an older one. The example
     /// `connection_id_server` does that.
     ///
     /// ```

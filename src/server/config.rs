@@ -3,8 +3,8 @@ use crate::error::ConfigError;
 use crate::setters::setters;
 use crate::socket::{BindAddr, BindOptions, MAX_PAYLOAD_V6};
 
-/// How a server is set up. [`Limits`] may be changed while it runs, [`SocketOptions`] for the next `listen`; the rest is
-/// what the server is made with.
+/// How a server is set up. [`Limits`] can be changed while it runs, [`SocketOptions`] for the next `listen`; the rest is
+/// fixed.
 ///
 /// ```
 /// use packetpeer::{Limits, ServerConfig, SocketOptions, UdpServer};
@@ -23,7 +23,7 @@ pub struct ServerConfig {
     pub limits: Limits,
     /// How its socket is opened.
     pub socket: SocketOptions,
-    /// When peers send what is put. It stays what it is: handles on other threads go by it at each put.
+    /// When peers send what is put. It never changes: handles on other threads read it at each put.
     pub send_mode: SendMode,
     /// By what a sender is known again.
     pub identity: Identity,
@@ -49,8 +49,8 @@ impl ServerConfig {
     }
 }
 
-/// How `listen` opens a server's socket. It holds until `stop`; what
-/// [`set_socket_options`](crate::UdpServer::set_socket_options) says meanwhile holds from the next `listen` on.
+/// How `listen` opens a server's socket. Options hold until `stop`; those given to
+/// [`set_socket_options`](crate::UdpServer::set_socket_options) hold from the next `listen` on.
 ///
 /// | | a match of 16 | a shard of 1,000 | a hub of 100,000 |
 /// |---|---|---|---|
@@ -77,7 +77,7 @@ pub struct SocketOptions {
     pub max_packet_size: usize,
     /// Whether answers leave from the address that the client spoke to, on a host with several (`IP_PKTINFO`). Default:
     /// no; the routing table chooses, and a client behind a strict NAT may not recognise the answer. It costs a few per
-    /// cent a datagram. Linux and Android only; elsewhere bind to the one address. A client that asked at a broadcast
+    /// cent per datagram. Linux and Android only; elsewhere bind to the one address. A client that asked at a broadcast
     /// address or a group is answered from the host's own address on that network.
     pub pin_reply_address: bool,
     /// Whether datagrams must not be cut into fragments on their way (`IP_MTU_DISCOVER`, `IP_DONTFRAG`). Default: they
@@ -86,11 +86,12 @@ pub struct SocketOptions {
     /// macOS, iOS and FreeBSD cannot forbid it for IPv4 on a socket of both IP versions, so a bare port is refused there:
     /// listen on `0.0.0.0` or `[::]`.
     ///
-    /// Linux cuts at the sender, by what the way is known to carry: what is found too large by a router on the way is
+    /// Linux cuts at the sender, by what the path is known to carry: what is found too large by a router on the path is
     /// lost, and cut from its answer on.
     ///
-    /// The right thing for game packets of up to 1,200 bytes, and a few per cent cheaper; what is larger than the way
-    /// carries is then [`PutError::ExceedsMtu`](crate::error::PutError::ExceedsMtu), and not fragments that some routers drop.
+    /// The right thing for game packets of up to 1,200 bytes, and a few per cent cheaper; what is larger than the path
+    /// carries is then [`PutError::ExceedsMtu`](crate::error::PutError::ExceedsMtu), instead of fragments that some routers
+    /// drop.
     pub dont_fragment: bool,
     /// Whether other servers of this user may listen on the same port, as those of other threads do: the system spreads
     /// the clients over them, and a client stays with one as long as none comes or goes (`SO_REUSEPORT`,

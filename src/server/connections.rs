@@ -16,8 +16,8 @@ impl UdpServer {
     /// has consumed them. `None` where none is pending.
     ///
     /// Dropping the handle ends the peer: that is how a connection is refused. Its next datagram makes a new
-    /// connection, also one that was on its way when the peer said goodbye, so expect first packets that are no hello;
-    /// or set [`Limits::after_close`](crate::Limits::after_close).
+    /// connection, even one that was in flight when the peer said goodbye. So expect first packets that are not a hello, or
+    /// set [`Limits::after_close`](crate::Limits::after_close).
     ///
     /// The idle timeout counts from now, as with [`connect`](Self::connect), and not from its last packet.
     #[must_use = "dropping the handle ends the connection"]
@@ -75,8 +75,7 @@ impl UdpServer {
     /// they had put waits for a flush, and they are more than twice as many as there ever were peers at a time, it
     /// leaves now.
     ///
-    /// The peer counts for [`Limits::max_peers_per_ip`](crate::Limits::max_peers_per_ip), which does not stand in its
-    /// way.
+    /// The peer counts for [`Limits::max_peers_per_ip`](crate::Limits::max_peers_per_ip), but is not refused by it.
     ///
     /// # Errors
     ///
@@ -121,8 +120,8 @@ impl UdpServer {
         }
     }
 
-    /// Ends a peer from the server's side. Its handle can still take what it had received. What it had put before is
-    /// still sent: by the next [`flush`](Self::flush), poll or stop, where it has not left already. A refusal by
+    /// Ends a peer from the server's side. Its handle can still take what it had received. What it had put before is still
+    /// sent, by the next [`flush`](Self::flush), poll or stop if it has not left already. A refusal by
     /// [`Limits::after_close`](crate::Limits::after_close) counts from now, as with [`connect`](Self::connect).
     ///
     /// # Errors

@@ -37,7 +37,7 @@ impl Sink for PortIntake<'_, '_> {
     }
 }
 
-/// Sends a datagram that is no peer's, and counts it.
+/// Sends a datagram that is not a peer's, and counts it.
 pub(super) fn send_stateless(
     transport: Option<&SharedTransport>,
     demux: &Demux,

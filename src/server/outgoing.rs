@@ -51,7 +51,7 @@ struct Letter {
 }
 
 impl Outgoing {
-    /// Begins a flush: those for whom something waits. They come back by [`end_flush`](Self::end_flush).
+    /// Begins a flush: returns the peers for which something waits. They go back by [`end_flush`](Self::end_flush).
     pub(super) fn begin_flush(&mut self, shared: &Common) -> Vec<Arc<Mailbox>> {
         let mut listed = std::mem::take(&mut self.listed);
         shared.swap_to_flush(&mut listed);

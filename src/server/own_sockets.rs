@@ -7,7 +7,7 @@ use crate::error::{DedicateError, UnknownPeer};
 use crate::peer::{PacketPeerUdp, Switch};
 use crate::socket::TransportOwner;
 
-/// # Sockets of peers' own
+/// # Peers' own sockets
 impl UdpServer {
     /// Gives a peer a socket of its own, on the same local address and a port that the system chooses, which is
     /// returned. The kernel then sorts its datagrams, and the peer's packets leave by the new port: from now on, or

@@ -3,7 +3,7 @@ use std::net::IpAddr;
 use crate::demux::{Common, Mailbox};
 use crate::socket::SharedTransport;
 
-/// One way out: a socket, and what all peers of its server have in common, which counts what leaves.
+/// One route out: a socket, and what all peers of its server share, which counts what leaves.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Route<'a> {
     pub(super) transport: &'a SharedTransport,

@@ -8,7 +8,7 @@ use crate::packet::Packet;
 use crate::socket::SharedTransport;
 use crate::stats::FlushReport;
 
-/// All ways out of a server: by the socket that it listens on, or by one that a peer has for itself.
+/// All routes out of a server: the socket that it listens on, and the sockets that peers have for themselves.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Routes<'a> {
     pub(super) transport: &'a SharedTransport,
@@ -17,12 +17,12 @@ pub(super) struct Routes<'a> {
 }
 
 impl<'a> Routes<'a> {
-    /// By the server's socket, for all peers but those that leave by their [own](Self::own).
+    /// The server's socket, for all peers except those that have their [own](Self::own).
     pub(super) fn by_server(self) -> Route<'a> {
         self.by(self.transport)
     }
 
-    /// By the peer's own socket, where its packets leave by one.
+    /// The peer's own socket, if its packets leave by one.
     pub(super) fn own(self, mailbox: &Mailbox) -> Option<Route<'a>> {
         self.dedicated.route(mailbox).map(|transport| self.by(transport))
     }
@@ -31,7 +31,7 @@ impl<'a> Routes<'a> {
         Route { transport, shared: self.shared }
     }
 
-    /// Sends all that peers have put and that waits. What the system will not take now goes on waiting. The memory of
+    /// Sends all that peers have put and that still waits. What the system will not take now goes on waiting. The memory of
     /// what was sent goes to `recycle`.
     pub(super) fn flush(self, outgoing: &mut Outgoing, mut recycle: impl FnMut(Packet)) -> FlushReport {
         let mut report = FlushReport::default();

@@ -20,7 +20,7 @@ impl UdpServer {
     ///
     /// # Errors
     ///
-    /// [`PollError::NotOpen`] when not listening. That something was not sent is no error: the report tells, and the
+    /// [`PollError::NotOpen`] when not listening. What was not sent is not an error: it is in the report, and the
     /// peers' counters.
     pub fn flush(&mut self) -> Result<FlushReport, PollError> {
         let transport = self.listening.as_ref().ok_or(PollError::NotOpen)?.transport.get();
@@ -29,21 +29,21 @@ impl UdpServer {
         Ok(routes.flush(&mut self.outgoing, recycle))
     }
 
-    /// Sends `bytes` to every peer, as [`put_packet`](crate::PacketPeerUdp::put_packet) on each would, but with one
-    /// copy of the payload at most, and few calls of the system. Pending connections get nothing.
+    /// Sends `bytes` to every peer, as [`put_packet`](crate::PacketPeerUdp::put_packet) on each would, but with one copy of
+    /// the payload at most, and few system calls. Pending connections get nothing.
     ///
-    /// Returns what was sent, refused and, in the modes that let something wait, left waiting, of this broadcast alone:
-    /// what has waited before, and leaves before it in [`QueueWhenBlocked`](crate::SendMode::QueueWhenBlocked), is in
-    /// the counters and not in the report.
+    /// Returns how many datagrams of this broadcast were sent, refused and, in the modes that let something wait, left
+    /// waiting. What waited before, and leaves before it in [`QueueWhenBlocked`](crate::SendMode::QueueWhenBlocked), is in the
+    /// counters and not in the report.
     ///
-    /// What has to wait is one copy: of [`max_queued_bytes`](crate::Limits#structfield.max_queued_bytes) it takes its
-    /// size once, until the last peer's has left, and of each peer's
-    /// [`send_queue`](crate::Limits#structfield.send_queue) as much as a put.
+    /// What has to wait is one copy: it counts once for [`max_queued_bytes`](crate::Limits#structfield.max_queued_bytes),
+    /// until it has left for the last peer, and for each peer's [`send_queue`](crate::Limits#structfield.send_queue) like a
+    /// put.
     ///
     /// # Errors
     ///
-    /// [`PutError::NotListening`], or [`PutError::TooLarge`], and then nobody gets anything. What goes wrong with a
-    /// peer is no error: it is counted there.
+    /// [`PutError::NotListening`], or [`PutError::TooLarge`], and then nothing is sent. What goes wrong with a
+    /// peer is not an error: it is counted there.
     pub fn broadcast(&mut self, bytes: &[u8]) -> Result<FlushReport, PutError> {
         let transport = transport_for_broadcast(self.listening.as_ref(), bytes)?;
         let mailboxes = self.demux.mailboxes();
@@ -78,8 +78,8 @@ impl UdpServer {
     }
 }
 
-/// What a broadcast of `bytes` goes out by. Some of the peers may be IPv4 ones, which can be sent less: their limit holds
-/// for all.
+/// The transport by which a broadcast of `bytes` leaves. Some of the peers may be IPv4 ones, which can be sent less: their
+/// limit holds for all.
 fn transport_for_broadcast<'a>(
     listening: Option<&'a Listening>,
     bytes: &[u8],

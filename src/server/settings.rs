@@ -5,10 +5,10 @@ use crate::error::ConfigError;
 
 /// # Who is admitted
 impl UdpServer {
-    /// Asks `filter` about each datagram of somebody unknown, before anything is remembered of them and before the
-    /// limits on connections, so that it works when these are reached. It replaces the filter before it.
+    /// Asks `filter` about each datagram of an unknown sender, before anything is remembered of the sender and before the
+    /// limits on connections, so that it works when these are reached. It replaces an earlier filter.
     ///
-    /// Refused addresses (see [`AfterClose`](crate::limits::AfterClose)) are dropped before it.
+    /// Datagrams from refused addresses (see [`AfterClose`](crate::limits::AfterClose)) are dropped before it.
     ///
     /// What the filter writes into the vector is sent back where it answers [`Verdict::Reply`]. It runs within `poll`,
     /// for each datagram of a flood too: it should be quick, and must not block. If it panics, so does `poll`; where that
@@ -17,7 +17,7 @@ impl UdpServer {
     ///
     /// **No reply may pass for a question**, that of another server with this filter or with one like it: a single
     /// datagram with a forged sender would set the two answering each other for ever. Begin questions and replies
-    /// differently, as here, and ignore what is neither. A server that sends back whatever comes has the same trouble.
+    /// differently, as here, and ignore what is neither. A server that sends back all that it receives has the same problem.
     ///
     /// ```
     /// use packetpeer::{UdpServer, Verdict};
@@ -36,7 +36,7 @@ impl UdpServer {
         self.demux.set_filter(Some(Filter::new(filter)));
     }
 
-    /// Lets everybody unknown in again, as far as the limits allow.
+    /// Lets all unknown senders in again, as far as the limits allow.
     pub fn clear_filter(&mut self) {
         self.demux.set_filter(None);
     }
@@ -59,7 +59,7 @@ impl UdpServer {
     ///
     /// # Errors
     ///
-    /// A value that makes no sense; the limits stay as they were.
+    /// A value makes no sense; the limits stay as they were.
     pub fn set_limits(&mut self, limits: Limits) -> Result<(), ConfigError> {
         limits.check()?;
         self.demux.set_limits(limits);
@@ -84,12 +84,12 @@ impl UdpServer {
         self.limits().max_pending_connections
     }
 
-    /// Changes how the next [`listen`](Self::listen) opens the socket, all of it: to change some, start from those that
-    /// [are set](Self::socket_options). An open socket, and those that peers have for themselves, stay as they are.
+    /// Replaces all options with which the next [`listen`](Self::listen) opens the socket; to change some, start from the
+    /// [present ones](Self::socket_options). An open socket, and peers' own sockets, stay as they are.
     ///
     /// # Errors
     ///
-    /// A value that makes no sense; the options stay as they were. That the system refuses one, `listen` says:
+    /// A value makes no sense; the options stay as they were. If the system refuses an option, `listen` returns
     /// [`BindError::OptionRefused`](crate::error::BindError::OptionRefused).
     pub fn set_socket_options(&mut self, options: SocketOptions) -> Result<(), ConfigError> {
         options.check()?;
@@ -97,7 +97,7 @@ impl UdpServer {
         Ok(())
     }
 
-    /// The options set last: those of the next [`listen`](Self::listen).
+    /// The options set last, for the next [`listen`](Self::listen).
     pub fn socket_options(&self) -> &SocketOptions {
         &self.next_config
     }

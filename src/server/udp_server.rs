@@ -48,9 +48,9 @@ const BATCH: usize = 64;
 #[derive(Debug)]
 #[doc(alias = "UDPServer")]
 pub struct UdpServer {
-    /// Those of the socket listened on, and of peers' own.
+    /// The options of the socket listened on, and of peers' own.
     pub(super) config: SocketOptions,
-    /// Those of the next one.
+    /// The options of the next one.
     pub(super) next_config: SocketOptions,
     pub(super) factory: Arc<dyn TransportFactory>,
     pub(super) clock: Clock,
@@ -99,7 +99,7 @@ impl UdpServer {
         Ok(Self::made_of(config, Arc::new(factory)))
     }
 
-    /// Of a configuration that has been checked.
+    /// From a configuration that has been checked.
     fn made_of(config: ServerConfig, factory: Arc<dyn TransportFactory>) -> Self {
         let ServerConfig { limits, socket, send_mode, identity } = config;
         let clock = factory.clock();
@@ -142,8 +142,8 @@ impl UdpServer {
     ///
     /// # Errors
     ///
-    /// See [`BindError`]; the server stays as it was. A connected socket is [`BindError::Connected`]: it would send to
-    /// one remote what is for others. [`PacketPeerUdp::from_std`](crate::PacketPeerUdp::from_std) takes it.
+    /// See [`BindError`]; the server stays as it was. A connected socket is [`BindError::Connected`]: it would send to one
+    /// remote what is for others. [`PacketPeerUdp::from_std`](crate::PacketPeerUdp::from_std) accepts one.
     pub fn listen_on(&mut self, socket: std::net::UdpSocket) -> Result<(), BindError> {
         if self.is_listening() {
             return Err(BindError::AlreadyOpen);
@@ -187,8 +187,8 @@ impl UdpServer {
         self.is_draining() && self.peer_count() == 0
     }
 
-    /// Ends all peers, forgets pending connections and closes the port. Their remotes are not told. What peers had put
-    /// before is sent, as far as the system takes it at once; the rest is counted as
+    /// Ends all peers, forgets pending connections and closes the port. The remotes are not told. What peers had put before
+    /// is sent, as far as the system takes it at once; the rest is counted as
     /// [`unsent`](crate::stats::SendDrops#structfield.unsent). A second call does nothing; [`listen`](Self::listen) works
     /// again, on the same port too, as soon as this returns.
     pub fn stop(&mut self) {
@@ -231,14 +231,14 @@ impl UdpServer {
     /// Takes what has arrived from the socket and sorts it; ends what has gone idle. Call it once per frame, or more
     /// often.
     ///
-    /// It takes at most what [`Limits`](crate::Limits) allow a poll. Noise of the network, such as answers that a
-    /// client is gone, is counted and never ends it; which errors do is said at [`Transport::receive`].
+    /// It takes at most what [`Limits`](crate::Limits) allow per poll. Network noise, such as ICMP answers that a client is
+    /// gone, is counted and never ends it; [`Transport::receive`] lists the errors that do.
     ///
     /// In this order:
     ///
     /// 1. what waits to be sent leaves, as by [`flush`](Self::flush);
     /// 2. peers end whose handle was closed or dropped since the last poll, and pending connections that nobody took in
-    ///    time are forgotten, so that their places are free for whoever comes next;
+    ///    time are forgotten, so that their places are free for those that come next;
     /// 3. [own sockets](Self::dedicate_socket) of single peers are received from, each time beginning with another;
     /// 4. then the port listened on. The order of arrival is kept on each socket, and not between them;
     /// 5. peers from which nothing has come for the idle timeout end, unless more is waiting, by which some of them may
@@ -263,9 +263,9 @@ impl UdpServer {
         self.poll_by(now, self.now(), None)
     }
 
-    /// As [`poll`](Self::poll), and asks `filter` about the datagrams of unknown senders, for this poll and instead of
-    /// the one that is [set](Self::set_filter): one that may borrow, and change, what the program has at hand. What is
-    /// said there holds for it too, also if it panics.
+    /// As [`poll`](Self::poll), but for this poll `filter` decides on the datagrams of unknown senders, instead of the filter
+    /// that is [set](Self::set_filter). It may borrow, and change, the program's own data. Otherwise the same rules hold as
+    /// there, also if it panics.
     ///
     /// ```
     /// use packetpeer::{UdpServer, Verdict};
@@ -302,7 +302,7 @@ impl UdpServer {
         self.poll_by(now, now, Some(&mut filter))
     }
 
-    /// As [`poll_with`](Self::poll_with), at a time of the caller's, as [`poll_at`](Self::poll_at).
+    /// As [`poll_with`](Self::poll_with), at the time `now`, as with [`poll_at`](Self::poll_at).
     ///
     /// # Errors
     ///
@@ -354,9 +354,8 @@ impl UdpServer {
         }
     }
 
-    /// What time it is by the clock of the transport, at which [`poll`](Self::poll) polls: the system's, or that of an
-    /// in-memory network. It tells when the server does not listen too, and takes no notice of the times that
-    /// [`poll_at`](Self::poll_at) was given.
+    /// The time by the clock of the transport, at which [`poll`](Self::poll) polls: the system's, or that of an in-memory
+    /// network. It works when the server is not listening, too, and ignores the times given to [`poll_at`](Self::poll_at).
     pub fn now(&self) -> Instant {
         self.clock.now()
     }

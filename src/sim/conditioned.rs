@@ -9,21 +9,20 @@ use crate::socket::{BindOptions, Transport, TransportFactory};
 /// Puts a [`Link`] in each direction around the sockets of another factory, such as
 /// [`SystemSockets`](crate::socket::SystemSockets): a bad network for real programs.
 ///
-/// What is put is held back until its time has come, and sent by a later call on the same socket, such as the next
-/// poll; what has arrived is held back as well before it is received. There is no thread: a program that wants to be on
-/// time polls often, or waits, since a wait sends what is due meanwhile, and ends when something may be received.
-/// Nothing leaves before its time, with one exception: a socket that is closed, or connected elsewhere, sends at once
-/// what it still holds, in its order. What it holds of the incoming is lost.
+/// What is put is held back until it is due, and sent by a later call on the same socket, such as the next poll; what has
+/// arrived is held back in the same manner before it is received. There is no thread: to be on time, a program polls often,
+/// or waits, since a wait sends what becomes due meanwhile, and ends when something may be received. Nothing leaves before
+/// it is due, with one exception: a socket that is closed, or connected elsewhere, sends at once what it still holds, in
+/// order. Incoming datagrams that it holds are lost.
 ///
-/// Each socket has links of its own, with the whole rate and with chances of its own: those of the seed and of the
-/// socket's number in the order in which sockets were opened. Time is that of the inner factory; around a
-/// [`Host`](super::Host) it is virtual. No more than 16 MiB are held per socket and direction; what comes beyond is
-/// dropped and counted as [`queue_full`](super::LinkStats::queue_full).
+/// Each socket has its own links, with the whole rate and their own random numbers: from the seed, and from the socket's
+/// number in the order of opening. Time is that of the inner factory; around a [`Host`](super::Host) it is virtual. At most
+/// 16 MiB are held per socket and direction; what exceeds that is dropped and counted as
+/// [`queue_full`](super::LinkStats::queue_full).
 ///
-/// While both links are [perfect](Link::PERFECT) every call goes straight to the inner socket. Otherwise a put succeeds
-/// where the network, and not this host, would lose the datagram. Nobody hears what the system says when it is sent
-/// later: it is counted as [`undelivered`](super::LinkStats::undelivered), unless the system would block, and then it
-/// is tried again.
+/// While both links are [perfect](Link::PERFECT), every call goes straight to the inner socket. Otherwise a put succeeds
+/// even if the network then loses the datagram. If the system refuses to send it later, no call reports that: the datagram
+/// is counted as [`undelivered`](super::LinkStats::undelivered), or, if the system would block, tried again.
 ///
 /// ```
 /// use std::time::{Duration, Instant};

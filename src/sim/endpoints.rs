@@ -13,7 +13,7 @@ const FIRST_DYNAMIC_PORT: u16 = 49_152;
 /// What a waiting datagram costs beside its payload, in bytes.
 const OVERHEAD: usize = 256;
 
-/// Who is bound where.
+/// Which endpoint is bound where.
 #[derive(Default)]
 pub(super) struct Endpoints {
     /// By the index that their transports have.
@@ -90,7 +90,7 @@ impl Endpoints {
         self.endpoints[index].as_mut()
     }
 
-    /// Who is bound at this address.
+    /// The endpoint bound at this address.
     pub(super) fn at(&mut self, addr: SocketAddr) -> Option<&mut Endpoint> {
         let &index = self.bound.get(&Place::of(addr))?;
         self.get_mut(index)

@@ -11,7 +11,7 @@ use crate::datagram::Datagram;
 #[derive(Debug)]
 pub(super) struct HoldingLink {
     state: LinkState,
-    /// That of the settings which `state` has taken up.
+    /// That of the settings that `state` has now.
     version: u64,
     pub(super) held: Schedule<HeldDatagram>,
     buffers: Buffers,

@@ -4,16 +4,15 @@ use super::link::{Link, LinkDrop, LinkStats};
 use super::link_state::{LinkState, Passage, nanos};
 use super::schedule::Schedule;
 
-/// What is under way over one [`Link`] in one direction, for a transport of one's own: the queue that the in-memory
+/// What is in flight over one [`Link`] in one direction, for a custom transport: the queue that the in-memory
 /// [`Network`](super::Network) and [`Conditioned`](super::Conditioned) sockets use themselves, for items of any kind.
 ///
-/// What is sent comes out again when it arrives, later, twice or never, as the link has it. It reads no clock: whoever
-/// owns it hands it the time, and polls it at that. A transport that lives on a network takes the link from
-/// [`Network::link`](super::Network::link), a seed from [`Network::seed`](super::Network::seed) and the time from
-/// [`Network::clock`](super::Network::clock).
+/// An item that is sent arrives later, twice or never, as the link decides. The queue reads no clock: its owner passes the
+/// time to each call. A transport on a network takes the link from [`Network::link`](super::Network::link), a seed from
+/// [`Network::seed`](super::Network::seed) and the time from [`Network::clock`](super::Network::clock).
 ///
-/// Each has the whole rate of the link for itself, as each pair of addresses of a network has. Memory of items that have
-/// arrived is used again. No more than 16 MiB are under way, with 256 bytes for each item beside its own.
+/// Each queue has the whole rate of the link to itself, as each pair of addresses of a network has. Memory of items that
+/// have arrived is reused. At most 16 MiB are in flight, where each item counts 256 bytes beside its own.
 ///
 /// ```
 /// use std::time::{Duration, Instant};
@@ -30,7 +29,7 @@ use super::schedule::Schedule;
 #[derive(Debug)]
 pub struct InFlight<T> {
     state: LinkState,
-    /// From when on time is counted: that of the first send.
+    /// The time of the first send, from which time is counted.
     start: Option<Instant>,
     items: Schedule<Flight<T>>,
     stats: LinkStats,
@@ -44,29 +43,29 @@ struct Flight<T> {
     flipped_bit: Option<usize>,
 }
 
-/// What becomes of something that was given to an [`InFlight`].
+/// What becomes of an item sent by an [`InFlight`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fate {
-    /// It passes.
+    /// The link lets it pass.
     Arrives {
         /// When it arrives.
         at: Instant,
-        /// When a copy of it arrives, where the link has made one.
+        /// When a copy of it arrives, if the link has made one.
         copy_at: Option<Instant>,
     },
     /// Lost by chance, singly or in a burst.
     Lost,
     /// Dropped in a [black-out](Link#structfield.black_out).
     BlackedOut,
-    /// Longer than [`Link::max_payload`](Link#structfield.max_payload).
+    /// Dropped because it is longer than [`Link::max_payload`](Link#structfield.max_payload).
     TooLarge,
-    /// The queue of [`Link::queue_bytes`](Link#structfield.queue_bytes) was full, or 16 MiB were under way.
+    /// Dropped because the queue of [`Link::queue_bytes`](Link#structfield.queue_bytes) was full, or 16 MiB in flight.
     QueueFull,
 }
 
 impl Fate {
-    /// When it arrives; `None` where it does not.
+    /// When it arrives; `None` if it does not.
     pub fn arrives_at(self) -> Option<Instant> {
         if let Self::Arrives { at, .. } = self { Some(at) } else { None }
     }
@@ -83,21 +82,21 @@ impl From<LinkDrop> for Fate {
     }
 }
 
-/// Something that has arrived by an [`InFlight`].
+/// An item that has arrived by an [`InFlight`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Arrival<T> {
     /// What was sent.
     pub item: T,
-    /// When it has arrived, which may be before it was asked for.
+    /// When it arrived, which may be before the time of the call.
     pub at: Instant,
-    /// Which of its bits the link has flipped, if one: the 8 × nth and the following 7 are those of byte n, the lowest
-    /// first. The item is as it was sent, since only its owner knows its bytes.
+    /// Which of its bits the link has flipped, if any: bits 8 × n to 8 × n + 7 are those of byte n, the lowest first. The
+    /// item is as it was sent, since only its owner knows its bytes.
     pub flipped_bit: Option<usize>,
 }
 
 impl<T> InFlight<T> {
-    /// Nothing under way, with chances that depend on `seed` and on nothing else.
+    /// An empty queue, whose random numbers depend on `seed` alone.
     pub fn new(seed: u64) -> Self {
         Self {
             state: LinkState::new(Link::PERFECT, seed, &[]),
@@ -107,11 +106,11 @@ impl<T> InFlight<T> {
         }
     }
 
-    /// Sends an item of so many bytes over the link, as it is now: where it differs from the one before, that is a change
-    /// of the link, and what is under way keeps its time.
+    /// Sends an item, which counts as `bytes` bytes, over the link as it is now. If `link` differs from that of the call
+    /// before, the link has changed; what is in flight keeps its time.
     ///
-    /// Of what does not arrive nothing is kept. A stream, which may lose nothing, sends a copy, and sends it again when
-    /// its time-out is over.
+    /// An item that does not arrive is not kept. A stream, which must lose nothing, sends a copy, and sends it again after a
+    /// time-out.
     pub fn send(&mut self, item: T, bytes: usize, link: &Link, now: Instant) -> Fate
     where
         T: Clone,
@@ -144,12 +143,12 @@ impl<T> InFlight<T> {
         Some(Arrival { item, at: after(start, due), flipped_bit })
     }
 
-    /// When the next arrives: how far a test may move the clock without being late. `None` where nothing is under way.
+    /// When the next item arrives: up to then a test may move the clock without being late. `None` if nothing is in flight.
     pub fn next_due(&self) -> Option<Instant> {
         Some(after(self.start?, self.items.next_due()?))
     }
 
-    /// How many are under way, or have arrived and were not taken.
+    /// How many items are in flight, or have arrived and were not taken.
     pub fn len(&self) -> usize {
         self.items.len()
     }
@@ -159,7 +158,7 @@ impl<T> InFlight<T> {
         self.items.is_empty()
     }
 
-    /// What the link has done so far; [`undelivered`](LinkStats#structfield.undelivered) is for the owner to know.
+    /// What the link has done so far; only the owner can know [`undelivered`](LinkStats#structfield.undelivered).
     pub fn stats(&self) -> LinkStats {
         self.stats
     }

@@ -29,7 +29,7 @@ use crate::setters::setters;
 pub struct Link {
     /// Time from the last byte sent to arrival. Default 0.
     pub latency: Duration,
-    /// How much the latency of each datagram may differ, both ways: it is uniform over the whole nanoseconds from
+    /// How much the latency of each datagram may differ, in either direction: it is uniform over the whole nanoseconds from
     /// `latency - jitter` to `latency + jitter`, and where that is less than 0, it is 0. Default 0.
     ///
     /// It does not reorder: where a datagram would overtake the one sent before it, it arrives together with it.
@@ -47,7 +47,7 @@ pub struct Link {
     pub reorder_delay: Duration,
     /// Datagrams that arrive with one bit flipped, in ppm; an empty one has none. Default 0.
     ///
-    /// Checksums keep nearly all such datagrams from real programs; it is meant for those who write decoders.
+    /// Checksums keep nearly all such datagrams from real programs; it is meant for testing decoders.
     pub corrupt_ppm: u32,
     /// Payload that crosses in a second, in bytes, one datagram after the other. Default `None`: any. `Some(0)` =
     /// nothing.
@@ -55,7 +55,7 @@ pub struct Link {
     /// Payload that may wait for the rate, in bytes, with what remains of the datagram that is being sent. What would
     /// go beyond is dropped; what comes to an idle link never is. Default 64 KiB. Without a rate nothing waits.
     pub queue_bytes: usize,
-    /// Largest payload that passes, in bytes: the MTU of the way less 28 bytes of headers over IPv4, 48 over IPv6.
+    /// Largest payload that passes, in bytes: the MTU of the path less 28 bytes of headers over IPv4, 48 over IPv6.
     /// Longer ones are dropped without a word, as by a router that sends no ICMP. Default `None`: any.
     #[doc(alias = "mtu")]
     pub max_payload: Option<usize>,
@@ -171,7 +171,7 @@ impl Link {
     /// The ready-made links by name, for command lines and settings. Each is one direction: the same link both ways
     /// makes a round trip of twice its latency.
     ///
-    /// | name | latency, ms | lost | lost in bursts | doubled | held back | bytes a second | queue | longest payload |
+    /// | name | latency, ms | lost | lost in bursts | doubled | held back | bytes per second | queue | longest payload |
     /// |---|--:|--:|---|--:|---|--:|--:|--:|
     /// | `perfect` | 0 | 0 | – | 0 | – | any | – | any |
     /// | `fibre` | 5 ± 0.5 | 0.001 % | – | 0 | – | 12,500,000 | 256 KiB | 1,472 |
@@ -263,11 +263,11 @@ labelled_counters! {
         /// The limit is [`Link::max_payload`].
         too_large: "too large",
         /// Datagrams that found the queue of a link full.
-        /// That of [`Link::queue_bytes`], or 16 MiB under way.
+        /// That of [`Link::queue_bytes`], or 16 MiB in flight.
         queue_full: "queue full",
-        /// Datagrams or copies that passed and yet reached no socket at the end of the link.
-        /// Nobody was bound there, the receive buffer was full, the system would not send it when its time had come, or
-        /// the socket was closed before.
+        /// Datagrams or copies that passed but reached no socket at the end of the link.
+        /// No socket was bound there, the receive buffer was full, the system would not send the datagram when it was due,
+        /// or the socket was closed before.
         undelivered: "undelivered",
     }
 }

@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::link::{Link, LinkStats};
 use crate::datagram::ReceiveBatch;
 
-/// Changes the links of a [`Conditioned`](super::Conditioned) while it runs, and reads what they have done. Clones
-/// control the same links.
+/// Changes the links of a [`Conditioned`](super::Conditioned) while it runs, and reads their counters. Clones control the
+/// same links.
 #[derive(Debug, Clone)]
 pub struct LinkControl {
     links: Arc<LinkPair>,

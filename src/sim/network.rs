@@ -54,14 +54,14 @@ impl Network {
         self.state().set_link(from.into().canonical(), to.into().canonical(), link);
     }
 
-    /// The link that holds from one address to another for what is sent now: for a transport of one's own that is to be
-    /// treated as the network's datagrams are, by an [`InFlight`](super::InFlight) queue.
+    /// The current link from one address to another: for a custom transport whose data an
+    /// [`InFlight`](super::InFlight) queue treats as the network treats its datagrams.
     pub fn link(&self, from: impl Into<IpAddr>, to: impl Into<IpAddr>) -> Link {
         self.state().link_settings(Ends::new(from.into(), to.into()))
     }
 
-    /// A seed for a purpose of the caller's, such as `"stream 10.0.0.2 > 10.0.0.1"`. It depends on the network's seed and
-    /// on these words alone: neither the network nor another purpose draws other numbers because somebody has asked.
+    /// A seed for a purpose of the caller's, such as `"stream 10.0.0.2 > 10.0.0.1"`. It depends only on the network's seed
+    /// and on this text: the call changes no random numbers of the network or of another purpose.
     pub fn seed(&self, purpose: &str) -> u64 {
         seed_for(self.state().seed(), purpose)
     }
@@ -87,8 +87,8 @@ impl Network {
         self.state().now()
     }
 
-    /// The network's clock, which [`advance`](Self::advance) moves: that of everything on its hosts, and of whatever
-    /// else is to live in the same virtual time.
+    /// The network's clock, which [`advance`](Self::advance) moves: for everything on its hosts, and for anything else that
+    /// is to run in the same virtual time.
     pub fn clock(&self) -> Clock {
         let network = self.clone();
         Clock::new(move || network.now())

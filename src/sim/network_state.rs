@@ -15,7 +15,7 @@ use crate::datagram::ReceiveBatch;
 /// How far the clock goes: links count nanoseconds in 64 bits.
 const END_OF_TIME: Duration = Duration::from_nanos(u64::MAX);
 
-/// Everything there is in a network: the clock, who is bound where, the links, and what is under way on them.
+/// Everything in a network: the clock, the endpoints, the links, and what is in flight on them.
 pub(super) struct NetworkState {
     start: Instant,
     elapsed: Duration,
@@ -148,7 +148,7 @@ impl NetworkState {
         }
     }
 
-    /// Gives it to whoever is bound there when it arrives.
+    /// Gives it to the endpoint bound there when it arrives.
     fn land(&mut self, flight: Flight) {
         let Flight { from, to, bytes, link } = flight;
         match self.endpoints.at(to) {

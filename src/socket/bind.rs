@@ -135,7 +135,7 @@ pub struct BindOptions {
     pub send_buffer: Option<usize>,
     /// Find out which address of this host a datagram was sent to, and let answers leave from there.
     pub pin_reply_address: bool,
-    /// Forbid fragments on the way.
+    /// Forbid fragments along the path.
     pub dont_fragment: bool,
     /// Let other sockets that ask for it bind the same port, and the system choose who receives what.
     pub share_port: bool,
@@ -236,8 +236,8 @@ impl From<io::Error> for BindError {
     /// [`Io`](BindError::Io). Where it names an option, as a [`RefusedOption`], it is
     /// [`OptionRefused`](BindError::OptionRefused). The error itself is kept in each.
     ///
-    /// So does `listen` with what a [`TransportFactory`](crate::socket::TransportFactory) of your own returns, and so can a
-    /// server of your own that opens its sockets itself.
+    /// `listen` converts the errors of a custom [`TransportFactory`](crate::socket::TransportFactory) like this, and a custom
+    /// server that opens its own sockets can do the same.
     fn from(error: io::Error) -> Self {
         let error = match error.downcast::<RefusedOption>() {
             Ok(RefusedOption { option, error }) => return Self::OptionRefused { option, error },

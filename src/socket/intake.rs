@@ -4,11 +4,11 @@ use super::noise::{Trouble, classify};
 use super::transport::Transport;
 use crate::datagram::ReceiveBatch;
 
-/// Errors of the socket that one call passes over. Each stands for something that was sent; more wait for the next
+/// How many errors of the socket one call passes over. Each stands for something that was sent; more wait for the next
 /// poll.
 const MAX_NOISE: usize = 4096;
 
-/// What takes in what a socket has received.
+/// Takes what a socket has received.
 pub(crate) trait Sink {
     /// How many more datagrams may be taken.
     fn budget(&self) -> usize;

@@ -1,26 +1,26 @@
 use std::io;
 
-/// Ends a [`Transport::wait`](super::Transport::wait) from another thread: what stands behind a
+/// Ends a [`Transport::wait`](super::Transport::wait) from another thread: the mechanism behind a
 /// [`Waker`](crate::Waker).
 ///
 /// A raise is remembered until it is taken, so one that comes just before the wait is not lost.
 ///
-/// A transport of one's own waits for its descriptor beside its socket's: `Interrupt` implements `AsFd` on Unix and
-/// `AsSocket` on Windows, and is readable for as long as it is raised. It is to be waited for and not to be read. A
-/// transport that cannot wait for several asks [`is_raised`](Self::is_raised) now and then. Neither takes it: the
-/// caller of `wait` does so when that has returned.
+/// A custom transport waits for this descriptor beside its socket's: `Interrupt` implements `AsFd` on Unix and `AsSocket`
+/// on Windows, and is readable for as long as it is raised. Only wait for it; do not read from it. A transport that cannot
+/// wait for several descriptors polls [`is_raised`](Self::is_raised) now and then. Neither takes the raise: the caller of
+/// `wait` does that afterwards.
 #[derive(Debug)]
 pub struct Interrupt {
     imp: imp::Pair,
 }
 
 impl Interrupt {
-    /// One that is not raised.
+    /// An interrupt that is not raised.
     ///
     /// # Errors
     ///
-    /// What the system answers, where it has no more descriptors: it takes two on Unix and a port of the loopback
-    /// address on Windows.
+    /// What the system answers when it is out of descriptors: an interrupt takes two on Unix, and on Windows a socket with a
+    /// port of the loopback address.
     pub fn new() -> io::Result<Self> {
         Ok(Self { imp: imp::Pair::new()? })
     }
@@ -30,7 +30,7 @@ impl Interrupt {
         self.imp.raise();
     }
 
-    /// Whether it was raised since this was asked last. It is so no longer.
+    /// Whether it was raised since the last call. Afterwards it no longer is.
     pub fn take(&self) -> bool {
         self.imp.take()
     }

@@ -50,7 +50,7 @@ pub(crate) fn is_blocked(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::WouldBlock || sys::is_out_of_buffers(error)
 }
 
-/// Whether a send failed because the datagram is larger than the system or the way lets pass in one piece.
+/// Whether a send failed because the datagram is larger than the system or the path lets pass in one piece.
 pub(crate) fn is_too_large(error: &io::Error) -> bool {
     sys::is_too_large(error)
 }

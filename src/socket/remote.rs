@@ -1,4 +1,4 @@
-//! Whom an address means, and whether somebody can answer from there: for a server and a stand-alone peer alike.
+//! Which host an address means, and whether one can answer from there: for a server and a stand-alone peer alike.
 
 use std::net::{IpAddr, SocketAddr};
 

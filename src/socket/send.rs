@@ -9,7 +9,7 @@ use super::transport::{MAX_PAYLOAD_V4, MAX_PAYLOAD_V6, Transport};
 use crate::error::PutError;
 use crate::stats::SendDropReason;
 
-/// The largest payloads that a transport carries, by IP version. Asked once, so that no datagram costs a question.
+/// The largest payloads that a transport carries, by IP version. Asked once, so that no datagram has to ask.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct MaxPayload {
     v4: usize,
@@ -30,12 +30,12 @@ impl MaxPayload {
         Self { v4: MAX_PAYLOAD_V4, v6: MAX_PAYLOAD_V6 }
     }
 
-    /// To this address, in bytes.
+    /// For this address, in bytes.
     pub(crate) fn to(self, addr: SocketAddr) -> usize {
         if addr.is_ipv4() { self.v4 } else { self.v6 }
     }
 
-    /// To any address, in bytes.
+    /// For any address, in bytes.
     pub(crate) fn to_all(self) -> usize {
         self.v4.min(self.v6)
     }
@@ -61,7 +61,7 @@ pub(crate) fn send(
     send_back(transport, max, bytes, to, from)
 }
 
-/// The same to a remote that the transport is known to reach, since it has been heard there.
+/// The same for a remote that the transport is known to reach, since it has been heard there.
 // On the path of every put that leaves at once, where instructions were counted: one call less.
 #[inline]
 pub(crate) fn send_back(
@@ -107,8 +107,8 @@ pub(crate) fn reason(error: &io::Error) -> SendDropReason {
     }
 }
 
-/// Under which reason a failed put is to be counted. None where it has been: what found a queue full was put all the same,
-/// and the queue has counted it under the bound that was reached.
+/// The reason under which to count a failed put. `None` if it is already counted: by a full queue, under the bound that was
+/// reached.
 pub(crate) fn drop_reason(error: &PutError) -> Option<SendDropReason> {
     use SendDropReason as Reason;
     Some(match error {
@@ -131,7 +131,7 @@ pub(crate) fn drop_reason(error: &PutError) -> Option<SendDropReason> {
     })
 }
 
-/// The same of a send that no queue stands in front of: there is always a reason.
+/// The same for a send that has no queue in front of it: there is always a reason.
 pub(crate) fn send_drop_reason(error: &PutError) -> SendDropReason {
     drop_reason(error).unwrap_or(SendDropReason::Failed)
 }

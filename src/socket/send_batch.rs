@@ -11,8 +11,8 @@ pub(crate) const MAX_PAYLOADS: usize = 256;
 /// Several messages to be sent by one call, each of one datagram or, where the transport can, of several to one
 /// destination: at most 64 messages and 256 datagrams.
 ///
-/// Servers fill one and hand it to [`Transport::send_batch`](super::Transport::send_batch). A transport that wraps
-/// another and changes what is sent fills another for that one:
+/// Servers fill one and pass it to [`Transport::send_batch`](super::Transport::send_batch). A wrapper that changes what is
+/// sent fills another for the transport it wraps:
 ///
 /// ```
 /// use packetpeer::socket::SendBatch;
@@ -25,7 +25,7 @@ pub(crate) const MAX_PAYLOADS: usize = 256;
 /// assert_eq!((batch.len(), batch.datagrams_in(1), batch.datagrams_in(2)), (2, 3, 4));
 /// ```
 ///
-/// It is some 8 KiB large and allocates nothing.
+/// It takes some 8 KiB, and allocates nothing.
 #[derive(Debug, Default)]
 pub struct SendBatch<'a> {
     // Both stay within their inline sizes: a flush allocates nothing.
@@ -55,12 +55,12 @@ pub struct Message<'a> {
 }
 
 impl<'a> SendBatch<'a> {
-    /// One without messages.
+    /// An empty batch.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Begins a message to `to`, of one datagram so far. It is to come from `from`, an address of this host; `None`
+    /// Begins a message to `to`, with one datagram so far. It is to leave from `from`, an address of this host; `None`
     /// leaves the choice to the system. Returns whether there was room.
     #[must_use = "what there is no room for is not sent"]
     pub fn begin(&mut self, to: SocketAddr, from: Option<IpAddr>, datagram: &'a [u8]) -> bool {
@@ -72,9 +72,8 @@ impl<'a> SendBatch<'a> {
         true
     }
 
-    /// Adds a datagram to the message begun last. Returns whether it has become a part of it: not where there is no
-    /// room, or where it does not go with the [others](Message#structfield.datagrams). Then it needs a message of its
-    /// own.
+    /// Adds a datagram to the message begun last. Returns whether it fitted: it does not if there is no room, or if it
+    /// cannot go with the [others](Message#structfield.datagrams). Then begin a new message with it.
     ///
     /// The caller sees to it that a message has no more datagrams than
     /// [`max_segments`](super::Transport::max_segments), and no more than 65,000 bytes.
@@ -110,7 +109,7 @@ impl<'a> SendBatch<'a> {
         is_whole
     }
 
-    /// Takes all messages out.
+    /// Removes all messages.
     pub fn clear(&mut self) {
         self.messages.clear();
         self.payloads.clear();

@@ -7,7 +7,7 @@
 //! - `bind_exclusively(&Socket)`, `reuse_address(&Socket)`: whether others may bind the same port;
 //! - `dissolve(&UdpSocket)`: undoes a connect;
 //! - `Watched`, `watch(&socket)`, `poll(&mut [Watched], milliseconds)`: which of several sockets have something to read;
-//!   `poll_set` makes of these, for every system, `wait` for one socket and `PollSet` for many;
+//!   from these, `poll_set` makes `wait` for one socket and `PollSet` for many, for every system;
 //! - `bind_device(&Socket, name)`: one network device only;
 //! - `set_dont_fragment(&Socket, v6)`, `share_port(&Socket)`;
 //! - `set_traffic_class(&Socket, v6, class)`: `IP_TOS`, `IPV6_TCLASS`;
@@ -23,7 +23,7 @@
 //! - `receive(&UdpSocket, pins_reply_address, &mut ReceiveBatch)`: fills a batch;
 //! - `pin_reply_address(&Socket, v6)`, for each IP version, `send_from(&UdpSocket, from, bytes, to)`: answers from the address spoken to;
 //! - `send_batch(&UdpSocket, &SendBatch, native)`, `can_segment(&UdpSocket)`: several datagrams a call;
-//! - `path_mtu(to)`: what the way carries;
+//! - `path_mtu(to)`: what the path carries;
 //! - `kernel_drops(&UdpSocket)`: what was lost to a full receive buffer.
 //!
 //! `RUSTFLAGS="--cfg packetpeer_portable"` uses `portable` on Linux too, so that the tests can be run over it.

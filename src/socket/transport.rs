@@ -26,7 +26,7 @@ pub(super) fn max_payload_of_udp(to: SocketAddr) -> usize {
 /// Makes transports: what stands behind `listen`, `bind` and `connect_to_host`.
 ///
 /// It is a factory and not a socket because a server may stop and listen again, and a peer may close and bind again.
-/// How to write one is told in [`socket`](crate::socket).
+/// [`socket`](crate::socket) describes how to write one.
 pub trait TransportFactory: fmt::Debug + Send + Sync {
     /// Opens a transport as `options` ask.
     ///
@@ -40,12 +40,11 @@ pub trait TransportFactory: fmt::Debug + Send + Sync {
     /// apart by [`BindError`](crate::error::BindError).
     fn bind(&self, options: &BindOptions) -> io::Result<Box<dyn Transport>>;
 
-    /// What time it is for its transports. Servers and peers ask once, when they are made. A factory that wraps another
-    /// hands out that one's; one of real sockets [`Clock::system`].
+    /// The clock of its transports. Servers and peers ask for it once, when they are made. A factory that wraps another
+    /// returns that one's clock; one of real sockets, [`Clock::system`].
     fn clock(&self) -> Clock;
 
-    /// Takes over a socket of the standard library. Only factories of real sockets can, and those that wrap what such a
-    /// one has taken over.
+    /// Takes over a socket of the standard library. Only factories of real sockets can, and those that wrap one of them.
     ///
     /// # Errors
     ///
@@ -57,27 +56,27 @@ pub trait TransportFactory: fmt::Debug + Send + Sync {
 
 /// A bound, non-blocking datagram socket, real or simulated, or a wrapper around another transport.
 ///
-/// Calls never block, but for [`wait`](Self::wait). They may come from several threads at once.
+/// No call blocks except [`wait`](Self::wait). Calls may come from several threads at once.
 ///
-/// What moves datagrams has to be written by each transport. What only tells something of it has a default: a wrapper
-/// says what the transport says that it [wraps](Self::inner), any other what is said at each method.
+/// Each transport has to write the methods that move datagrams. The properties have defaults: for a wrapper, the answer of
+/// the transport that it [wraps](Self::inner); for any other, the one stated at each method.
 pub trait Transport: fmt::Debug + Send + Sync {
-    /// The transport that this one wraps; `None` for one that is no wrapper. Every method with a default asks it, so
-    /// that a wrapper loses nothing by not naming it.
+    /// The transport that this one wraps; `None` if it is not a wrapper. Every provided method asks it, so that a wrapper
+    /// loses nothing by not overriding one.
     fn inner(&self) -> Option<&dyn Transport>;
 
     /// Pushes waiting datagrams into `batch` until it is full or none is left.
     ///
-    /// `Ok` with a batch that is not full says that nothing more waits. Datagrams already pushed count whatever is
+    /// `Ok` with a batch that is not full means that nothing more waits. Datagrams already pushed count, whatever is
     /// returned.
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::WouldBlock`] where nothing waits. Any other error is sorted by the caller. The socket is of no
-    /// further use, so that the server or the peer ends, after [`InvalidInput`](io::ErrorKind::InvalidInput),
-    /// [`NotConnected`](io::ErrorKind::NotConnected) or [`BrokenPipe`](io::ErrorKind::BrokenPipe), of which a transport of
-    /// one's own returns one in order to end, and after what a system says of a descriptor that is no socket. What a
-    /// remote can cause, and whatever is not known, is noise: it is counted, and the next datagram is asked for.
+    /// [`io::ErrorKind::WouldBlock`] where nothing waits. The caller sorts all other errors. After
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput), [`NotConnected`](io::ErrorKind::NotConnected) or
+    /// [`BrokenPipe`](io::ErrorKind::BrokenPipe), one of which a custom transport returns in order to end, and after the
+    /// system's error for a descriptor that is not a socket, the socket is of no further use, and the server or the peer
+    /// ends. What a remote can cause, and every error not known, is noise: it is counted, and `receive` is called again.
     fn receive(&self, batch: &mut ReceiveBatch) -> io::Result<()>;
 
     /// Sends one datagram, possibly an empty one, to `to`. On a connected transport `to` is the connected address.
@@ -92,15 +91,15 @@ pub trait Transport: fmt::Debug + Send + Sync {
     fn send(&self, bytes: &[u8], to: SocketAddr, from: Option<IpAddr>) -> io::Result<()>;
 
     /// Sends the messages of `batch` in order; returns how many of their datagrams the system accepted before one failed.
-    /// These are counted as sent, and only what comes after them is tried again, be it the rest of a message.
+    /// These are counted as sent, and only the ones after them are tried again, even if that is the rest of a message.
     ///
-    /// A transport whose system counts messages has the number of datagrams from
-    /// [`SendBatch::datagrams_in`](SendBatch::datagrams_in). One that sends a datagram per call, and a wrapper that does
+    /// A transport whose system counts messages gets the number of datagrams from
+    /// [`SendBatch::datagrams_in`](SendBatch::datagrams_in). One that sends one datagram per call, and a wrapper that does
     /// something to each, leave it to [`send_one_by_one`].
     ///
     /// # Errors
     ///
-    /// That of the first datagram. One that comes later comes again, as that of the first, when what is left is sent.
+    /// That of the first datagram. A later one comes again, as that of the first, when the rest is sent.
     fn send_batch(&self, batch: &SendBatch<'_>) -> io::Result<usize>;
 
     /// How many datagrams one message of a [`SendBatch`] may consist of: 1 where the system cannot cut a message into
@@ -126,7 +125,7 @@ pub trait Transport: fmt::Debug + Send + Sync {
     /// Blocks until a datagram waits, `interrupt` is raised, or `timeout` is over (`None` = never).
     /// Returns whether a datagram waits. A transport in virtual time answers at once.
     ///
-    /// The interrupt is for looking at, by its descriptor or by [`is_raised`](Interrupt::is_raised): whoever waits
+    /// Only look at the interrupt, by its descriptor or by [`is_raised`](Interrupt::is_raised): the caller
     /// [takes](Interrupt::take) it afterwards.
     ///
     /// # Errors
@@ -135,10 +134,10 @@ pub trait Transport: fmt::Debug + Send + Sync {
     fn wait(&self, timeout: Option<Duration>, interrupt: Option<&Interrupt>) -> io::Result<bool>;
 
     /// Largest payload in bytes that one datagram to `to` carries. By default what UDP carries: [`MAX_PAYLOAD_V4`],
-    /// [`MAX_PAYLOAD_V6`]. A wrapper that adds something to each datagram says by how much less it is; what is longer is
-    /// then refused as [`PutError::TooLarge`](crate::error::PutError::TooLarge) before anything is sent.
+    /// [`MAX_PAYLOAD_V6`]. A wrapper that adds something to each datagram subtracts its length; a longer payload is then
+    /// refused as [`PutError::TooLarge`](crate::error::PutError::TooLarge) before anything is sent.
     ///
-    /// Servers and peers ask once for each socket and IP version, by an unspecified address, and keep the answer.
+    /// Servers and peers ask once per socket and IP version, with an unspecified address, and keep the answer.
     fn max_payload(&self, to: SocketAddr) -> usize {
         self.inner().map_or_else(|| max_payload_of_udp(to), |inner| inner.max_payload(to))
     }
@@ -151,13 +150,13 @@ pub trait Transport: fmt::Debug + Send + Sync {
     /// What an unspecified address, `0.0.0.0` or `[::]`, means as a destination: this host. Returns the address, with the
     /// port of `to`, from which a server there answers.
     ///
-    /// By default, and as Linux has it, it is the address that this transport is bound to, if it is bound to one, and
-    /// else the loopback address; `[::]` means the one of IPv4 where there is no IPv6.
+    /// By default, as on Linux, it is the address that this transport is bound to, if it is bound to one, and otherwise the
+    /// loopback address; `[::]` means that of IPv4 where there is no IPv6.
     fn this_host(&self, to: SocketAddr) -> SocketAddr {
         self.inner().map_or_else(|| this_host(self, to), |inner| inner.this_host(to))
     }
 
-    /// Whether `to` is a broadcast address, as far as the system tells: nobody answers from there. By default only
+    /// Whether `to` is a broadcast address, as far as the system tells: no answer comes from there. By default only
     /// 255.255.255.255 is one.
     fn is_broadcast(&self, to: SocketAddr) -> bool {
         self.inner().map_or_else(|| to.ip().to_canonical() == Ipv4Addr::BROADCAST, |inner| inner.is_broadcast(to))
@@ -167,36 +166,36 @@ pub trait Transport: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     ///
-    /// What the system answers; [`io::ErrorKind::Unsupported`] where the transport knows no such option, as is the
-    /// default.
+    /// What the system answers; [`io::ErrorKind::Unsupported`], which is the default, where the transport has no such
+    /// option.
     fn set_option(&self, option: TransportOption) -> io::Result<()> {
         self.inner().map_or_else(|| Err(io::ErrorKind::Unsupported.into()), |inner| inner.set_option(option))
     }
 
-    /// Largest payload in bytes that the way to `to` carries in one piece, as far as the system knows and tells. By
-    /// default it does not. A wrapper with a smaller [`max_payload`](Self::max_payload) takes the same off here.
+    /// Largest payload in bytes that the path to `to` carries in one piece, if the system knows it. By default `None`. A
+    /// wrapper with a smaller [`max_payload`](Self::max_payload) subtracts the same here.
     fn path_payload(&self, to: SocketAddr) -> Option<usize> {
         self.inner()?.path_payload(to)
     }
 
-    /// Bytes the system granted for datagrams that wait to be received, where that is known. By default it is not.
+    /// Bytes the system granted for datagrams that wait to be received, if that is known. By default `None`.
     fn receive_buffer_size(&self) -> Option<usize> {
         self.inner()?.receive_buffer_size()
     }
 
-    /// Datagrams that the kernel has dropped since the bind because the receive buffer was full, where it tells. By
-    /// default it does not.
+    /// Datagrams that the kernel has dropped since the bind because the receive buffer was full, if it tells. By default
+    /// `None`.
     fn kernel_drops(&self) -> Option<u64> {
         self.inner()?.kernel_drops()
     }
 
-    /// Whether waiting for [`socket`](Self::socket) is waiting for this transport. By default it is, where there is one.
-    /// **A wrapper that holds datagrams back says no**, or nobody wakes when their time has come.
+    /// Whether waiting for its [`socket`](Self::socket) is enough to wait for this transport. By default it is, if there is
+    /// one. **A wrapper that holds datagrams back returns `false`**, or a wait sleeps on when one is due.
     fn waits_by_socket(&self) -> bool {
         self.inner().map_or_else(|| self.socket().is_some(), |inner| inner.waits_by_socket())
     }
 
-    /// The real socket behind this transport, if there is one. By default there is none.
+    /// The real socket behind this transport, if there is one. By default `None`.
     fn socket(&self) -> Option<SocketRef<'_>> {
         self.inner()?.socket()
     }
@@ -215,8 +214,8 @@ pub(super) fn this_host(transport: &(impl Transport + ?Sized), to: SocketAddr) -
     if may_be_v6 && transport.reaches(v6) { v6 } else { (Ipv4Addr::LOCALHOST, to.port()).into() }
 }
 
-/// A [`Transport::send_batch`] for transports that send one datagram per call: it [sends](Transport::send) one after the
-/// other until one fails.
+/// A [`Transport::send_batch`] for transports that send one datagram per call: it [sends](Transport::send) the datagrams one
+/// by one until one fails.
 ///
 /// # Errors
 ///

@@ -10,14 +10,14 @@ labelled_counters! {
         /// Peers that the server spoke to first.
         /// By [`UdpServer::connect`](crate::UdpServer::connect).
         connected: "connected",
-        /// Connections that went on at another address.
+        /// Connections that moved to another address.
         moved: "moved",
         /// Pending connections that nobody took in time.
         expired: "expired",
         /// Pending connections removed by a lowered cap.
         trimmed: "trimmed",
         /// Peers ended on this side, by their handle or by the server.
-        /// A handle's end is counted by the poll after it.
+        /// The end of a handle is counted by the next poll.
         closed: "closed",
         /// Peers ended because nothing came from them for the idle timeout.
         idle: "idle",

@@ -31,9 +31,9 @@ reason_counters! {
         no_id = NoId: "no connection id",
         /// Datagrams with the connection id of a peer, from an address that it may not move to.
         move_refused = MoveRefused: "move refused",
-        /// Datagrams to a server, from port 0 or an unspecified address, where no answer arrives.
-        /// `0.0.0.0` as a destination means this host. A stand-alone peer takes them: on a host without an address,
-        /// groups are spoken to from there.
+        /// Datagrams to a server from port 0 or an unspecified address, where no answer can arrive.
+        /// `0.0.0.0` as a destination means this host. A stand-alone peer takes them: a host without an address sends to
+        /// multicast groups from there.
         unanswerable = Unanswerable: "unanswerable",
         /// Datagrams from the address of a closed peer, or with its connection id, while it is refused.
         refused = Refused: "refused after close",
@@ -60,13 +60,12 @@ reason_counters! {
         /// Or about one before them in the same batch; or a transport of the caller's, when it was to send the answer to that.
         panicked = Panicked: "callback panicked",
         /// Datagrams that a layer above could not decode: a bad seal, frame or compression.
-        /// Counted only by layers, in the stats that they give of themselves: a [`UdpServer`](crate::UdpServer) or
-        /// [`PacketPeerUdp`](crate::PacketPeerUdp), which does not look into what it carries, always has 0 here.
+        /// Counted only by layers, in the stats that they return: a [`UdpServer`](crate::UdpServer) or
+        /// [`PacketPeerUdp`](crate::PacketPeerUdp) does not look into what it carries, and always has 0 here.
         undecodable = Undecodable: "undecodable",
         /// Datagrams that waited in a queue when its owner gave it up.
         /// The handle was dropped, the server stopped, or the peer was bound or connected anew. What a dropped handle
-        /// leaves counts as `queued` until the poll that takes the end of its peer up; where the peer had ended before,
-        /// it is `unread` at once.
+        /// leaves counts as `queued` until the next poll; if the peer had ended before, it is `unread` at once.
         unread = Unread: "unread",
     }
 }
@@ -78,19 +77,19 @@ reason_counters! {
     SendDropReason {
         /// Datagrams not sent because the system's queue was full.
         would_block = WouldBlock: "would block",
-        /// Datagrams not sent because they were longer than one may be, or than the path carries.
+        /// Datagrams not sent because they were longer than a datagram may be, or than the path carries.
         too_large = TooLarge: "too large",
-        /// Datagrams put when the peer had ended, or when there was no destination or no socket.
+        /// Datagrams put after the peer had ended, or without a destination or a socket.
         not_open = NotOpen: "not open",
         /// Datagrams that the system refused to send for another reason.
         failed = Failed: "failed",
-        /// Datagrams not sent because as many packets waited for the peer as allowed.
+        /// Datagrams not sent because as many packets as allowed were waiting for the peer.
         queue_packets = QueuePackets: "queue full (packets)",
-        /// Datagrams not sent because as many bytes waited for the peer as allowed.
+        /// Datagrams not sent because as many bytes as allowed were waiting for the peer.
         queue_bytes = QueueBytes: "queue full (bytes)",
-        /// Datagrams not sent because as many bytes waited for all peers together as allowed.
+        /// Datagrams not sent because as many bytes as allowed were waiting for all peers together.
         server_bytes = ServerBytes: "server full (bytes)",
-        /// Datagrams that waited to be sent when the server stopped, and that the system did not take.
+        /// Datagrams that were waiting when the server stopped, and that the system did not take.
         unsent = Unsent: "unsent",
         /// Datagrams to an unconfirmed new address, beyond three times the bytes that came from there.
         /// See [`UdpServer::confirm_move`](crate::UdpServer::confirm_move).

@@ -22,20 +22,20 @@ counters! {
         drops: ReceiveDrops as Counter through iter,
         /// Datagrams that the kernel dropped because the buffer of this peer's socket was full.
         /// Where it tells (Linux), also at a stand-alone peer's former sockets. `None` for a server's peer without [a
-        /// socket of its own](crate::UdpServer::dedicate_socket): what is dropped at the port listened on is nobody's.
+        /// socket of its own](crate::UdpServer::dedicate_socket): drops at the port listened on belong to no single peer.
         kernel_drops: Option<u64> as Counter,
         /// Errors of this peer's own socket that were nothing but noise.
         /// Counted for a stand-alone peer only.
         noise: u64 as Counter,
         /// Datagrams that were to be sent to this peer, whatever became of them.
-        /// Each put of the handle and each broadcast that it was among. What the server sends to its address
-        /// [statelessly](crate::UdpServer::send_to) is the server's alone.
+        /// Each put of the handle and each broadcast to the peer. What the server sends to its address
+        /// [statelessly](crate::UdpServer::send_to) counts for the server alone.
         put: u64 as Counter,
         /// Datagrams that the system accepted for sending, of those that were put.
         sent: u64 as Counter,
         /// Payload of the datagrams that the system accepted for sending, in bytes.
         sent_bytes: u64 as Counter,
-        /// Datagrams that wait to be sent, by the next flush.
+        /// Datagrams that wait to be sent by the next flush.
         send_queued: u64 as Gauge,
         /// Datagrams that were not sent, by reason.
         send_drops: SendDrops as Counter through iter,

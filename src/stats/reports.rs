@@ -5,7 +5,7 @@ gauges! {
     FlushReport in "flush" {
         /// Datagrams that the system accepted.
         sent: usize,
-        /// Datagrams that the system refused or, in a broadcast, for which there was no room to wait.
+        /// Datagrams that the system refused or, in a broadcast, that found no room to wait.
         /// The reasons are in the peers' [`PeerStats::send_drops`](crate::stats::PeerStats::send_drops).
         failed: usize,
         /// Datagrams that the system would not take now or, in a broadcast, that have to wait.
@@ -26,9 +26,9 @@ gauges! {
         dropped: usize,
         /// Unknown senders that became pending connections.
         new_connections: usize,
-        /// Datagrams that the filter took for itself or answered.
+        /// Datagrams that the filter consumed or answered.
         consumed: usize,
-        /// Connections that go on at another address.
+        /// Connections that have moved to another address.
         /// They are listed by [`UdpServer::take_moved`](crate::UdpServer::take_moved).
         moved: usize,
         /// Peers that ended because their handle was closed or dropped.

@@ -29,7 +29,7 @@ counters! {
         queued: u64 as Gauge,
         /// Payload of the datagrams that wait in the peers' queues now, in bytes.
         queued_bytes: u64 as Gauge,
-        /// Datagrams of unknown senders that the filter took for itself or answered.
+        /// Datagrams of unknown senders that the filter consumed or answered.
         /// See [`UdpServer::set_filter`](crate::UdpServer::set_filter).
         consumed: u64 as Counter,
         /// Received datagrams that nobody got, by reason.
@@ -42,7 +42,7 @@ counters! {
         /// Such as ICMP answers to what had been sent.
         noise: u64 as Counter,
         /// Datagrams that were to be sent, whatever became of them.
-        /// Each put of a handle, each peer that a broadcast was for, each
+        /// Each put of a handle, each peer of a broadcast, each
         /// [`send_to`](crate::UdpServer::send_to), and each answer of the [filter](crate::UdpServer::set_filter) and of
         /// the [function that decides on moves](crate::identity::OnMove::ask).
         put: u64 as Counter,
@@ -50,7 +50,7 @@ counters! {
         sent: u64 as Counter,
         /// Payload of the datagrams that the system accepted for sending, in bytes.
         sent_bytes: u64 as Counter,
-        /// Datagrams that wait to be sent, by the next flush.
+        /// Datagrams that wait to be sent by the next flush.
         /// One for each peer that a broadcast waits for.
         send_queued: u64 as Gauge,
         /// Datagrams that were not sent, by reason.

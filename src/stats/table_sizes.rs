@@ -10,7 +10,7 @@ gauges! {
         /// Pending connections.
         pending: usize,
         /// Places for peers and pending connections, free ones included.
-        /// Those that are free are used again first, so this is the most that there ever were at a time.
+        /// Free ones are reused first, so this is the most that there ever were at a time.
         places: usize,
         /// Addresses, or connection ids, that are refused after a close.
         /// At the time of the last poll.

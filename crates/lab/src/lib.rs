@@ -1,8 +1,8 @@
-//! The tools by which `packetpeer` is measured and worn out. They use its public interface only.
+//! The tools that measure and stress `packetpeer`. They use its public API only.
 //!
 //! | program | what it does |
 //! |---|---|
-//! | `bench_echo` | processor time per datagram of echo servers, in alternation: this library, a plain loop, a naive server, the floor, Godot |
+//! | `bench_echo` | processor time per datagram of echo servers, run in alternation: this library, a plain loop, a naive server, the floor, Godot |
 //! | `soak` | thousands of clients join, talk, vanish and return over a bad network; nothing may grow or be left over |
 //! | `flood_target`, `flood_clients` | a server under a flood of forged senders, and its honest players; `ci/flood` runs both |
 //! | `bad_network` | a relay with a bad link between any client and any server |
@@ -12,7 +12,7 @@
 //! cargo run --release -p lab --bin soak -- --seconds 60
 //! ```
 //!
-//! `--help` lists what each of them takes. This library is what they share: options, Ctrl-C, a frame clock.
+//! `--help` lists the options of each. This library is what they share: options, Ctrl-C, a frame clock.
 
 mod frames;
 mod options;

@@ -34,7 +34,7 @@ pub fn read_options(about: &str, options: &mut [(&str, &mut dyn OptionValue)]) -
 
 /// A variable that an option can be read into.
 pub trait OptionValue {
-    /// Takes the value that was given, or says why it is none.
+    /// Takes the value that was given, or returns why it is not valid.
     fn read(&mut self, text: &str) -> Result<(), String>;
 
     /// The value as `--help` shows it.
@@ -70,13 +70,13 @@ option_values! { bool u8 u16 u32 u64 usize f64 String SocketAddr }
 /// Largest payload that a tool sends: what a datagram over IPv4 carries, in bytes.
 pub const MAX_SIZE: usize = packetpeer::socket::MAX_PAYLOAD_V4;
 
-/// Refuses a value that is out of range, by the option's name.
+/// Refuses a value that is out of range, naming the option.
 pub fn check<T: PartialOrd + Display>(name: &str, value: T, range: RangeInclusive<T>) -> Result<(), String> {
     let (least, most) = (range.start(), range.end());
     if range.contains(&value) { Ok(()) } else { Err(format!("--{name}: {value} is not within {least} to {most}")) }
 }
 
-/// The ready-made link of this name; where there is none, the error lists all of them.
+/// The link preset of this name; if there is none, the error lists all of them.
 pub fn link_of_name(name: &str) -> Result<Link, String> {
     Link::preset(name).ok_or_else(|| {
         let known: Vec<_> = Link::PRESETS.iter().map(|(name, _)| *name).collect();

@@ -341,7 +341,7 @@ impl<T: Copy> ControlData for T {
     }
 }
 
-/// Bytes of the largest packet that the way to `to` is known to carry, headers included (`IP_MTU`, `IPV6_MTU`).
+/// Bytes of the largest packet that the path to `to` is known to carry, headers included (`IP_MTU`, `IPV6_MTU`).
 pub(in crate::socket) fn path_mtu(to: SocketAddr) -> Option<usize> {
     // The kernel tells only connected sockets, so one is made to ask. This happens when a send has failed, not on the
     // way.

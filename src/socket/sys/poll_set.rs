@@ -1,4 +1,4 @@
-//! Waiting for sockets, over the one call that each family of systems has for it.
+//! Waiting for sockets, built on the one call that each family of systems has for it.
 
 use std::fmt;
 use std::io;
@@ -22,7 +22,7 @@ pub(in crate::socket) fn wait(
     Ok(is_readable(&watched[0]))
 }
 
-// Here, so that an interrupt does not have to know how it is waited for.
+// Here, so that `interrupt.rs` does not have to know how waiting is done.
 impl Interrupt {
     /// Whether it is raised. It stays so.
     pub fn is_raised(&self) -> bool {
@@ -83,7 +83,7 @@ impl PollSet {
     }
 }
 
-/// Whether there is something to read, be it an error.
+/// Whether there is something to read, which may be an error.
 fn is_readable(watched: &Watched) -> bool {
     watched.revents != 0
 }
@@ -94,18 +94,17 @@ fn poll_until(watched: &mut [Watched], timeout: Option<Duration>) -> io::Result<
     loop {
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         match poll(watched, milliseconds(left)) {
-            // An early return, from rounding or from a time-out longer than the call can express, is not the end.
+            // An early return is not the end: it comes from rounding, or from a time-out longer than the call can express.
             Ok(0) if left.is_none_or(|left| !left.is_zero()) => {}
             Ok(_) => return Ok(()),
-            // By a signal.
+            // By a signal: wait on.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }
 }
 
-/// What poll(2) and WSAPoll take: -1 for ever, and else rounded up, so that waiting for half a millisecond does not
-/// spin.
+/// What poll(2) and WSAPoll take: -1 for ever, otherwise rounded up, so that waiting for half a millisecond does not spin.
 fn milliseconds(left: Option<Duration>) -> i32 {
     let Some(left) = left else { return -1 };
     i32::try_from(left.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX)

@@ -17,7 +17,7 @@ pub(in crate::socket) fn receive(
             Err(error) if error.kind() == io::ErrorKind::WouldBlock && !batch.is_empty() => return Ok(()),
             received => received?,
         };
-        // The system does not say that it has cut it, but it has filled the slot: see `ReceiveBatch::for_payloads`.
+        // The system does not report that it has cut it, but a cut datagram fills the slot: see `ReceiveBatch::for_payloads`.
         batch.commit(sender, len, len == room, None);
     }
     Ok(())

@@ -30,7 +30,7 @@ pub(in crate::socket) fn bind_exclusively(_socket: &Socket) -> io::Result<()> {
 }
 
 /// Linux shares among sockets with `SO_REUSEADDR`. The BSDs ask for `SO_REUSEPORT` as well, unless what is bound to is
-/// a group; on Linux that one would spread unicast over the sockets, and shut out those who ask for the other alone.
+/// a group; on Linux that one would spread unicast over the sockets, and shut out those that ask for the other alone.
 pub(in crate::socket) fn reuse_address(socket: &Socket) -> io::Result<()> {
     #[cfg(any(
         target_os = "freebsd",
@@ -74,7 +74,7 @@ pub(in crate::socket) fn set_traffic_class(socket: &Socket, v6: bool, class: u32
     if v6 { Err(io::ErrorKind::Unsupported.into()) } else { socket.set_tos_v4(class) }
 }
 
-/// Forbids fragments for one IP version, on this host and on the way.
+/// Forbids fragments for one IP version, on this host and along the path.
 pub(in crate::socket) fn set_dont_fragment(socket: &Socket, v6: bool) -> io::Result<()> {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     let (level, option, value) = if v6 {
@@ -118,7 +118,7 @@ pub(super) fn set_int(socket: RawFd, level: libc::c_int, option: libc::c_int, va
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// What poll(2) takes for a socket, and what it has answered.
+/// What poll(2) takes for a socket, with its answer.
 pub(super) type Watched = libc::pollfd;
 
 /// The caller holds the socket for as long as it polls the result.
@@ -126,7 +126,7 @@ pub(super) fn watch(socket: &impl AsRawFd) -> Watched {
     Watched { fd: socket.as_raw_fd(), events: libc::POLLIN, revents: 0 }
 }
 
-/// Calls poll(2) once, for so many milliseconds or, where that is negative, for ever; returns how many are readable.
+/// Calls poll(2) once, for at most `milliseconds`, for ever if that is negative; returns how many are readable.
 pub(super) fn poll(watched: &mut [Watched], milliseconds: i32) -> io::Result<usize> {
     // SAFETY: `watched` is a slice of initialised `pollfd`s, exclusively borrowed for the call, and the count passed is
     // its length. The callers hold the sockets whose descriptors it names, so they are open.

@@ -67,7 +67,7 @@ pub(in crate::socket) fn bind_device(_socket: &Socket, _name: &str) -> io::Resul
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// Forbids fragments for one IP version, on this host and on the way.
+/// Forbids fragments for one IP version, on this host and along the path.
 pub(in crate::socket) fn set_dont_fragment(socket: &Socket, v6: bool) -> io::Result<()> {
     let (level, option) = if v6 {
         (WinSock::IPPROTO_IPV6, WinSock::IPV6_DONTFRAG)
@@ -97,7 +97,7 @@ pub(in crate::socket) fn set_traffic_class(_socket: &Socket, _v6: bool, _class: 
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// What WSAPoll takes for a socket, and what it has answered.
+/// What WSAPoll takes for a socket, with its answer.
 pub(super) type Watched = WinSock::WSAPOLLFD;
 
 /// The caller holds the socket for as long as it polls the result.
@@ -105,7 +105,7 @@ pub(super) fn watch(socket: &impl AsRawSocket) -> Watched {
     Watched { fd: socket.as_raw_socket() as WinSock::SOCKET, events: WinSock::POLLRDNORM, revents: 0 }
 }
 
-/// Calls WSAPoll once, for so many milliseconds or, where that is negative, for ever; returns how many are readable.
+/// Calls WSAPoll once, for at most `milliseconds`, for ever if that is negative; returns how many are readable.
 pub(super) fn poll(watched: &mut [Watched], milliseconds: i32) -> io::Result<usize> {
     let count = u32::try_from(watched.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
     // SAFETY: `watched` is a slice of initialised WSAPOLLFDs, exclusively borrowed for the call, and the count passed

@@ -1,4 +1,4 @@
-//! The tools as they are run by hand: real processes that talk over the loopback interface, on ports of the system's choice.
+//! The tools as a user runs them: real processes that talk over the loopback interface, on ports that the system chooses.
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
