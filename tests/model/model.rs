@@ -134,7 +134,9 @@ impl Model {
     pub(crate) fn listen(&mut self, on: Reach) {
         self.listening = Some(on);
         self.sessions += 1;
-        self.tell(self.clock);
+        // By the time of the polls, also where these were at a time of the caller's.
+        self.ask_the_clock();
+        self.tell(self.now);
     }
 
     /// A poll says what time it is. Time never runs backwards.
