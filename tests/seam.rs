@@ -970,3 +970,19 @@ fn a_clock_that_goes_back_stands_still_between_polls_too() {
     set_time(millis(1100));
     assert_eq!(server.poll().unwrap().idle, 1);
 }
+
+/// The clock of those who poll without a time of their own was waited for.
+#[test]
+fn a_poll_ahead_of_time_before_a_stop_does_not_hold_up_the_next_listening() {
+    let network = Network::new();
+    let limits = Limits::new().idle_timeout(Some(millis(100)));
+    let mut server = UdpServer::with_transport(ServerConfig::new().limits(limits), network.host(SERVER.ip())).unwrap();
+    server.listen(SERVER).unwrap();
+    server.poll_at(server.now() + Duration::from_secs(30)).unwrap();
+    server.stop();
+    network.advance(Duration::from_secs(40));
+    server.listen(SERVER).unwrap();
+    let (_client, _peer) = client_and_peer(&network, &mut server, 1);
+    network.advance(millis(100));
+    assert_eq!(server.poll().unwrap().idle, 1);
+}

@@ -158,9 +158,9 @@ impl UdpServer {
     fn listen_by(&mut self, transport: Box<dyn Transport>, pins_reply_address: bool) -> Result<(), BindError> {
         let transport = TransportOwner::new(transport, pins_reply_address).map_err(BindError::from)?;
         self.config.clone_from(&self.next_config);
-        // By the time of the polls, which may be a caller's: told that of a clock before which it is, the core would let no
-        // time pass until the caller's has caught up.
-        let now = self.time_of_polls();
+        // The polls may be at a caller's time, before or ahead of the clock's. The earlier of both is told: of a later one
+        // no time would pass for the core until that of the polls has caught up.
+        let now = self.time_of_polls().min(self.now());
         self.demux.tell_time(now);
         self.told_time_at = self.told_time_at.max(self.now());
         self.demux.shared().set_max_payload(transport.get().max_payload().to_all());

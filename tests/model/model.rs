@@ -134,9 +134,9 @@ impl Model {
     pub(crate) fn listen(&mut self, on: Reach) {
         self.listening = Some(on);
         self.sessions += 1;
-        // By the time of the polls, also where these were at a time of the caller's.
+        // By the time of the polls, which may be a caller's, and never ahead of the clock.
         self.ask_the_clock();
-        self.tell(self.now);
+        self.tell(self.now.min(self.clock));
     }
 
     /// A poll says what time it is. Time never runs backwards.
